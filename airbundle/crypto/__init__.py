@@ -1,0 +1,1 @@
+"""Suites, identities, envelopes, seals and signatures: values in, values out, no files."""

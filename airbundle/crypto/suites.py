@@ -1,0 +1,69 @@
+"""The suites of spec chapter 2: each fixes hash, KDF, seal, signature and envelope together. Nothing is negotiated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from blake3 import blake3
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from airbundle.errors import FormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer, Callable
+
+
+class Hasher(Protocol):
+    """What the hash constructors of a suite give."""
+
+    def update(self, data: Buffer, /) -> object: ...
+    def digest(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """One row of spec chapter 2."""
+
+    number: int
+    name: str
+    digest_size: int
+    new_hash: Callable[..., Hasher]
+    kdf_hash: hashes.HashAlgorithm
+
+    def hash(self, *parts: Buffer) -> bytes:
+        """`H` over the parts end to end; `digest_size` bytes."""
+        hasher = self.new_hash()
+        for part in parts:
+            hasher.update(part)
+        return hasher.digest()
+
+    def expand(self, key: bytes, info: bytes, length: int) -> bytes:
+        """HKDF-Expand (RFC 5869) of a uniform 32-byte key."""
+        return HKDFExpand(algorithm=self.kdf_hash, length=length, info=info).derive(key)
+
+
+def tag(name: str) -> bytes:
+    """`TAG(name)` of spec chapter 1: what keeps one use of a hash or key apart from all others."""
+    return f"airbundle/{name}/v1".encode() + b"\0"
+
+
+STANDARD: Final = Suite(number=1, name="standard", digest_size=32, new_hash=blake3, kdf_hash=hashes.SHA256())
+SUITES: Final = (STANDARD,)
+
+
+def suite_by_number(number: int) -> Suite:
+    """K-1: raises FormatError for a number that is not known."""
+    for suite in SUITES:
+        if suite.number == number:
+            return suite
+    raise FormatError(f"suite number {number} is not known", rule="K-1")
+
+
+def suite_by_name(name: str) -> Suite:
+    """K-1: raises FormatError for a name that is not known."""
+    for suite in SUITES:
+        if suite.name == name:
+            return suite
+    raise FormatError(f"suite '{name[:40]}' is not known", rule="K-1")

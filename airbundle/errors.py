@@ -1,0 +1,107 @@
+"""One tree of errors: what happened, what to do, which rule of the spec, and the exit status.
+
+Damage, a wrong key, a missing signature and a stranger's signature are four different answers and have four
+different classes. `what` names the thing and the fact, `hint` the next step, `where` what the person holds
+(a drive, volume 2, a segment, a file), `rule` the id in `spec/bundle.md`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AirbundleError(Exception):
+    """Base of all errors that airbundle raises on purpose."""
+
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "", rule: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
+        self.rule = rule
+
+    def __str__(self) -> str:
+        """`WHERE: WHAT [RULE]`, the first line that a person sees."""
+        place = f"{self.where}: " if self.where else ""
+        rule = f" [{self.rule}]" if self.rule else ""
+        return f"{place}{self.what}{rule}"
+
+
+class UsageError(AirbundleError):
+    """The command or its configuration is off."""
+
+    exit_status = 2
+
+
+class SourceError(UsageError):
+    """The source cannot be carried as it is: a name, a link, a special file."""
+
+
+class IncompleteError(AirbundleError):
+    """More volumes are needed."""
+
+    exit_status = 3
+
+
+class DamagedError(AirbundleError):
+    """Damaged beyond repair."""
+
+    exit_status = 4
+
+
+class FormatError(DamagedError):
+    """Bytes that are not what the spec says. Every parser raises this and nothing else."""
+
+
+class UntrustedError(AirbundleError):
+    """Not trusted; the subclasses say why."""
+
+    exit_status = 5
+
+
+class UnsignedError(UntrustedError):
+    """No signature by the packer that the statement names."""
+
+
+class StrangerError(UntrustedError):
+    """Signed by a key that nobody here trusts."""
+
+
+class ForgedError(UntrustedError):
+    """A signature of a trusted key does not hold, or two signed documents disagree."""
+
+
+class NoKeyError(AirbundleError):
+    """No key here opens it."""
+
+    exit_status = 8
+
+
+class MediumError(AirbundleError):
+    """The environment: space, permission, an I/O error of a whole device, a medium that is gone."""
+
+    exit_status = 9
+
+
+class SourceChangedError(MediumError):
+    """A file of the source changed while it was read."""
+
+
+class UncheckedError(AirbundleError):
+    """Checked in part only; nothing wrong was found in that part."""
+
+    exit_status = 10
+
+
+class RepairableError(AirbundleError):
+    """Damaged, and what is here can repair it."""
+
+    exit_status = 11
+
+
+class InterruptedRunError(AirbundleError):
+    """Stopped by the person; the journal is kept."""
+
+    exit_status = 130

@@ -1,0 +1,1 @@
+"""Bytes to values and back: pure, no I/O. Follows `spec/bundle.md` chapter by chapter."""

@@ -1,0 +1,68 @@
+"""Every size that a reader accepts, in one place, checked before anything is allocated (spec chapter 13)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1 << 10
+MIB: Final = 1 << 20
+GIB: Final = 1 << 30
+
+VERSION: Final = 1
+
+# B-1, B-2: geometry
+BLOCK_MIN: Final = 4 * KIB
+BLOCK_MAX: Final = MIB
+BLOCK_DEFAULT: Final = 64 * KIB
+COLUMNS_MAX: Final = 128
+PARITY_ROWS_MIN: Final = 2
+PARITY_ROWS_MAX: Final = 128
+# B-3
+SEGMENT_STORED_MAX: Final = 288 * MIB
+# G-5
+SLICE_MAX: Final = 256 * MIB
+SLICE_DEFAULT: Final = 128 * MIB
+# S-3
+BURST_MIN: Final = MIB
+# S-7
+LIST_COMBINATIONS_MAX: Final = 64
+# S-14, S-15
+CHUNK_MAX: Final = MIB
+CHUNKS_MAX: Final = 65_536
+SEGMENT_FILES_MAX: Final = 65_536
+# C-2
+WINDOW_MAX: Final = MIB
+# K-6
+ENVELOPES_MAX: Final = 64
+PREAMBLE_MAX: Final = 128 * KIB
+# G: catalog
+CATALOG_SMALL_BODY: Final = 16 * MIB
+SEALED_PIECE: Final = MIB
+# L-1, L-2, L-3, L-4
+INDEX_MAX: Final = 32 * MIB
+TABLE_MAX: Final = 64 * MIB
+ROWS_MAX: Final = 262_144
+MANIFEST_MAX: Final = 128 * MIB
+FILES_MAX: Final = 524_288
+FOLDERS_MAX: Final = 524_288
+META_PAIRS_MAX: Final = 256
+META_KEY_MAX: Final = 256
+META_VALUE_MAX: Final = 4096
+# T-5, L-5, R-2
+SIGNATURES_MAX: Final = 10
+VOLUMES_MAX: Final = 64
+STATEMENT_PAYLOAD_MAX: Final = 16 * KIB
+STATEMENT_MAX: Final = 95 * KIB
+# L-6
+VOLUME_ENTRIES_MAX: Final = 300_000
+VOLUME_FILE_MAX: Final = 4 * GIB - 1  # V-1
+# E-1, E-4
+INTEGER_MAX: Final = 2**53 - 1
+JSON_DEPTH_MAX: Final = 8
+PUBLIC_TEXT_MAX: Final = 256
+# P-4
+PATH_PART_MAX: Final = 255
+PATH_MAX: Final = 1024
+PATH_PARTS_MAX: Final = 64
+# An identity file; the longest has four keys in base64.
+IDENTITY_FILE_MAX: Final = 64 * KIB

@@ -1,0 +1,132 @@
+"""The one guard for names: `SafePath` for files, `PublicText` for what a person reads (spec chapter 12, E-4).
+
+No name enters or leaves a bundle except as a `SafePath`. `parse` refuses, nothing here cleans up: a name that
+would have to be changed cannot be carried.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import TYPE_CHECKING, Final, Self
+
+from airbundle.errors import FormatError
+from airbundle.format import limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_RESERVED: Final = re.compile(r"(?:con|prn|aux|nul|com[1-9¹²³]|lpt[1-9¹²³]|conin\$|conout\$)(?:\..*)?", re.DOTALL)
+_FORBIDDEN: Final = frozenset('\\:*?"<>|')
+_DIRECTION: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_UNPRINTABLE: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+
+
+class SafePath(str):
+    """A path that is safe on every file system; made only by `parse`."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Check `text` by rules P-1 to P-4. Raises FormatError that names the rule."""
+        raw = _encoded(text, "P-2")
+        if unicodedata.normalize("NFC", text) != text:
+            raise _refusal(text, "is not in NFC", "P-1")
+        parts = text.split("/")
+        if len(raw) > limits.PATH_MAX or len(parts) > limits.PATH_PARTS_MAX:
+            raise _refusal(text, "is too long", "P-4")
+        for part in parts:
+            _check_part(text, part)
+        return cls(text)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names from the top down."""
+        return tuple(self.split("/"))
+
+    @property
+    def sort_key(self) -> bytes:
+        """What P-5 orders by."""
+        return self.encode()
+
+
+def check_paths(files: Iterable[SafePath], folders: Iterable[SafePath] = ()) -> None:
+    """Check order and uniqueness over a whole bundle (P-5): `files` and `folders` each in order, none colliding.
+
+    Raises FormatError. A folder is known by one spelling only, whether it is listed or stands on the way to a file.
+    """
+    spelling: dict[str, str] = {}
+    known_folders: set[str] = set()
+    leaves: list[str] = []
+    for group in (files, folders):
+        last = b""
+        for path in group:
+            if path.sort_key <= last:
+                raise _refusal(path, "is out of order or twice", "P-5")
+            last = path.sort_key
+            leaves.append(path)
+            cut = path.find("/")
+            while cut != -1:
+                folder = path[:cut]
+                if folder not in known_folders:
+                    known_folders.add(folder)
+                    _claim(spelling, folder)
+                cut = path.find("/", cut + 1)
+    for path in leaves:
+        if path in known_folders:
+            raise _refusal(path, "is also a folder", "P-5")
+        _claim(spelling, path)
+
+
+def check_public_text(text: str) -> str:
+    """Check printable NFC text of at most 256 bytes (E-4) and return it. Raises FormatError."""
+    raw = _encoded(text, "E-4")
+    if len(raw) > limits.PUBLIC_TEXT_MAX:
+        raise _refusal(text, "is longer than 256 bytes", "E-4")
+    if unicodedata.normalize("NFC", text) != text or not printable(text):
+        raise _refusal(text, "is not printable text in NFC", "E-4")
+    return text
+
+
+def printable(text: str) -> bool:
+    """Whether `text` can be shown on a terminal as it is."""
+    return all(c.isprintable() and c not in _DIRECTION for c in text)
+
+
+def shown(text: str) -> str:
+    """`text` with everything that could steer a terminal written as an escape (E-4)."""
+    if printable(text):
+        return text
+    return "".join(c if printable(c) else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def _check_part(text: str, part: str) -> None:
+    if part in {"", ".", ".."}:
+        raise _refusal(text, "has an empty, '.' or '..' part", "P-1")
+    if any(c in _FORBIDDEN or c in _DIRECTION or unicodedata.category(c) in _UNPRINTABLE for c in part):
+        raise _refusal(text, "has a character that not every system can store or show", "P-2")
+    if part[-1] in ". ":
+        raise _refusal(text, "has a part that ends in a dot or a space", "P-3")
+    if _RESERVED.fullmatch(part.casefold()) or _RESERVED.fullmatch(part.split(".")[0].rstrip().casefold()):
+        raise _refusal(text, "has a part that is a device name on Windows", "P-3")
+    if len(part.encode()) > limits.PATH_PART_MAX:
+        raise _refusal(text, "has a part of more than 255 bytes", "P-4")
+
+
+def _claim(spelling: dict[str, str], path: str) -> None:
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+    other = spelling.setdefault(folded, path)
+    if other != path or (other is not path and other == path):
+        raise _refusal(path, f"collides with '{shown(other)}' where case does not count", "P-5")
+
+
+def _encoded(text: str, rule: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise _refusal(text, "is not Unicode text", rule) from None
+
+
+def _refusal(text: str, why: str, rule: str) -> FormatError:
+    return FormatError(f"'{shown(text)[:200]}' {why}", rule=rule)
