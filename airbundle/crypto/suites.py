@@ -12,7 +12,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from airbundle.errors import FormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer, Callable
+    from collections.abc import Callable
+
+    from typing_extensions import Buffer
 
 
 class Hasher(Protocol):

@@ -116,9 +116,9 @@ def _check_part(text: str, part: str) -> None:
 
 def _claim(spelling: dict[str, str], path: str) -> None:
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
-    other = spelling.setdefault(folded, path)
-    if other != path or (other is not path and other == path):
-        raise _refusal(path, f"collides with '{shown(other)}' where case does not count", "P-5")
+    if folded in spelling:
+        raise _refusal(path, f"collides with '{shown(spelling[folded])}' where case does not count", "P-5")
+    spelling[folded] = path
 
 
 def _encoded(text: str, rule: str) -> bytes:
