@@ -1,0 +1,91 @@
+"""The manifest: the sealed list of files, and what it repeats of the statement (spec chapter 8)."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import Annotated
+
+import msgspec
+
+from airbundle.errors import FormatError
+from airbundle.format import encoding, limits
+from airbundle.format.encoding import Digest, Id, Natural
+from airbundle.format.names import SafePath, check_paths
+
+
+class FileRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One file: path, size in bytes, SHA-256 in hexadecimal."""
+
+    path: str
+    size: Natural
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class SliceRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The slice of the source stream that a data segment holds."""
+
+    number: Natural
+    start: Natural
+    length: Natural
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The list of files and who sent it to whom."""
+
+    bundle: Id
+    packer: Digest
+    recipients: Annotated[tuple[Digest, ...], msgspec.Meta(max_length=limits.ENVELOPES_MAX)]
+    series: str | None
+    sequence: Natural | None
+    meta: Annotated[tuple[tuple[str, str], ...], msgspec.Meta(max_length=limits.META_PAIRS_MAX)]
+    segments: Annotated[tuple[SliceRow, ...], msgspec.Meta(max_length=limits.ROWS_MAX)]
+    files: Annotated[tuple[FileRow, ...], msgspec.Meta(max_length=limits.FILES_MAX)]
+    folders: Annotated[tuple[str, ...], msgspec.Meta(max_length=limits.FOLDERS_MAX)]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the source stream."""
+        return sum(file.size for file in self.files)
+
+    def starts(self) -> list[int]:
+        """Start of each file in the source stream, and the end of the last."""
+        return list(accumulate((file.size for file in self.files), initial=0))
+
+
+def write_manifest(manifest: Manifest) -> bytes:
+    """The JSON of the manifest, after the same checks that a reader makes. Raises FormatError."""
+    _check(manifest)
+    raw = encoding.encode(manifest)
+    if len(raw) > limits.MANIFEST_MAX:
+        raise FormatError(f"a manifest of {len(raw)} bytes", rule="L-3")
+    return raw
+
+
+def parse_manifest(raw: bytes) -> Manifest:
+    """Parse an opened manifest; checks paths (P-1 to P-5), meta (L-4) and slices (G-5). Raises FormatError."""
+    manifest = encoding.decode(raw, Manifest, limit=limits.MANIFEST_MAX, rule="L-3")
+    _check(manifest)
+    return manifest
+
+
+def _check(manifest: Manifest) -> None:
+    check_paths([SafePath.parse(file.path) for file in manifest.files],
+                [SafePath.parse(folder) for folder in manifest.folders])
+    check_meta(manifest.meta)
+    end = 0
+    for number, row in enumerate(manifest.segments):
+        if row.number != number or row.start != end or not 0 < row.length <= limits.SLICE_MAX:
+            raise FormatError(f"the slice of segment {number} is out of order", rule="G-5")
+        end += row.length
+    if end != manifest.size:
+        raise FormatError(f"the slices cover {end} bytes of {manifest.size}", rule="G-5")
+
+
+def check_meta(meta: tuple[tuple[str, str], ...]) -> None:
+    """Check number, sizes and order of the pairs (L-4). Raises FormatError."""
+    keys = [key for key, _ in meta]
+    if keys != sorted(set(keys)) or len(meta) > limits.META_PAIRS_MAX:
+        raise FormatError("the keys of the meta data are not in order, or twice, or too many", rule="L-4")
+    for key, value in meta:
+        if not 0 < len(key.encode()) <= limits.META_KEY_MAX or len(value.encode()) > limits.META_VALUE_MAX:
+            raise FormatError(f"meta data '{key[:40]}' is too long", rule="L-4")

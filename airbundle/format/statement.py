@@ -1,0 +1,81 @@
+"""The statement: the small signed document that binds everything of a bundle (spec chapter 9)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from airbundle.errors import FormatError
+from airbundle.format import encoding, limits
+from airbundle.format.catalog import CATALOG, Row
+from airbundle.format.encoding import Digest, Id, Natural
+from airbundle.format.names import check_public_text
+
+STATEMENT_TYPE: Final = "application/vnd.airbundle.statement.v1+json"
+
+
+class PreambleRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Length in bytes and hash of the preamble."""
+
+    length: Annotated[int, msgspec.Meta(ge=1, le=limits.PREAMBLE_MAX)]
+    hash: Digest
+
+
+class VolumeRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One volume: number from 1, file-system label and size of its medium in bytes, serial number if recorded."""
+
+    number: Natural
+    name: str
+    size: Natural
+    serial: str | None
+
+
+class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The payload. `created` and `expires` are seconds since 1970-01-01T00:00:00Z."""
+
+    airbundle: Literal[1]
+    bundle: Id
+    suite: str
+    packer: Digest
+    revision: Natural
+    created: Natural
+    expires: Natural | None
+    series: str | None
+    sequence: Natural | None
+    label: str
+    marking: str
+    preamble: PreambleRef
+    catalog: Row
+    volumes: Annotated[tuple[VolumeRow, ...], msgspec.Meta(min_length=1, max_length=limits.VOLUMES_MAX)]
+    lose: Annotated[int, msgspec.Meta(ge=0, le=0)]
+    base: None
+    writer: str
+
+
+def write_statement(statement: Statement) -> bytes:
+    """The JSON of the payload, after the same checks that a reader makes. Raises FormatError."""
+    _check(statement)
+    return encoding.encode(statement)
+
+
+def parse_statement(raw: bytes) -> Statement:
+    """Parse a payload (T-5, L-5, E-4). Raises FormatError. Says nothing about who signed it."""
+    statement = encoding.decode(raw, Statement, limit=limits.STATEMENT_PAYLOAD_MAX, rule="L-5")
+    _check(statement)
+    return statement
+
+
+def _check(statement: Statement) -> None:
+    texts = [statement.label, statement.marking, statement.writer]
+    texts += [text for volume in statement.volumes for text in (volume.name, volume.serial) if text is not None]
+    if statement.series is not None:
+        texts.append(statement.series)
+    for text in texts:
+        check_public_text(text)
+    if (statement.series is None) != (statement.sequence is None):
+        raise FormatError("series and sequence go together", rule="T-5")
+    if [volume.number for volume in statement.volumes] != list(range(1, len(statement.volumes) + 1)):
+        raise FormatError("the volumes are not numbered from 1", rule="T-5")
+    if statement.catalog.role != CATALOG:
+        raise FormatError("the catalog's row has another role", rule="T-5")

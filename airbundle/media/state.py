@@ -1,0 +1,90 @@
+"""The packer's state folder: append-only logs that survive `kill -9`, and small documents. Never on a medium.
+
+A log is a row of `u32 length ‖ bytes`, each appended and synced; a torn end is cut off when the log is opened.
+What the bytes mean, and how they are protected, is the caller's business.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from typing import TYPE_CHECKING, Final, Self
+
+from airbundle.errors import UsageError
+from airbundle.format import limits
+from airbundle.media import system
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_LENGTH: Final = struct.Struct("<I")
+RECORD_MAX: Final = limits.SEGMENT_STORED_MAX + limits.MIB
+
+
+def state_folder(*parts: str) -> str:
+    """`$XDG_STATE_HOME/airbundle/...`, made with mode 0700 where it is missing."""
+    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    path = os.path.join(home, "airbundle", *parts)
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    return path
+
+
+def save_document(path: str, content: bytes) -> None:
+    """Write a small file whole or not at all."""
+    temporary = f"{path}.{os.getpid()}.part"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        system.write_all(descriptor, memoryview(content), 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(temporary, path)
+
+
+class AppendLog:
+    """An append-only log, open by one process at a time."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._descriptor)
+            raise UsageError("another process is doing just this", where=path, hint="wait until it has ended") from None
+        self.records = self._read()
+
+    def _read(self) -> list[bytes]:
+        size = os.fstat(self._descriptor).st_size
+        records, at = [], 0
+        while at + _LENGTH.size <= size:
+            length = _LENGTH.unpack(os.pread(self._descriptor, _LENGTH.size, at))[0]
+            if length > RECORD_MAX or at + _LENGTH.size + length > size:
+                break
+            records.append(os.pread(self._descriptor, length, at + _LENGTH.size))
+            at += _LENGTH.size + length
+        os.ftruncate(self._descriptor, at)
+        return records
+
+    def append(self, record: bytes) -> None:
+        """Durable on return."""
+        end = os.lseek(self._descriptor, 0, os.SEEK_END)
+        system.write_all(self._descriptor, memoryview(_LENGTH.pack(len(record)) + record), end)
+        os.fsync(self._descriptor)
+
+    def keep(self, count: int) -> None:
+        """Forget all records but the first `count`."""
+        self.records = self.records[:count]
+        os.ftruncate(self._descriptor, sum(_LENGTH.size + len(record) for record in self.records))
+
+    def erase(self) -> None:
+        """Remove the log for good."""
+        os.unlink(self.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        os.close(self._descriptor)

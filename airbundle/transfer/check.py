@@ -1,0 +1,242 @@
+"""Check one segment against its signed root and repair it in memory: what verify, repair and unpack share.
+
+The steps, in order (spec chapter 5 and rules B-4 to B-8):
+
+1. read all blocks; what cannot be read is lost, and the run goes on
+2. digest each data and parity block in the buffer
+3. find leaves that give the signed root: from the blocks themselves, from either list, or from both merged
+4. count every block that is not its leaf as lost, and say how: unreadable, damaged, misplaced or altered
+5. recover lost blocks, check each against its leaf again
+6. compare lists and preambles with what they have to be
+
+Afterwards the buffer holds the segment as it was written, or `whole` is false.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from airbundle.codec.erasure import recover
+from airbundle.format import limits
+from airbundle.format.block import HASHED_AT, digest_fields_right, write_digests, write_header
+from airbundle.format.geometry import HEADER_SIZE, Geometry, Placement
+from airbundle.media import system
+from airbundle.transfer.image import Image, copy_blocks, digests, layout_of, root_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airbundle.crypto.suites import Suite
+    from airbundle.format.block import Blocks, Flags
+    from airbundle.transfer.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a statement and a catalog row say of one segment."""
+
+    suite: Suite
+    geometry: Geometry
+    root: bytes
+    preamble_length: int
+    preamble_hash: bytes
+    preamble: bytes | None = None
+
+    @property
+    def place(self) -> Placement:
+        """Where its blocks lie."""
+        return Placement(self.geometry, self.preamble_length)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What was found in one file: counts of blocks, and the places that a repair has to write.
+
+    `unreadable`: read errors and missing ends. `damaged`: wrong digest. `misplaced`: a sound block of another place.
+    `altered`: a sound block of this place that nobody signed. `surplus`: bytes past the end. `lost`: coded blocks
+    that could not be recovered; `whole` means the buffer holds the segment as it was written.
+    """
+
+    number: int
+    blocks: int
+    unreadable: int
+    damaged: int
+    misplaced: int
+    altered: int
+    surplus: int
+    lost: int
+    whole: bool
+    dead: tuple[int, ...]
+    preamble: bytes | None
+
+    @property
+    def clean(self) -> bool:
+        """Nothing to repair."""
+        return self.whole and not self.dead and not self.surplus
+
+
+def check_segment(work: Workspace, descriptor: int, expected: Expected) -> tuple[Findings, Image]:
+    """Read the open file, check it, repair it in the buffer. Raises MediumError only if the device is gone."""
+    place = expected.place
+    image = Image(place, work.blocks(place.block_count, expected.geometry.block_size))
+    # (1)
+    unreadable = system.read_blocks(descriptor, memoryview(image.blocks.reshape(-1)), expected.geometry.block_size)
+    surplus = max(0, os.fstat(descriptor).st_size - place.stored_size)
+    return judge_image(work, image, expected, unreadable, surplus), image
+
+
+def check_merged(work: Workspace, descriptors: Sequence[int], expected: Expected) -> tuple[Findings, Image]:
+    """Like `check_segment` for several copies of one segment: blocks that the first lacks come from the others."""
+    place, suite, size = expected.place, expected.suite, expected.geometry.block_size
+    image = Image(place, work.blocks(place.block_count, size))
+    unreadable = system.read_blocks(descriptors[0], memoryview(image.blocks.reshape(-1)), size)
+    for descriptor in descriptors[1:]:
+        own = _rows(digests(image.blocks, suite), suite)
+        in_place = (image.blocks[:, HASHED_AT:HEADER_SIZE] == image.headers).all(axis=1)
+        for at in np.flatnonzero(~(digest_fields_right(image.blocks, own) & in_place & ~unreadable)):
+            piece = memoryview(image.blocks[at:at + 1].reshape(-1))
+            unreadable[at] = system.read_blocks(descriptor, piece, size, offset=int(at) * size)[0]
+    return judge_image(work, image, expected, unreadable, 0), image
+
+
+def judge_image(work: Workspace, image: Image, expected: Expected, unreadable: Flags, surplus: int) -> Findings:
+    """Steps 2 to 6 on blocks that are in memory already."""
+    place, geometry, suite = image.place, expected.geometry, expected.suite
+    # (2)
+    own = _rows(digests(image.blocks, suite), suite)
+    sound = digest_fields_right(image.blocks, own) & ~unreadable
+    in_place = (image.blocks[:, HASHED_AT:HEADER_SIZE] == image.headers).all(axis=1)
+    # (3)
+    coded = slice(place.data_at, place.data_at + geometry.coded_blocks)
+    leaves = _find_leaves(work, image, expected, own, sound & in_place)
+    if leaves is None:
+        return _findings(image, sound, in_place, unreadable, surplus, None, lost=geometry.coded_blocks,
+                         preamble=_find_preamble(image, expected, sound & in_place))
+    # (4)
+    right = sound.copy()
+    right[coded] &= (own[coded] == _rows(leaves, suite)).all(axis=1)
+    # (5)
+    lost = _recover(work, image, suite, ~right[coded], leaves)
+    # (6)
+    preamble = expected.preamble or _find_preamble(image, expected, sound & in_place)
+    for content, places in ((leaves, place.lists_at), (preamble, place.preambles_at)):
+        for at in places if content is not None else ():
+            copy = copy_blocks(image, suite, at, content)
+            here = image.blocks[at:at + len(copy)]
+            right[at:at + len(copy)] = (here == copy).all(axis=1) & ~unreadable[at:at + len(copy)]
+            here[...] = copy
+    return _findings(image, sound, in_place, unreadable, surplus, right, lost=lost, preamble=preamble)
+
+
+def _findings(image: Image, sound: Flags, in_place: Flags, unreadable: Flags, surplus: int,
+              right: Flags | None, *, lost: int, preamble: bytes | None) -> Findings:
+    """Count what is not `right`; None where no leaves were found, so that nothing can be called altered."""
+    wrong = np.ones(len(sound), np.bool_) if right is None else ~right
+    return Findings(
+        number=image.place.geometry.number, blocks=len(sound), surplus=surplus, lost=lost,
+        unreadable=int((wrong & unreadable).sum()),
+        damaged=int((wrong & ~unreadable & ~sound).sum()),
+        misplaced=int((wrong & sound & ~in_place).sum()),  # B-5
+        altered=int((wrong & sound & in_place).sum()) if right is not None else 0,  # B-6
+        whole=lost == 0 and preamble is not None,
+        dead=tuple(np.flatnonzero(wrong).tolist()), preamble=preamble)
+
+
+def _recover(work: Workspace, image: Image, suite: Suite, lost: Flags, leaves: bytes) -> int:
+    """Recover lost coded blocks in place; returns how many are still lost."""
+    if not lost.any():
+        return 0
+    place = image.place
+    still = recover(work.engine, layout_of(place.geometry), image.payloads, lost)
+    back = np.flatnonzero(lost & ~still)
+    rows = _rows(leaves, suite)
+    for index in back:  # S-8: a recovered block is checked like one that was read
+        at = place.data_at + int(index)
+        write_header(image.blocks, at, 1, image.headers)
+        digest = digests(image.blocks[at:at + 1], suite)
+        write_digests(image.blocks, at, digest, suite.digest_size)
+        if digest != rows[index].tobytes():
+            still[index] = True
+    return int(still.sum())
+
+
+def _find_leaves(work: Workspace, image: Image, expected: Expected, own: Blocks, usable: Flags) -> bytes | None:
+    """Leaves whose root is the signed one (S-7), or None. `own` are the digests of all blocks as they were read."""
+    place, geometry, suite = image.place, expected.geometry, expected.suite
+
+    def fits(leaves: bytes) -> bool:
+        return root_of(suite, geometry, expected.preamble_hash, leaves) == expected.root
+
+    recomputed = own[place.data_at:][:geometry.coded_blocks].tobytes()
+    if fits(recomputed):
+        return recomputed
+    candidates = _list_candidates(image, place.lists_at, geometry.list_blocks, usable)
+    length = geometry.coded_blocks * suite.digest_size
+    if all(candidates):
+        for choice in itertools.islice(itertools.product(*candidates), limits.LIST_COMBINATIONS_MAX):
+            leaves = b"".join(choice)[:length]
+            if fits(leaves):
+                return leaves
+    for offers in (candidates, [[] for _ in candidates]):  # with what is left of the lists, then without
+        leaves = _leaves_by_recovery(work, image, suite, own, usable, offers)
+        if leaves is not None and fits(leaves):
+            return leaves
+    return None
+
+
+def _list_candidates(image: Image, places: tuple[int, int], count: int, usable: Flags) -> list[list[bytes]]:
+    """For each block of a list or preamble the payloads that its two copies offer, without repeats."""
+    found: list[list[bytes]] = []
+    for block in range(count):
+        offers = [image.blocks[at + block, HEADER_SIZE:].tobytes() for at in places if usable[at + block]]
+        found.append(list(dict.fromkeys(offers)))
+    return found
+
+
+def _leaves_by_recovery(work: Workspace, image: Image, suite: Suite, own: Blocks, usable: Flags,
+                        candidates: list[list[bytes]]) -> bytes | None:
+    """Without a whole list: take blocks with right digests as they are, recover the others, and digest those.
+
+    List blocks that did survive rule out blocks that differ from them. Whether it all holds, the root says.
+    """
+    place, geometry = image.place, image.place.geometry
+    coded = slice(place.data_at, place.data_at + geometry.coded_blocks)
+    known = usable[coded].copy()
+    rows = own[coded].copy()
+    flat, size = rows.reshape(-1), geometry.payload_size
+    for block, offers in enumerate(candidates):
+        if len(offers) == 1:
+            part = flat[block * size:(block + 1) * size]
+            part[...] = np.frombuffer(offers[0], np.uint8)[:len(part)]
+    known &= (rows == own[coded]).all(axis=1)
+    still = recover(work.engine, layout_of(geometry), image.payloads, ~known)
+    if still.any():
+        return None
+    for index in np.flatnonzero(~known):
+        at = place.data_at + int(index)
+        write_header(image.blocks, at, 1, image.headers)
+        rows[index] = np.frombuffer(digests(image.blocks[at:at + 1], suite), np.uint8)
+    return rows.tobytes()
+
+
+def _find_preamble(image: Image, expected: Expected, usable: Flags) -> bytes | None:
+    """A preamble from this segment's copies that has the signed hash, or None (K-7)."""
+    place = image.place
+    candidates = _list_candidates(image, place.preambles_at, place.preamble_blocks, usable)
+    if not all(candidates):
+        return None
+    for choice in itertools.islice(itertools.product(*candidates), limits.LIST_COMBINATIONS_MAX):
+        preamble = b"".join(choice)[:expected.preamble_length]
+        if expected.suite.hash(preamble) == expected.preamble_hash:
+            return preamble
+    return None
+
+
+def _rows(digest_bytes: bytes, suite: Suite) -> Blocks:
+    return np.frombuffer(digest_bytes, np.uint8).reshape(-1, suite.digest_size)
+

@@ -1,0 +1,125 @@
+"""The journal of a pack: what the same command needs to go on after `kill -9`.
+
+The head (bundle id and key, preamble, time) is signed by the packer and then sealed to it: a forged journal would choose
+the bundle key. It carries a journal key under which every further record is sealed with a salt of its own. A segment
+is in the journal before it has its final name, so a file with a final name is never written again.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from typing import TYPE_CHECKING, Final, Self
+
+import msgspec
+
+from airbundle.crypto.letter import open_from_self, open_record, seal_record, seal_to_self
+from airbundle.errors import AirbundleError
+from airbundle.format.catalog import Row
+from airbundle.media.state import AppendLog, state_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from airbundle.crypto.identities import PrivateIdentity
+
+PURPOSE: Final = "journal"
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What is drawn once per bundle."""
+
+    plan: str
+    bundle: str
+    key: str
+    preamble: str
+    created: int
+    journal_key: str
+
+
+class Finished(msgspec.Struct, frozen=True, tag="segment"):
+    """A segment whose bytes are durable on the medium under its temporary name."""
+
+    row: Row
+    content: str
+
+
+class Ending(msgspec.Struct, frozen=True, tag="final"):
+    """The very bytes of catalog and statement: made once, so that no second valid statement can exist."""
+
+    catalog: str
+    statement: str
+
+
+class Journal:
+    """Open or begin the journal of the plan with hash `plan`."""
+
+    def __init__(self, identity: PrivateIdentity, plan: str, entropy: Callable[[int], bytes]) -> None:
+        self._identity = identity
+        self._plan = plan
+        self._entropy = entropy
+        self._log = AppendLog(os.path.join(state_folder("pack"), f"{plan[:32]}.journal"))
+        self.head: Head | None = None
+        self.finished: dict[int, Finished] = {}
+        self.final: Ending | None = None
+        self._counter = 0
+        self._load()
+
+    def _load(self) -> None:
+        if not self._log.records:
+            return
+        try:
+            head = msgspec.json.decode(open_from_self(self._identity, self._log.records[0], PURPOSE), type=Head)
+        except (AirbundleError, msgspec.MsgspecError):
+            head = None
+        if head is None or head.plan != self._plan:  # not ours: begin anew, believe nothing of it
+            self._log.keep(0)
+            return
+        self.head = head
+        for raw in self._log.records[1:]:
+            try:
+                payload = open_record(_un64(head.journal_key), self._counter, raw, PURPOSE)
+            except AirbundleError:  # torn, or not ours: what follows is made again
+                self._log.keep(1 + self._counter)
+                break
+            record = msgspec.json.decode(payload, type=Finished | Ending)
+            self._counter += 1
+            if isinstance(record, Finished):
+                self.finished[record.row.number] = record
+            else:
+                self.final = record
+        self._log.records = []
+
+    def begin(self, *, bundle: bytes, key: bytes, preamble: bytes, created: int) -> Head:
+        """Write the head of a new bundle."""
+        self.head = Head(self._plan, bundle.hex(), _64(key), _64(preamble), created, _64(self._entropy(32)))
+        self._log.append(seal_to_self(self._identity, msgspec.json.encode(self.head), PURPOSE))
+        return self.head
+
+    def add(self, record: Finished | Ending) -> None:
+        """Append; durable on return. The caller serialises."""
+        assert self.head is not None
+        raw = seal_record(_un64(self.head.journal_key), self._counter, msgspec.json.encode(record), PURPOSE,
+                          entropy=self._entropy)
+        self._counter += 1
+        self._log.append(raw)
+
+    def erase(self) -> None:
+        """The bundle is done."""
+        self._log.erase()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self._log.__exit__(kind, error, trace)
+
+
+def _64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+def _un64(text: str) -> bytes:
+    return base64.b64decode(text)

@@ -1,0 +1,343 @@
+"""Open a bundle from volumes: statement, catalog, preamble and, with a key, the manifest (spec chapters 8 and 9).
+
+The steps, in order; nothing is parsed before the step that authenticates it, except the statement's own envelope:
+
+1. find volumes and say of each file what its first header claims
+2. read every copy of every statement
+3. judge the signatures; a valid one by the packer named in the statement is needed
+4. check the catalog against its signed row, from either copy, merged if need be; parse the table
+5. take the preamble that has the signed hash
+6. with a key: open envelope, commitment and manifest, and compare what they repeat
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from airbundle.codec.record import recover_record
+from airbundle.crypto.envelope import BundleKey, Context, open_preamble
+from airbundle.crypto.seal import Opener
+from airbundle.crypto.signing import Judgement, judge
+from airbundle.crypto.suites import SUITES, Suite, suite_by_name, suite_by_number
+from airbundle.errors import (
+    AirbundleError,
+    DamagedError,
+    ForgedError,
+    FormatError,
+    IncompleteError,
+    UnsignedError,
+    UsageError,
+)
+from airbundle.format import limits
+from airbundle.format.block import MAGIC, Header, parse_header
+from airbundle.format.catalog import Row, parse_body, parse_table
+from airbundle.format.dsse import Envelope, parse_envelope
+from airbundle.format.geometry import HEADER_SIZE
+from airbundle.format.manifest import Manifest, parse_manifest
+from airbundle.format.preamble import Preamble, parse_preamble
+from airbundle.format.segment import TAG_SIZE
+from airbundle.format.statement import STATEMENT_TYPE, Statement, parse_statement
+from airbundle.media import volume as volumes
+from airbundle.transfer.check import Expected, Findings, check_merged, check_segment
+from airbundle.transfer.image import Image
+from airbundle.transfer.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from airbundle.crypto.identities import PrivateIdentity
+    from airbundle.crypto.trust import TrustSet
+    from airbundle.media.volume import VolumeReader
+
+DIGEST_SIZES = {suite.number: suite.digest_size for suite in SUITES}
+
+
+@dataclass(frozen=True, slots=True)
+class StatementCopy:
+    """One copy of a statement on one volume, readable or not; `problem` says what is wrong with it."""
+
+    volume: VolumeReader
+    name: str
+    raw: bytes | None
+    envelope: Envelope | None
+    problem: str
+
+
+@dataclass(slots=True)
+class Bundle:
+    """An opened bundle. `judgement` is None where nobody's key was given: then nothing in it is believed."""
+
+    volumes: tuple[VolumeReader, ...]
+    suite: Suite
+    statement: Statement
+    statement_raw: bytes
+    judgement: Judgement | None
+    distrust: AirbundleError | None
+    copies: tuple[StatementCopy, ...]
+    rows: tuple[Row, ...] = ()
+    catalog_body: bytes = b""
+    catalog_findings: list[tuple[VolumeReader, str, Findings | None]] = field(default_factory=list)
+    preamble_raw: bytes | None = None
+    segments: dict[int, list[tuple[VolumeReader, str]]] = field(default_factory=dict)
+    used: set[tuple[str, str]] = field(default_factory=set)
+
+    @property
+    def id(self) -> bytes:
+        """The 16-byte bundle id."""
+        return bytes.fromhex(self.statement.bundle)
+
+    @property
+    def context(self) -> Context:
+        """What the keys are bound to."""
+        return Context(self.suite, self.id, bytes.fromhex(self.statement.packer))
+
+    def expected(self, row: Row) -> Expected:
+        """What is signed about the segment of `row`."""
+        return Expected(
+            suite=self.suite,
+            geometry=row.geometry(suite=self.suite.number, digest_size=self.suite.digest_size, bundle=self.id),
+            root=bytes.fromhex(row.root), preamble_length=self.statement.preamble.length,
+            preamble_hash=bytes.fromhex(self.statement.preamble.hash), preamble=self.preamble_raw)
+
+    def largest_segment(self) -> int:
+        """Stored bytes of the largest segment, from the signed rows."""
+        return max(self.expected(row).place.stored_size for row in (*self.rows, self.statement.catalog))
+
+
+def find_volumes(paths: Sequence[str], bundle_id: str = "") -> tuple[VolumeReader, ...]:
+    """(1) The volumes at `paths`. Raises UsageError if there is none, or several bundles and no `bundle_id`."""
+    found: dict[str, str] = {}
+    for path in paths:
+        for folder in volumes.find_volumes(path):
+            found.setdefault(os.path.realpath(folder), folder)
+    if not found:
+        raise UsageError("no volume here", where=", ".join(paths),
+                         hint="give a folder that ends in .airbundle, or one that holds it")
+    readers = [volumes.VolumeReader(folder) for folder in found.values()]
+    groups: dict[str, list[VolumeReader]] = {}
+    for reader in readers:
+        for claimed in _claimed_bundles(reader):
+            groups.setdefault(claimed, []).append(reader)
+    if bundle_id:
+        chosen = [reader for claimed, group in groups.items() if claimed.startswith(bundle_id.lower())
+                  for reader in group]
+        if not chosen:
+            raise UsageError(f"no volume of bundle {bundle_id} here", where=", ".join(paths))
+        return tuple(dict.fromkeys(chosen))
+    if len(groups) > 1:
+        raise UsageError(f"volumes of {len(groups)} bundles here", where=", ".join(paths),
+                         hint="say which with --bundle: " + ", ".join(sorted(groups)))
+    return tuple(readers)
+
+
+def _claimed_bundles(reader: VolumeReader) -> set[str]:
+    """Bundle ids that the volume's statements claim, or if none can be read, its blocks."""
+    claimed = set()
+    for copy in read_statements(reader):
+        if copy.envelope is not None:
+            try:
+                claimed.add(parse_statement(copy.envelope.payload_bytes).bundle)
+            except FormatError:
+                continue
+    if not claimed:
+        claimed = {header.geometry.bundle.hex() for _, header in headers_on(reader)}
+    return claimed
+
+
+def headers_on(reader: VolumeReader) -> Iterable[tuple[str, Header]]:
+    """What the files of a volume say they are (V-2), from the first header that can be read at either end."""
+    for name in reader.names:
+        header = _header_of(reader, name)
+        if header is not None:
+            yield name, header
+
+
+def _header_of(reader: VolumeReader, name: str) -> Header | None:
+    size = reader.size(name)
+    starts = [0]
+    starts += [size - block for block in (limits.BLOCK_MIN << n for n in range(9)) if block <= size]
+    for start in starts:
+        raw = reader.peek(name, start, HEADER_SIZE)
+        if raw[:8] != MAGIC:
+            continue
+        try:
+            return parse_header(raw, DIGEST_SIZES)
+        except FormatError:
+            continue
+    return None
+
+
+def read_statements(reader: VolumeReader) -> list[StatementCopy]:
+    """(2) Both copies of the statement on one volume."""
+    copies = []
+    for name in (volumes.STATEMENT, volumes.STATEMENT_RECORD):
+        raw, envelope, problem = None, None, ""
+        try:
+            raw = reader.read_small(name, volumes.RECORD_READ_MAX)
+            if name == volumes.STATEMENT_RECORD:
+                raw = recover_record(raw, hash_by_suite=lambda number: suite_by_number(number).hash).content
+            envelope = parse_envelope(raw)
+        except FileNotFoundError:
+            problem = "is missing"
+        except FormatError as error:
+            problem = str(error)
+        copies.append(StatementCopy(reader, name, raw, envelope, problem))
+    return copies
+
+
+def open_bundle(readers: tuple[VolumeReader, ...], trust: TrustSet | None, work: Workspace | None = None) -> Bundle:
+    """Steps 2 to 5. `trust` None or without the packer leaves `distrust` set; the caller decides what to do with it.
+
+    Raises UnsignedError without any statement, ForgedError where two valid ones disagree (T-4), DamagedError or
+    IncompleteError without a catalog.
+    """
+    bundle = _open_statement(readers, trust)
+    _map_files(bundle)
+    _open_catalog(bundle, work)
+    return bundle
+
+
+def _open_statement(readers: tuple[VolumeReader, ...], trust: TrustSet | None) -> Bundle:
+    """(3) The one statement that is believed, else the one that is there."""
+    copies = tuple(copy for reader in readers for copy in read_statements(reader))
+    by_payload: dict[bytes, list[Envelope]] = {}
+    for copy in copies:
+        if copy.envelope is not None and copy.envelope.payloadType == STATEMENT_TYPE:  # T-1
+            by_payload.setdefault(copy.envelope.payload_bytes, []).append(copy.envelope)
+    if not by_payload:
+        raise UnsignedError("no copy of the statement can be read", where=readers[0].path, rule="T-1",
+                            hint="without its statement a bundle cannot be believed: rescue may find another copy")
+    believed, others = [], []
+    for payload, envelopes in by_payload.items():
+        try:
+            statement = parse_statement(payload)
+            judgement = judge(envelopes, trust, packer_id=bytes.fromhex(statement.packer),
+                              suite=suite_by_name(statement.suite), payload_type=STATEMENT_TYPE)
+            believed.append((statement, payload, judgement, None))
+        except AirbundleError as error:
+            if isinstance(error, FormatError):
+                others.append((None, payload, None, error))
+            else:
+                others.append((statement, payload, None, error))
+    if len(believed) > 1:  # T-4
+        raise ForgedError("two signed statements disagree", where=readers[0].path, rule="T-4",
+                          hint="do not use this bundle; ask its packer which one is meant")
+    readable = believed or [other for other in others if other[0] is not None]
+    if not readable:
+        raise others[0][3] or UnsignedError("no statement can be read")
+    statement, payload, judged, distrust = readable[0]
+    assert statement is not None
+    return Bundle(volumes=readers, suite=suite_by_name(statement.suite), statement=statement, statement_raw=payload,
+                  judgement=judged, distrust=distrust, copies=copies)
+
+
+def _map_files(bundle: Bundle) -> None:
+    """Which file holds which segment, by what its header says, else by its name (V-2, G-3)."""
+    catalog = bundle.statement.catalog
+    for reader in bundle.volumes:
+        known: dict[str, int] = {}
+        for name, header in headers_on(reader):
+            if header.geometry.bundle == bundle.id:
+                known[name] = header.geometry.number
+        for name in reader.names:
+            number = known.get(name, volumes.segment_number(name, catalog=catalog.number))
+            if number is None:
+                continue
+            place = bundle.segments.setdefault(number, [])
+            named = volumes.segment_number(name, catalog=catalog.number) == number
+            place.insert(0 if named else len(place), (reader, name))
+
+
+def _open_catalog(bundle: Bundle, work: Workspace | None) -> None:
+    """(4) and (5): check the catalog from any copy; merge copies block by block if none is whole alone."""
+    row = bundle.statement.catalog
+    expected = bundle.expected(row)
+    place = expected.place
+    work = work or Workspace(place.stored_size)
+    copies = bundle.segments.get(row.number, [])
+    body: bytes | None = None
+    for reader, name in copies:
+        with reader.open(name) as descriptor:
+            findings, image = check_segment(work, descriptor, expected)
+        bundle.catalog_findings.append((reader, name, findings))
+        bundle.preamble_raw = bundle.preamble_raw or findings.preamble
+        if findings.lost == 0 and body is None:
+            body = _body_of(image)
+    if body is None and len(copies) > 1:
+        body = _merged_catalog(bundle, expected, work, copies)
+    if body is None:
+        complete = len(bundle.volumes) >= len(bundle.statement.volumes)
+        kind = DamagedError if complete else IncompleteError
+        raise bundle.distrust or kind("no copy of the catalog can be repaired", where=bundle.volumes[0].path,
+                                      rule="G-2", hint="try rescue on the whole medium")
+    table, _ = parse_body(body)
+    bundle.catalog_body = body
+    bundle.rows = parse_table(table, catalog_number=row.number)
+    for each in bundle.rows:
+        _ = bundle.expected(each).place  # B-1 to B-3 before anything is allocated
+
+
+def _merged_catalog(bundle: Bundle, expected: Expected, work: Workspace,
+                    copies: list[tuple[VolumeReader, str]]) -> bytes | None:
+    """Blocks that carry their own digest from all copies, put together and judged as one."""
+    with ExitStack() as stack:
+        descriptors = [stack.enter_context(reader.open(name)) for reader, name in copies]
+        findings, image = check_merged(work, descriptors, expected)
+    bundle.preamble_raw = bundle.preamble_raw or findings.preamble
+    return _body_of(image) if findings.lost == 0 else None
+
+
+def _body_of(image: Image) -> bytes:
+    geometry = image.place.geometry
+    return np.ascontiguousarray(image.payloads[:geometry.data_blocks]).tobytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a recipient sees in addition: the bundle key and the manifest."""
+
+    key: BundleKey
+    preamble: Preamble
+    manifest: Manifest
+
+
+def open_manifest(bundle: Bundle, identities: Sequence[PrivateIdentity]) -> Opened:
+    """(6) Raises NoKeyError, ForgedError (K-8, G-4) or FormatError."""
+    if bundle.preamble_raw is None:
+        raise DamagedError("no copy of the preamble can be repaired", where=bundle.volumes[0].path, rule="K-7")
+    preamble = parse_preamble(bundle.preamble_raw)
+    if preamble.context != bundle.context:
+        raise ForgedError("preamble and statement name different bundles or packers", rule="K-2")
+    key = open_preamble(preamble, identities)
+    _, sealed = parse_body(bundle.catalog_body)
+    row = bundle.statement.catalog
+    opener = Opener(bundle.context, key, row.number, bytes.fromhex(row.salt))
+    manifest = parse_manifest(_open_pieces(opener, sealed))
+    statement = bundle.statement
+    same = (manifest.bundle == statement.bundle and manifest.packer == statement.packer
+            and manifest.series == statement.series and manifest.sequence == statement.sequence
+            and manifest.recipients == tuple(envelope.recipient.hex() for envelope in preamble.envelopes))
+    if not same:  # G-4
+        raise ForgedError("the sealed manifest was made for another statement", rule="G-4",
+                          hint="someone put a signature over ciphertext that is not theirs")
+    return Opened(key, preamble, manifest)
+
+
+def _open_pieces(opener: Opener, sealed: memoryview) -> bytes:
+    """Open the sealed manifest piece by piece."""
+    step = limits.SEALED_PIECE + TAG_SIZE
+    count = max(1, -(-len(sealed) // step))
+    plain = bytearray(max(0, len(sealed) - count * TAG_SIZE))
+    view, out = sealed, memoryview(plain)
+    for number in range(count):
+        part = view[number * step:(number + 1) * step]
+        if len(part) < TAG_SIZE:
+            raise FormatError("the sealed manifest ends in a piece without a tag", rule="L-3")
+        opener.open_into(number, number == count - 1, part, out[number * limits.SEALED_PIECE:][:len(part) - TAG_SIZE])
+    return bytes(plain)
+

@@ -1,0 +1,350 @@
+"""Pack a source onto a medium. The steps, in order:
+
+1. scan the source, cut it into slices, ask whether it fits
+2. open the journal of this plan, or draw bundle id, bundle key and preamble and begin one
+3. make the volume's folder; preallocate statement and catalog in front of everything else
+4. per segment: read, digest, compress, compare, seal, blocks, parity; write under a temporary name; read back past
+   the cache; journal; rename. A second reader follows and makes the SHA-256 of each file, and compares what it saw
+5. catalog, then its copy, then the record, then the statement: there is no bundle before the last byte of it
+
+What is finished stays finished: `kill -9` at any moment and the same command again goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from airbundle._version import WRITER
+from airbundle.codec.erasure import best_engine
+from airbundle.codec.record import encode_record
+from airbundle.crypto.envelope import BundleKey, Context, write_preamble
+from airbundle.crypto.signing import sign
+from airbundle.errors import MediumError, UsageError
+from airbundle.format import limits
+from airbundle.format.catalog import CATALOG, DATA, Row, row_of, write_body, write_table
+from airbundle.format.dsse import write_envelope
+from airbundle.format.manifest import FileRow, Manifest, SliceRow, check_meta, write_manifest
+from airbundle.format.names import check_public_text
+from airbundle.format.statement import STATEMENT_TYPE, PreambleRef, Statement, VolumeRow, write_statement
+from airbundle.media import system
+from airbundle.media import volume as volumes
+from airbundle.media.state import save_document, state_folder
+from airbundle.transfer.check import Expected, check_segment
+from airbundle.transfer.journal import Ending, Finished, Journal
+from airbundle.transfer.lane import Lane
+from airbundle.transfer.plan import Fit, Options, estimate, open_stream, sample
+from airbundle.transfer.progress import Meter, Tick
+from airbundle.transfer.readme import volume_readme
+from airbundle.transfer.schedule import run_all
+from airbundle.transfer.seal import Sealed, SealPlan, capacity, finish_catalog, seal_manifest, seal_slice
+from airbundle.transfer.workspace import Pace, Workspace, Workspaces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from airbundle.crypto.identities import PrivateIdentity, PublicIdentity
+    from airbundle.media.source import Source, SourceReader
+    from airbundle.media.volume import VolumeWriter
+    from airbundle.transfer.slices import Slice, Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What the packer says in public, and the sealed `meta`. Times in seconds since 1970."""
+
+    label: str = "ab"
+    marking: str = ""
+    meta: tuple[tuple[str, str], ...] = ()
+    series: str | None = None
+    sequence: int | None = None
+    expires: int | None = None
+    record_serials: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PackResult:
+    """What `pack` did; sizes in bytes, `seconds` of wall time."""
+
+    bundle: str
+    volumes: tuple[str, ...]
+    files: int
+    folders: int
+    source_bytes: int
+    sealed_bytes: int
+    stored_bytes: int
+    segments: int
+    kept_segments: int
+    statement_hash: str
+    read_back: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Everything that the segment workers share."""
+
+    stream: Stream
+    reader: SourceReader
+    plan: SealPlan
+    volume: VolumeWriter
+    journal: Journal
+    lane: Lane
+    meter: Meter
+    read_back: bool
+    entropy: Callable[[int], bytes]
+
+
+def pack(source: str, target: str, *, identity: PrivateIdentity, recipients: Sequence[PublicIdentity],
+         declared: Declared | None = None, options: Options | None = None, pace: Pace | None = None,
+         read_back: bool = True, progress: Callable[[Tick], None] | None = None, now: Callable[[], float] = time.time,
+         entropy: Callable[[int], bytes] = secrets.token_bytes) -> PackResult:
+    """Pack `source` into a volume under the folder `target`. Raises AirbundleError; then there is no bundle."""
+    began = time.monotonic()
+    declared, options, pace = declared or Declared(), options or Options(), pace or Pace()
+    _check_declared(declared)
+    meter = Meter(progress)
+    found, stream, reader = open_stream(source, options)
+    with reader:
+        _require_room(target, stream, options, reader, len(recipients))
+        plan_hash = _plan_hash(found, target, identity, recipients, declared, options)
+        with Journal(identity, plan_hash, entropy) as journal:
+            plan, created = _seal_plan(journal, found, identity, recipients, options, now, entropy)
+            name = volumes.volume_name(declared.label, plan.context.bundle_id, 1, 1)
+            with volumes.VolumeWriter(os.path.join(target, name), plan.context.bundle_id) as volume:
+                _prepare(volume, journal, plan, stream, declared)
+                lane = Lane(stream, reader, plan.context.suite, meter)
+                job = _Job(stream, reader, plan, volume, journal, lane, meter, read_back, entropy)
+                with lane:
+                    rows, kept = _segments(job, pace)
+                    digests = lane.result()
+                if journal.final is None:
+                    journal.add(_ending(job, found, rows, digests, declared, identity, created, target))
+                statement_hash = _finish_volume(job)
+                result = _result(job, found, rows, kept, volume.path, statement_hash, began)
+            journal.erase()
+            return result
+
+
+def _check_declared(declared: Declared) -> None:
+    for text in (declared.label, declared.marking, declared.series or ""):
+        check_public_text(text)
+    volumes.check_label(declared.label)
+    check_meta(declared.meta)
+    if (declared.series is None) != (declared.sequence is None):
+        raise UsageError("--series and --sequence go together")
+
+
+def _require_room(target: str, stream: Stream, options: Options, reader: SourceReader, recipients: int) -> None:
+    """(1) Refuse before anything is written; sample only if the worst case would not fit."""
+    if not os.path.isdir(target):
+        raise UsageError("is not a folder", where=target, hint="mount the drive, or make the folder")
+    volumes.refuse_finished_source(target)
+    answer = estimate(target, stream, options, None, recipients=recipients)
+    if answer.fit is Fit.NOT and not options.pad:
+        ratios = sample(stream, reader.read)
+        packed = sum(end_ratio * size for end_ratio, size in _weighted(stream, ratios))
+        answer = estimate(target, stream, options, packed / max(1, stream.source.total), recipients=recipients)
+    if answer.fit is Fit.NOT:
+        short = answer.need_by_sample + answer.margin - answer.room
+        raise MediumError(f"does not fit: needs {answer.need_by_sample:,} bytes and a margin of {answer.margin:,}, "
+                          f"has {answer.room:,}", where=target, hint=f"free {short:,} bytes more, or take a larger drive")
+
+
+def _weighted(stream: Stream, ratios: dict[object, float]) -> list[tuple[float, int]]:
+    ends = [*stream.run_starts[1:], stream.source.total]
+    return [(ratios.get(dtype, 1.0), end - start)
+            for start, end, dtype in zip(stream.run_starts, ends, stream.run_dtypes, strict=True)]
+
+
+def _plan_hash(found: Source, target: str, identity: PrivateIdentity, recipients: Sequence[PublicIdentity],
+               declared: Declared, options: Options) -> str:
+    """What makes it the same command: source as scanned, target, keys, and everything that is written."""
+    suite = identity.public.suite
+    facts = {
+        "root": found.root, "files": [[file.path, file.identity] for file in found.files],
+        "folders": list(found.folders), "target": os.path.realpath(target), "packer": identity.public.key_id.hex(),
+        "recipients": [recipient.key_id.hex() for recipient in recipients],
+        "declared": repr(declared), "options": repr(options), "writer": WRITER,
+    }
+    return suite.hash(json.dumps(facts, sort_keys=True).encode()).hex()
+
+
+def _seal_plan(journal: Journal, found: Source, identity: PrivateIdentity, recipients: Sequence[PublicIdentity],
+               options: Options, now: Callable[[], float], entropy: Callable[[int], bytes]) -> tuple[SealPlan, int]:
+    """(2) From the journal, or drawn and written into it."""
+    public = identity.public
+    for recipient in recipients:
+        if recipient.suite is not public.suite:
+            raise UsageError("a recipient's key is of another suite than the packer's", rule="K-1")
+    head = journal.head
+    if head is None:
+        bundle, key = entropy(16), BundleKey(entropy(32))
+        context = Context(public.suite, bundle, public.key_id)
+        preamble = write_preamble(context, key, recipients)
+        head = journal.begin(bundle=bundle, key=key.raw, preamble=preamble, created=int(now()))
+    context = Context(public.suite, bytes.fromhex(head.bundle), public.key_id)
+    plan = SealPlan(context=context, key=BundleKey(head.key_bytes), preamble=head.preamble_bytes,
+                    block_size=options.block_size(found.total), parity=options.parity, pad=options.pad)
+    return plan, head.created
+
+
+def _prepare(volume: VolumeWriter, journal: Journal, plan: SealPlan, stream: Stream, declared: Declared) -> None:
+    """(3) V-3: statement and catalog get their places before the first segment."""
+    if journal.finished or journal.final:
+        return
+    names = sum(len(file.path.encode()) + 96 for file in stream.source.files)
+    volume.write_small(volumes.README, volume_readme(declared.label, plan.context.bundle_id, 1, 1))
+    volume.preallocate(volumes.STATEMENT, 16 * limits.KIB)
+    volume.preallocate(volumes.CATALOG, 64 * limits.KIB + 3 * (names + 256 * len(stream.slices)))
+
+
+def _segments(job: _Job, pace: Pace) -> tuple[list[Row], int]:
+    """(4) All segments, the finished ones only checked."""
+    size = capacity(job.plan, job.stream)
+    workers = min(pace.workers(size), max(1, len(job.stream.slices)))
+    spaces = Workspaces(workers, size, best_engine())
+    job.meter.begin("packing", job.stream.source.total)
+    kept = 0
+
+    def work(part: Slice) -> tuple[Row, bytes, bool]:
+        job.meter.alive()
+        job.lane.follow(part.number)
+        with spaces.borrow() as space:
+            finished = _keep(job, space, part)
+            again = finished is not None
+            if finished is None:
+                finished = _make(job, space, part)
+        job.meter.add(part.length)
+        return finished.row, bytes.fromhex(finished.content), again
+
+    rows = []
+    for row, content, again in run_all(job.stream.slices, work, workers=workers, meter=job.meter):
+        job.lane.expect(row.number, content)
+        rows.append(row)
+        kept += again
+    return rows, kept
+
+
+def _keep(job: _Job, space: Workspace, part: Slice) -> Finished | None:
+    """A segment of an earlier run, if what is on the medium still gives its root."""
+    finished = job.journal.finished.get(part.number)
+    if finished is None:
+        return None
+    name = volumes.segment_name(part.number)
+    suite = job.plan.context.suite
+    geometry = finished.row.geometry(suite=suite.number, digest_size=suite.digest_size,
+                                     bundle=job.plan.context.bundle_id)
+    expected = Expected(suite, geometry, bytes.fromhex(finished.row.root), len(job.plan.preamble),
+                        suite.hash(job.plan.preamble), job.plan.preamble)
+    for candidate in (name, volumes.temporary_name(name, finished.row.salt)):
+        try:
+            descriptor = job.volume.open(candidate)
+        except FileNotFoundError:
+            continue
+        with descriptor as number:
+            findings, _ = check_segment(space, number, expected)
+        if findings.clean:
+            if candidate != name:
+                job.volume.rename(candidate, name)
+            return finished
+    return None
+
+
+def _make(job: _Job, space: Workspace, part: Slice) -> Finished:
+    """Seal one slice and put it on the medium; durable, read back and journaled before it gets its name."""
+    sealed = seal_slice(space, job.plan, job.stream, part, job.reader.read, entropy=job.entropy,
+                        alive=job.meter.alive)
+    name = volumes.segment_name(part.number)
+    temporary = volumes.temporary_name(name, sealed.geometry.salt.hex())
+    job.volume.write(temporary, memoryview(sealed.image.blocks.reshape(-1)))
+    if job.read_back:
+        _read_back(job, space, temporary, sealed)
+    row = row_of(sealed.geometry, role=DATA, volume=1, root=sealed.root)
+    finished = Finished(row, sealed.content.hex())
+    with job.volume.lock:
+        job.journal.add(finished)
+    job.volume.rename(temporary, name)
+    return finished
+
+
+def _read_back(job: _Job, space: Workspace, name: str, sealed: Sealed) -> None:
+    """Compare the file, read past the page cache, with the buffer it was written from."""
+    blocks = sealed.image.blocks.reshape(-1)
+    with job.volume.open(name) as descriptor:
+        system.drop_cache(descriptor)
+        for at in range(0, len(blocks), len(space.window)):
+            part = space.window[:len(blocks) - at]
+            count = system.read_into(descriptor, memoryview(part), at)
+            if count != len(part) or not np.array_equal(part, blocks[at:at + len(part)]):
+                raise MediumError(f"gives back other bytes than were written, near byte {at:,} of {name}",
+                                  where=job.volume.path, hint="do not use this drive; pack onto another one")
+
+
+def _ending(job: _Job, found: Source, rows: list[Row], digests: list[str], declared: Declared,
+            identity: PrivateIdentity, created: int, target: str) -> Ending:
+    """Catalog and statement, made once and journaled before any of it is on the medium."""
+    context, plan = job.plan.context, job.plan
+    suite = context.suite
+    manifest = Manifest(
+        bundle=context.bundle_id.hex(), packer=context.packer_id.hex(),
+        recipients=volumes.recipients_of(plan.preamble), series=declared.series, sequence=declared.sequence,
+        meta=declared.meta,
+        segments=tuple(SliceRow(part.number, part.start, part.length) for part in job.stream.slices),
+        files=tuple(FileRow(file.path, file.size, digest) for file, digest in zip(found.files, digests, strict=True)),
+        folders=tuple(found.folders))
+    sealed_manifest, salt = seal_manifest(plan, len(rows), write_manifest(manifest), entropy=job.entropy)
+    body = write_body(write_table(tuple(rows)), sealed_manifest)
+    space = Workspace(3 * len(body) + 4 * limits.MIB, best_engine())
+    catalog = finish_catalog(plan, len(rows), salt, body, space)
+    medium = system.describe(target)
+    statement = Statement(
+        airbundle=1, bundle=context.bundle_id.hex(), suite=suite.name, packer=context.packer_id.hex(), revision=0,
+        created=created, expires=declared.expires, series=declared.series, sequence=declared.sequence,
+        label=declared.label, marking=declared.marking,
+        preamble=PreambleRef(len(plan.preamble), suite.hash(plan.preamble).hex()),
+        catalog=row_of(catalog.geometry, role=CATALOG, volume=0, root=catalog.root),
+        volumes=(VolumeRow(1, medium.label, medium.size, medium.serial if declared.record_serials else None),),
+        lose=0, base=None, writer=WRITER)
+    payload = write_statement(statement)
+    envelope = write_envelope(STATEMENT_TYPE, payload, (sign(identity, STATEMENT_TYPE, payload),))
+    return Ending.of(catalog.image.blocks.tobytes(), envelope)
+
+
+def _finish_volume(job: _Job) -> str:
+    """(5) Catalogs, record, statement, each durable before the next (V-4). Returns the hash of the statement's PAE."""
+    ending = job.journal.final
+    assert ending is not None
+    catalog, statement = ending.catalog_bytes, ending.statement_bytes
+    suite = job.plan.context.suite
+    job.meter.begin("finishing", 0)
+    volume = job.volume
+    volume.fill(volumes.CATALOG, catalog)
+    volume.fill(volumes.CATALOG_COPY, catalog)
+    volume.fill(volumes.STATEMENT_RECORD,
+                encode_record(statement, suite_number=suite.number, hash_bytes=suite.hash, engine=best_engine()))
+    if job.read_back:
+        volume.require_same(volumes.CATALOG, catalog)
+        volume.require_same(volumes.CATALOG_COPY, catalog)
+    volume.remove_temporary()
+    folder = state_folder("sent", job.plan.context.bundle_id.hex())
+    save_document(os.path.join(folder, volumes.STATEMENT), statement)
+    save_document(os.path.join(folder, volumes.CATALOG), catalog)
+    volume.fill(volumes.STATEMENT, statement)
+    volume.sync()
+    return volumes.statement_hash(suite.hash, statement)
+
+
+def _result(job: _Job, found: Source, rows: list[Row], kept: int, path: str, statement_hash: str,
+            began: float) -> PackResult:
+    return PackResult(
+        bundle=job.plan.context.bundle_id.hex(), volumes=(path,), files=len(found.files),
+        folders=len(found.folders), source_bytes=found.total, sealed_bytes=sum(row.body for row in rows),
+        stored_bytes=job.volume.stored_bytes(), segments=len(rows), kept_segments=kept, statement_hash=statement_hash,
+        read_back=job.read_back, seconds=time.monotonic() - began)

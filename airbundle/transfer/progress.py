@@ -1,0 +1,52 @@
+"""Progress: phases, bytes, and the question whether to go on. Knows no terminal."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airbundle.errors import InterruptedRunError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """`done` of `total` bytes of a `phase` (a verb in -ing form, the word that people see)."""
+
+    phase: str
+    done: int
+    total: int
+
+
+class Meter:
+    """Counts bytes from several threads and tells `report`; `stop` makes every worker end at its next chunk."""
+
+    def __init__(self, report: Callable[[Tick], None] | None = None) -> None:
+        self._report = report or (lambda tick: None)
+        self._lock = threading.Lock()
+        self._phase, self._done, self._total = "", 0, 0
+        self._stopped = False
+
+    def begin(self, phase: str, total: int) -> None:
+        """A new phase of `total` bytes."""
+        with self._lock:
+            self._phase, self._done, self._total = phase, 0, total
+            self._report(Tick(phase, 0, total))
+
+    def add(self, count: int) -> None:
+        """`count` more bytes of this phase are done."""
+        with self._lock:
+            self._done += count
+            self._report(Tick(self._phase, self._done, self._total))
+
+    def stop(self) -> None:
+        """From now on `alive` raises."""
+        self._stopped = True
+
+    def alive(self) -> None:
+        """Raises InterruptedRunError after `stop`."""
+        if self._stopped:
+            raise InterruptedRunError("stopped")

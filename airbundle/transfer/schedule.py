@@ -1,0 +1,50 @@
+"""Run one task per segment on a few threads, in order of their numbers, and stop all of them at the first error."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+from airbundle.errors import InterruptedRunError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from airbundle.transfer.progress import Meter
+
+    Task = TypeVar("Task")
+    Result = TypeVar("Result")
+
+
+def run_all(tasks: Iterable[Task], work: Callable[[Task], Result], *, workers: int, meter: Meter) -> Iterator[Result]:
+    """Results in the order of `tasks`. Never more than twice `workers` tasks are begun or waiting to be taken.
+
+    The first error (also Ctrl-C) stops the others at their next chunk, waits for them, and is raised.
+    """
+    with ThreadPoolExecutor(workers, thread_name_prefix="airbundle") as pool:
+        pending: deque[Future[Result]] = deque()
+        source = iter(tasks)
+        try:
+            while True:
+                while len(pending) < 2 * workers and (task := next(source, pending)) is not pending:
+                    pending.append(pool.submit(work, task))
+                if not pending:
+                    return
+                yield pending.popleft().result()
+        except BaseException as error:
+            meter.stop()
+            for future in pending:
+                future.cancel()
+            pool.shutdown(wait=True)
+            raise _cause(error, pending) from None
+
+
+def _cause(error: BaseException, pending: Iterable[Future[Result]]) -> BaseException:
+    """The real error: a worker that merely heard of the stop is not it."""
+    if isinstance(error, InterruptedRunError):
+        for future in pending:
+            other = future.exception() if future.done() and not future.cancelled() else None
+            if other is not None and not isinstance(other, InterruptedRunError):
+                return other
+    return error

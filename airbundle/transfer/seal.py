@@ -1,0 +1,220 @@
+"""Seal one slice of the source into a whole segment, and open it again: the two directions of the data path.
+
+seal: read, digest, compress and compare, seal, place in blocks; then index, trailer, parity, digests, lists.
+open: trailer, index, then per chunk: gather from checked blocks, open, expand, digest, hand over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from airbundle.codec.compress import Codec
+from airbundle.crypto.seal import Opener, Sealer
+from airbundle.errors import DamagedError, FormatError
+from airbundle.format import encoding, limits
+from airbundle.format.geometry import HEADER_SIZE, Geometry, Placement, stripe_shape
+from airbundle.format.segment import (
+    FILLER,
+    SEALED_TRAILER,
+    TAG_SIZE,
+    TRAILER,
+    ChunkRow,
+    Index,
+    Trailer,
+    parse_index,
+    parse_trailer,
+)
+from airbundle.transfer.image import Image, finish
+from airbundle.transfer.slices import CHUNK_ROW_MAX
+from airbundle.transfer.workspace import gather, scatter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from airbundle.crypto.envelope import BundleKey, Context
+    from airbundle.transfer.slices import Slice, Stream
+    from airbundle.transfer.workspace import Workspace
+
+    Read = Callable[[int, memoryview], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SealPlan:
+    """What is the same for all segments of a bundle."""
+
+    context: Context
+    key: BundleKey
+    preamble: bytes
+    block_size: int
+    parity: float
+    pad: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A finished segment in a worker's buffer: its geometry, its root, and `H` over its chunks' plain digests."""
+
+    image: Image
+    root: bytes
+    content: bytes
+
+    @property
+    def geometry(self) -> Geometry:
+        """Its geometry."""
+        return self.image.place.geometry
+
+
+def capacity(plan: SealPlan, stream: Stream) -> int:
+    """Bytes of the largest stored segment that `stream` can give, with room to place its front."""
+    body = max((stream.largest_body(part) for part in stream.slices), default=1)
+    geometry = shape(plan, 0, bytes(16), body)
+    place = Placement(geometry, len(plan.preamble))
+    return place.stored_size + place.data_at * plan.block_size
+
+
+def shape(plan: SealPlan, number: int, salt: bytes, body: int) -> Geometry:
+    """The geometry of a data segment whose body has at least `body` bytes."""
+    payload = plan.block_size - HEADER_SIZE
+    blocks = -(-body // payload)
+    k, m, stripes = stripe_shape(blocks, plan.block_size, plan.parity)
+    suite = plan.context.suite
+    return Geometry(suite=suite.number, digest_size=suite.digest_size, k=k, m=m, stripes=stripes,
+                    block_size=plan.block_size, bundle=plan.context.bundle_id, number=number, salt=salt,
+                    body=blocks * payload)
+
+
+class _Body:
+    """Appends sealed parts to the payloads of the blocks that begin at the workspace's data area."""
+
+    def __init__(self, work: Workspace, plan: SealPlan, number: int, stream_room: int) -> None:
+        largest = shape(plan, number, bytes(16), stream_room)
+        self.front = Placement(largest, len(plan.preamble)).data_at * plan.block_size
+        self.blocks = work.blocks(largest.data_blocks, plan.block_size, first=self.front)
+        self.payloads = self.blocks[:, HEADER_SIZE:]
+        self.position = 0
+
+    def append(self, part: memoryview) -> None:
+        scatter(self.payloads, self.position, part)
+        self.position += len(part)
+
+
+def seal_slice(work: Workspace, plan: SealPlan, stream: Stream, part: Slice, read: Read, *,
+               entropy: Callable[[int], bytes], alive: Callable[[], None] = lambda: None) -> Sealed:
+    """Make the segment of `part`. `read(start, out)` fills `out` from the source stream; `alive` may raise to stop."""
+    suite = plan.context.suite
+    room = stream.largest_body(part)
+    body = _Body(work, plan, part.number, room)
+    sealer = Sealer(plan.context, plan.key, part.number, entropy=entropy)
+    rows: list[ChunkRow] = []
+    for cut in stream.chunks(part):
+        alive()
+        plain = work.plain[:cut.length]
+        read(cut.start, plain)
+        digest = suite.hash(plain)
+        codec, packed = work.compressor.compress(plain, cut.dtype)
+        size = sealer.seal_into(len(rows), False, packed, work.sealed)
+        body.append(work.sealed[:size])
+        rows.append(ChunkRow(cut.length, size, codec.value, digest.hex()))
+    content = suite.hash(*(bytes.fromhex(row.digest) for row in rows))
+    if plan.pad:
+        _fill(body, sealer, work, rows, room)
+    _close(body, sealer, rows, stream, part, plan, room if plan.pad else 0)
+    geometry = shape(plan, part.number, sealer.salt, body.position)
+    place = Placement(geometry, len(plan.preamble))
+    first = body.front - place.data_at * plan.block_size
+    image = Image(place, work.blocks(place.block_count, plan.block_size, first=first))
+    return Sealed(image, finish(image, suite, work.engine, plan.preamble), content)
+
+
+def _fill(body: _Body, sealer: Sealer, work: Workspace, rows: list[ChunkRow], room: int) -> None:
+    """Fillers up to what incompressible content would have taken (S-16); what is left goes into the index's zeros."""
+    work.plain[:] = bytes(len(work.plain))
+    tail = room - sum(row.length for row in rows) - len(rows) * TAG_SIZE
+    budget = room - tail - body.position
+    while budget > TAG_SIZE + CHUNK_ROW_MAX and len(rows) < limits.CHUNKS_MAX:
+        length = min(limits.CHUNK_MAX, budget - TAG_SIZE - CHUNK_ROW_MAX)
+        size = sealer.seal_into(len(rows), False, work.plain[:length], work.sealed)
+        body.append(work.sealed[:size])
+        rows.append(ChunkRow(0, size, FILLER, bytes(sealer.context.suite.digest_size).hex()))
+        budget -= size + CHUNK_ROW_MAX
+
+
+def _close(body: _Body, sealer: Sealer, rows: list[ChunkRow], stream: Stream, part: Slice, plan: SealPlan,
+           least: int) -> None:
+    """Index and trailer (S-10 to S-12); the body then fills whole blocks and has at least `least` bytes."""
+    index = encoding.encode(Index(part.start, part.length, tuple(rows), tuple(stream.spans(part))))
+    payload = plan.block_size - HEADER_SIZE
+    need = max(body.position + len(index) + TAG_SIZE + SEALED_TRAILER, least)
+    total = -(-need // payload) * payload
+    plain = index.ljust(total - body.position - TAG_SIZE - SEALED_TRAILER, b"\0")
+    trailer = Trailer(body.position, len(index), len(rows)).packed()
+    for counter, last, content in ((len(rows), False, plain), (0, True, trailer)):
+        sealed = bytearray(len(content) + TAG_SIZE)
+        sealer.seal_into(counter, last, content, memoryview(sealed))
+        body.append(memoryview(sealed))
+
+
+def open_index(image: Image, opener: Opener) -> Index:
+    """The index of a checked segment. Raises DamagedError or FormatError; both mean that its packer wrote it wrong."""
+    geometry = image.place.geometry
+    payloads = image.payloads[:geometry.data_blocks]
+    if geometry.body < SEALED_TRAILER + TAG_SIZE:
+        raise FormatError("a body without room for a trailer", rule="S-11")
+    sealed, plain = bytearray(SEALED_TRAILER), bytearray(TRAILER.size)
+    gather(payloads, geometry.body - SEALED_TRAILER, memoryview(sealed))
+    opener.open_into(0, True, sealed, memoryview(plain))
+    trailer = parse_trailer(bytes(plain), geometry.body)
+    size = geometry.body - SEALED_TRAILER - trailer.index_at
+    sealed, plain = bytearray(size), bytearray(size - TAG_SIZE)
+    gather(payloads, trailer.index_at, memoryview(sealed))
+    opener.open_into(trailer.chunks, False, sealed, memoryview(plain))
+    return parse_index(bytes(plain), trailer)
+
+
+def open_chunks(work: Workspace, image: Image, opener: Opener, index: Index) -> Iterator[tuple[int, memoryview]]:
+    """Each chunk's place in the source stream and its bytes, valid until the next one. Opens only checked blocks."""
+    suite = opener.context.suite
+    payloads = image.payloads[:image.place.geometry.data_blocks]
+    position, start = 0, index.start
+    for number, row in enumerate(index.chunks):
+        if row.codec != FILLER:
+            sealed, packed = work.sealed[:row.sealed], work.packed[:row.sealed - TAG_SIZE]
+            plain = work.plain[:row.length]
+            gather(payloads, position, sealed)
+            opener.open_into(number, False, sealed, packed)
+            work.expander.expand(Codec(row.codec), packed, plain)
+            if suite.hash(plain) != bytes.fromhex(row.digest):  # S-13
+                raise DamagedError(f"chunk {number} is not what was packed", rule="S-13")
+            yield start, plain
+        position += row.sealed
+        start += row.length
+
+
+def seal_manifest(plan: SealPlan, number: int, raw: bytes, *, entropy: Callable[[int], bytes]) -> tuple[bytes, bytes]:
+    """The sealed manifest in pieces of 1 MiB and the salt of the catalog that it belongs to (chapter 8)."""
+    sealer = Sealer(plan.context, plan.key, number, entropy=entropy)
+    count = max(1, -(-len(raw) // limits.SEALED_PIECE))
+    out = bytearray(len(raw) + count * TAG_SIZE)
+    view, at = memoryview(out), 0
+    for piece in range(count):
+        content = raw[piece * limits.SEALED_PIECE:(piece + 1) * limits.SEALED_PIECE]
+        at += sealer.seal_into(piece, piece == count - 1, content, view[at:at + len(content) + TAG_SIZE])
+    return bytes(out), sealer.salt
+
+
+def finish_catalog(plan: SealPlan, number: int, salt: bytes, body: bytes, work: Workspace) -> Sealed:
+    """The catalog as a segment: small blocks, as much parity as data."""
+    block = limits.BLOCK_MIN if len(body) <= limits.CATALOG_SMALL_BODY else limits.BLOCK_DEFAULT
+    payload = block - HEADER_SIZE
+    blocks = -(-len(body) // payload)
+    k, m, stripes = stripe_shape(blocks, block, 100)
+    suite = plan.context.suite
+    geometry = Geometry(suite=suite.number, digest_size=suite.digest_size, k=k, m=m, stripes=stripes, block_size=block,
+                        bundle=plan.context.bundle_id, number=number, salt=salt, body=blocks * payload)
+    place = Placement(geometry, len(plan.preamble))
+    image = Image(place, work.blocks(place.block_count, block))
+    image.payloads[:blocks] = np.frombuffer(body.ljust(blocks * payload, b"\0"), np.uint8).reshape(blocks, payload)
+    return Sealed(image, finish(image, suite, work.engine, plan.preamble), b"")

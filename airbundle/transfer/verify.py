@@ -1,0 +1,286 @@
+"""Verify: every byte of a bundle, block by block, in numbered steps, without any secret.
+
+1. statement: readable copies, canonical, signed by the packer that it names, the packer trusted
+2. catalog: both copies against the signed row
+3. segments: each against its row, in memory, repaired there to see whether it can be
+4. what lies beside: files that belong to nothing, files with swapped names, bytes past an end
+5. with a key: envelope, commitment, manifest, and every chunk opened, expanded and digested
+
+The answer is always threefold: well-formed, whole, believed. `verify` returns a report when all three are yes and
+raises otherwise, with the report in the error.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airbundle.codec.erasure import best_engine
+from airbundle.codec.record import encode_record
+from airbundle.crypto.seal import Opener
+from airbundle.errors import (
+    AirbundleError,
+    DamagedError,
+    ForgedError,
+    IncompleteError,
+    RepairableError,
+    StrangerError,
+    UncheckedError,
+)
+from airbundle.format.catalog import Row
+from airbundle.media import volume as volumes
+from airbundle.transfer.check import Findings, check_segment
+from airbundle.transfer.content import Contents
+from airbundle.transfer.open import Bundle, Opened, open_bundle, open_manifest
+from airbundle.transfer.progress import Meter, Tick
+from airbundle.transfer.report import Belief, Condition, FileFindings, Report
+from airbundle.transfer.schedule import run_all
+from airbundle.transfer.seal import open_chunks, open_index
+from airbundle.transfer.workspace import Pace, Workspace, Workspaces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from airbundle.crypto.identities import PrivateIdentity
+    from airbundle.crypto.trust import TrustSet
+    from airbundle.media.volume import VolumeReader
+
+
+@dataclass(slots=True)
+class Tally:
+    """Findings of one run, added up as they come."""
+
+    files: list[FileFindings]
+    missing: list[int]
+    blocks: int = 0
+    bytes_read: int = 0
+    bytes_not_read: int = 0
+    unreadable: int = 0
+    damaged: int = 0
+    misplaced: int = 0
+    altered: int = 0
+    repaired: int = 0
+    beyond: bool = False
+
+    def count(self, reader: VolumeReader, name: str, findings: Findings, *, size: int, right_name: str) -> None:
+        """Add what was found in one file."""
+        self.blocks += findings.blocks
+        self.bytes_read += size
+        self.unreadable += findings.unreadable
+        self.damaged += findings.damaged
+        self.misplaced += findings.misplaced
+        self.altered += findings.altered
+        problem = describe(findings)
+        if name != right_name:
+            problem = f"belongs under the name {right_name}" + (f"; {problem}" if problem else "")
+        if problem:
+            self.files.append(FileFindings(
+                reader.path, name, findings.number, problem, findings.unreadable, findings.damaged,
+                findings.misplaced, findings.altered, findings.surplus, findings.whole))
+
+    def note(self, reader: VolumeReader, name: str, problem: str, *, whole: bool = True) -> None:
+        """Something wrong with a file that is not a matter of blocks."""
+        self.files.append(FileFindings(reader.path, name, None, problem, whole=whole))
+
+
+def describe(findings: Findings) -> str:
+    """The findings of one file in words; empty if there are none."""
+    words = [f"{count} {noun}" for count, noun in (
+        (findings.unreadable, "unreadable"), (findings.damaged, "damaged"), (findings.misplaced, "misplaced"),
+        (findings.altered, "altered")) if count]
+    text = f"blocks: {', '.join(words)} of {findings.blocks}" if words else ""
+    if findings.surplus:
+        text += f"{'; ' if text else ''}{findings.surplus} bytes past the end"
+    if not findings.whole:
+        text += f"{'; ' if text else ''}beyond repair"
+    return text
+
+
+def verify(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None, identities: Sequence[PrivateIdentity] = (),
+           fast: bool = False, pace: Pace | None = None, progress: Callable[[Tick], None] | None = None) -> Report:
+    """All steps. Raises UntrustedError, NoKeyError, DamagedError, IncompleteError, RepairableError or
+    UncheckedError (`fast`), in this order of precedence; each carries the report as `.report`.
+    """
+    began = time.monotonic()
+    meter = Meter(progress)
+    bundle = open_bundle(readers, trust)  # (1) and the first half of (2)
+    tally = Tally([], [])
+    failure: AirbundleError | None = None
+    check_statements(bundle, tally)
+    check_catalogs(bundle, tally)  # (2)
+    inside: tuple[Opened, Contents] | None = None
+    if identities:  # (5)
+        try:
+            opened = open_manifest(bundle, identities)
+            inside = opened, Contents(opened.manifest, len(bundle.rows))
+        except AirbundleError as error:
+            failure = error
+    failure = check_segments(bundle, tally, inside, fast, pace or Pace(), meter) or failure
+    check_beside(bundle, tally)  # (4)
+    report = make_report(bundle, tally, opened=inside is not None and failure is None, began=began)
+    raise_verdict(bundle, report, failure)
+    return report
+
+
+def check_statements(bundle: Bundle, tally: Tally) -> None:
+    """(1) Each copy on each volume has to be there and to say the same; the record has to be its exact encoding."""
+    suite = bundle.suite
+    good = {copy.raw for copy in bundle.copies if copy.raw is not None and copy.envelope is not None
+            and copy.envelope.payload_bytes == bundle.statement_raw}
+    best = bundle.best_statement()
+    for copy in bundle.copies:
+        if copy.raw is None or copy.envelope is None:
+            tally.note(copy.volume, copy.name, f"statement: {copy.problem}")
+        elif copy.raw not in good or copy.raw != best:
+            tally.note(copy.volume, copy.name, "statement: differs from the one that is believed")
+        elif copy.name == volumes.STATEMENT_RECORD:
+            exact = encode_record(copy.raw, suite_number=suite.number, hash_bytes=suite.hash, engine=best_engine())
+            if copy.volume.read_small(copy.name, volumes.RECORD_READ_MAX) != exact:
+                tally.note(copy.volume, copy.name, "statement: damaged, and corrected by its own code")
+
+
+def check_catalogs(bundle: Bundle, tally: Tally) -> None:
+    """(2) Both copies on each volume."""
+    row = bundle.statement.catalog
+    size = bundle.expected(row).place.stored_size
+    names = {reader.path: {name for other, name in bundle.segments.get(row.number, []) if other is reader}
+             for reader in bundle.volumes}
+    for reader, name, findings in bundle.catalog_findings:
+        if findings is not None:
+            right = name if name in (volumes.CATALOG, volumes.CATALOG_COPY) else volumes.CATALOG
+            tally.count(reader, name, findings, size=size, right_name=right)
+    for reader in bundle.volumes:
+        for name in (volumes.CATALOG, volumes.CATALOG_COPY):
+            if name not in names[reader.path]:
+                tally.note(reader, name, "catalog: is missing")
+
+
+def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents] | None, fast: bool, pace: Pace,
+                   meter: Meter) -> AirbundleError | None:
+    """(3), and (5) for the chunks. Returns the first error of opening; damage is only counted."""
+    sizes = {row.number: bundle.expected(row).place.stored_size for row in bundle.rows}
+    if fast:
+        tally.bytes_not_read = sum(sizes.values())
+        tally.missing += [number for number in sizes if number not in bundle.segments]
+        return None
+    meter.begin("verifying", sum(sizes.values()))
+    workers = pace.workers(bundle.largest_segment())
+    spaces = Workspaces(workers, bundle.largest_segment(), best_engine())
+    failures: list[AirbundleError] = []
+
+    def work(row: Row) -> tuple[Row, list[tuple[VolumeReader, str, Findings]]]:
+        meter.alive()
+        with spaces.borrow() as space:
+            found = read_segment(bundle, row, space)
+            if inside is not None and found and found[-1][2].lost == 0:
+                try:
+                    _open_all(bundle, row, space, *inside)
+                except AirbundleError as error:
+                    error.where = error.where or volumes.segment_name(row.number)
+                    failures.append(error)
+        meter.add(sizes[row.number])
+        return row, found
+
+    for row, found in run_all(bundle.rows, work, workers=workers, meter=meter):
+        if not found:
+            tally.missing.append(row.number)
+        for reader, name, findings in found:
+            tally.count(reader, name, findings, size=sizes[row.number], right_name=volumes.segment_name(row.number))
+        tally.beyond |= bool(found) and found[-1][2].lost > 0
+    return failures[0] if failures else None
+
+
+def read_segment(bundle: Bundle, row: Row, space: Workspace) -> list[tuple[VolumeReader, str, Findings]]:
+    """Check the files that hold a segment until one is whole; afterwards `space` holds the last one's image."""
+    results: list[tuple[VolumeReader, str, Findings]] = []
+    expected = bundle.expected(row)
+    for reader, name in bundle.segments.get(row.number, []):
+        with reader.open(name) as descriptor:
+            findings, image = check_segment(space, descriptor, expected)
+        space.image = image
+        bundle.used.add((reader.path, name))
+        results.append((reader, name, findings))
+        if findings.lost == 0:
+            break
+    return results
+
+
+def _open_all(bundle: Bundle, row: Row, space: Workspace, opened: Opened, contents: Contents) -> None:
+    opener = Opener(bundle.context, opened.key, row.number, bytes.fromhex(row.salt))
+    assert space.image is not None
+    index = open_index(space.image, opener)
+    contents.require(index, row.number)
+    for _ in open_chunks(space, space.image, opener, index):
+        pass
+
+
+def check_beside(bundle: Bundle, tally: Tally) -> None:
+    """(4) Files that claim a segment that was read from elsewhere already."""
+    for reader in bundle.volumes:
+        for number, places in bundle.segments.items():
+            known = number <= bundle.statement.catalog.number
+            for other, name in places:
+                if other is reader and not known:
+                    tally.note(reader, name, f"claims segment {number}, which the bundle does not have")
+
+
+def make_report(bundle: Bundle, tally: Tally, *, opened: bool, began: float) -> Report:
+    """Put the three answers together."""
+    statement = bundle.statement
+    complete = len(bundle.volumes) >= len(statement.volumes)
+    condition = Condition.WHOLE
+    if tally.files:
+        condition = Condition.REPAIRABLE
+    if tally.beyond or tally.missing:
+        condition = Condition.DAMAGED if complete or tally.beyond else Condition.INCOMPLETE
+    belief = Belief.TRUSTED
+    if bundle.distrust is not None:
+        belief = {StrangerError: Belief.STRANGER, ForgedError: Belief.FORGED}.get(
+            type(bundle.distrust), Belief.UNSIGNED)
+    signers = bundle.judgement.names if bundle.judgement else ()
+    ignored = tuple(f"{reader.path}/{name}" for reader in bundle.volumes for name in reader.ignored)
+    return Report(
+        bundle=statement.bundle, label=statement.label, marking=statement.marking, suite=statement.suite,
+        packer=statement.packer, created=statement.created, expires=statement.expires, series=statement.series,
+        sequence=statement.sequence, volumes=tuple(reader.path for reader in bundle.volumes),
+        volumes_of=len(statement.volumes), condition=condition, belief=belief,
+        believed_by=signers[0] if signers else "", signers=signers, opened=opened, segments=len(bundle.rows),
+        blocks=tally.blocks, bytes_read=tally.bytes_read, bytes_not_read=tally.bytes_not_read,
+        unreadable=tally.unreadable, damaged=tally.damaged, misplaced=tally.misplaced, altered=tally.altered,
+        findings=tuple(tally.files), missing=tuple(tally.missing), ignored=ignored, repaired=tally.repaired,
+        statement_hash=volumes.statement_hash(bundle.suite.hash, bundle.best_statement()),
+        seconds=time.monotonic() - began)
+
+
+def raise_verdict(bundle: Bundle, report: Report, failure: AirbundleError | None) -> None:
+    """Raise what outranks the rest: 5, 8, 4, 3, 11, 10."""
+    where = bundle.volumes[0].path
+    errors: list[AirbundleError] = [error for error in (bundle.distrust, failure) if error is not None]
+    if report.condition is Condition.DAMAGED:
+        errors.append(DamagedError(_summary(report), where=where, rule="S-7",
+                                   hint="fetch another copy of the bundle, or try salvage for single files"))
+    elif report.condition is Condition.INCOMPLETE:
+        errors.append(IncompleteError(f"{len(report.missing)} segments are on other volumes", where=where,
+                                      hint="connect the missing volume and run the same command with both"))
+    elif report.condition is Condition.REPAIRABLE:
+        errors.append(RepairableError(_summary(report), where=where, hint="airbundle repair gives it back bit by bit"))
+    if report.bytes_not_read:
+        errors.append(UncheckedError(f"{report.bytes_not_read:,} bytes were NOT verified", where=where,
+                                     hint="leave out --fast to read everything"))
+    if errors:
+        order = (5, 6, 8, 7, 4, 3, 11, 10)
+        first = min(errors, key=lambda error: order.index(error.exit_status))
+        first.report = report
+        raise first
+
+
+def _summary(report: Report) -> str:
+    parts = [f"{count} {noun}" for count, noun in (
+        (report.unreadable, "unreadable"), (report.damaged, "damaged"), (report.misplaced, "misplaced"),
+        (report.altered, "ALTERED")) if count]
+    text = f"blocks: {', '.join(parts)}" if parts else f"{len(report.findings)} findings"
+    if report.missing:
+        text += f"; {len(report.missing)} segments missing"
+    worse = report.condition is Condition.DAMAGED
+    return f"{text}; {'beyond repair' if worse else 'can be repaired from what is here'}"
