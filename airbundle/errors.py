@@ -36,7 +36,13 @@ class UsageError(AirbundleError):
 
 
 class SourceError(UsageError):
-    """The source cannot be carried as it is: a name, a link, a special file."""
+    """The source cannot be carried as it is: a name, a link, a special file. `problems` lists all of them."""
+
+    def __init__(
+        self, what: str, *, problems: tuple[str, ...] = (), where: str = "", hint: str = "", rule: str = ""
+    ) -> None:
+        super().__init__(what, where=where, hint=hint, rule=rule)
+        self.problems = problems
 
 
 class IncompleteError(AirbundleError):

@@ -1,0 +1,116 @@
+"""What is known of the drive under a path: for messages and for the table of volumes in the statement (chapter 9).
+
+All of it is best effort from what the kernel shows in /proc and /sys; an empty text means unknown. Names on a medium
+are a stranger's: what is not public text (E-4) is unknown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from typing import Final
+
+from airbundle.errors import FormatError
+from airbundle.format.names import check_public_text
+from airbundle.media import system
+
+_MOUNTS = "/proc/self/mountinfo"
+_SYS = "/sys"
+_LABELS = "/dev/disk/by-label"
+_OCTAL: Final = re.compile(r"\\([0-7]{3})")
+_HEX: Final = re.compile(rb"\\x([0-9a-f]{2})")
+_SLAVES_DEPTH: Final = 8
+
+
+def physical_device(path: str) -> str:
+    """One text for each physical drive: two paths with the same text fall together. Raises OSError."""
+    device = os.stat(path).st_dev
+    if system.features().kernel_files:
+        disks = _disks(_block_folder(path, device))
+        if disks:
+            return "+".join(sorted(disks))
+    return f"dev-{device}"
+
+
+def filesystem_type(path: str) -> str:
+    """The kernel's name of the file system, such as `ext4` or `vfat`."""
+    return _mount(path)[0]
+
+
+def filesystem_label(path: str) -> str:
+    """The file system's label."""
+    source = os.path.realpath(_mount(path)[1])
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(_LABELS):
+            if os.path.realpath(entry.path) == source:
+                return _public(_HEX.sub(lambda m: bytes([int(m[1], 16)]), os.fsencode(entry.name)))
+    return ""
+
+
+def device_serial(path: str) -> str:
+    """The serial number of the drive, from the nearest of its parents in /sys that has one."""
+    if not system.features().kernel_files:
+        return ""
+    with contextlib.suppress(OSError):
+        disks = _disks(_block_folder(path, os.stat(path).st_dev))
+        if len(disks) == 1:
+            return _serial_above(os.path.realpath(os.path.join(_SYS, "class/block", disks.pop())))
+    return ""
+
+
+def _serial_above(folder: str) -> str:
+    top = os.path.realpath(_SYS)
+    while folder.startswith(top + os.sep):
+        for name in ("serial", "device/serial"):
+            with contextlib.suppress(OSError), open(os.path.join(folder, name), "rb") as file:
+                return _public(file.read(256).strip())
+        folder = os.path.dirname(folder)
+    return ""
+
+
+def _public(raw: bytes) -> str:
+    try:
+        return check_public_text(raw.decode())
+    except (UnicodeDecodeError, FormatError):
+        return ""
+
+
+def _block_folder(path: str, device: int) -> str:
+    """The folder in /sys of the block device under `path`, or ''."""
+    if os.major(device) == 0:  # a file system without a number of its own, such as btrfs: ask the mount table
+        try:
+            device = os.stat(_mount(path)[1]).st_rdev
+        except OSError:
+            return ""
+    folder = os.path.realpath(os.path.join(_SYS, f"dev/block/{os.major(device)}:{os.minor(device)}"))
+    return folder if os.path.isdir(folder) else ""
+
+
+def _disks(folder: str, depth: int = 0) -> set[str]:
+    """Names of the whole disks below a block device: a partition's parent, the parts of a mapped one."""
+    if not folder or depth > _SLAVES_DEPTH:
+        return set()
+    if os.path.exists(os.path.join(folder, "partition")):
+        folder = os.path.dirname(folder)
+    found: set[str] = set()
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(os.path.join(folder, "slaves")):
+            found |= _disks(os.path.realpath(entry.path), depth + 1)
+    return found or {os.path.basename(folder)}
+
+
+def _mount(path: str) -> tuple[str, str]:
+    """Type and source of the mount that holds `path`; the last of those with the longest mount point counts."""
+    best, found = "", ("", "")
+    if not system.features().kernel_files:
+        return found
+    real = os.path.realpath(path)
+    with contextlib.suppress(OSError), open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as mounts:
+        for line in mounts:
+            front, _, back = line.partition(" - ")
+            point = _OCTAL.sub(lambda m: chr(int(m[1], 8)), front.split(" ")[4])
+            if len(point) >= len(best) and (real == point or real.startswith(point.rstrip("/") + "/")):
+                kind, source = back.split(" ")[:2]
+                best, found = point, (kind, _OCTAL.sub(lambda m: chr(int(m[1], 8)), source))
+    return found

@@ -1,0 +1,88 @@
+"""The source stream: all files of a source end to end, read from any place by any thread.
+
+Each file is checked against the scan when it is opened and again after each read, so bytes of two states of a file
+never meet in one bundle.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+from airbundle.errors import SourceChangedError
+from airbundle.format.limits import MIB
+from airbundle.format.names import shown
+from airbundle.media import system
+from airbundle.media.descriptors import Descriptors
+from airbundle.media.faults import reporting
+from airbundle.media.source import check_unchanged, open_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airbundle.media.source import Source, SourceFile
+
+_READAHEAD_FROM: Final = 4 * MIB
+
+
+class Piece(NamedTuple):
+    """`length` bytes of `file` from `offset`."""
+
+    file: SourceFile
+    offset: int
+    length: int
+
+
+class SourceReader:
+    """Gives bytes of the source stream. Threads may share it; at most `descriptors` files stay open."""
+
+    def __init__(self, source: Source, *, descriptors: int = 64) -> None:
+        self.total = source.total
+        self._files = [file for file in source.files if file.size]
+        self._starts = [0, *itertools.accumulate(file.size for file in self._files)]
+        self._open: Descriptors[int] = Descriptors(self._open_one, descriptors)
+
+    def read(self, start: int, out: memoryview) -> None:
+        """Fill `out` from position `start` of the stream. Raises SourceChangedError, MediumError."""
+        done = 0
+        for number, offset, length in self._places(start, len(out)):
+            file = self._files[number]
+            with self._open.borrow(number) as fd, reporting(file.path):
+                got = system.read_into(fd, out[done : done + length], offset)
+                check_unchanged(fd, file)
+            if got < length:
+                raise SourceChangedError("it is shorter than when it was scanned", where=shown(file.path))
+            done += length
+
+    def pieces(self, start: int, length: int) -> Iterator[Piece]:
+        """Which files the range `[start, start + length)` of the stream touches, in order; empty files never."""
+        return (Piece(self._files[number], offset, size) for number, offset, size in self._places(start, length))
+
+    def close(self) -> None:
+        """Close all files. Nobody may be reading."""
+        self._open.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _places(self, start: int, length: int) -> Iterator[tuple[int, int, int]]:
+        assert 0 <= start <= start + length <= self.total, (start, length, self.total)
+        end = start + length
+        number = bisect.bisect_right(self._starts, start) - 1
+        while start < end:
+            offset = start - self._starts[number]
+            size = min(self._files[number].size - offset, end - start)
+            yield number, offset, size
+            start += size
+            number += 1
+
+    def _open_one(self, number: int) -> int:
+        file = self._files[number]
+        fd = open_source(file)
+        if file.size >= _READAHEAD_FROM:
+            system.expect_sequential(fd)
+        return fd

@@ -1,0 +1,163 @@
+"""Where plaintext is put before it is published: a folder beside the target, renamed into place when all is verified.
+
+Nobody but this user can enter the staging folder. Files are made once, by descriptor, and no link is followed. The
+tree inside has the modes that the user's umask gives, so it can be renamed as it is. Publishing never replaces
+anything: the target is absent or an empty folder, which one `rename` checks and takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import tempfile
+import threading
+from collections import OrderedDict
+from typing import Final, Self
+
+from airbundle.errors import MediumError, UsageError
+from airbundle.format.names import SafePath, shown
+from airbundle.media import system
+from airbundle.media.descriptors import Descriptors
+from airbundle.media.faults import medium_error, reporting
+from airbundle.media.folder import Folder
+
+_TREE: Final = "tree"
+_FILES_OPEN: Final = 64
+_FOLDERS_OPEN: Final = 32
+_NAME_SHOWN: Final = 40
+
+
+class StagingTree:
+    """A tree of files that becomes `target` at once. Threads may share it; discarded when a `with` block fails."""
+
+    def __init__(self, target: str) -> None:
+        """Make the staging folder. Raises UsageError when `target` is in use, MediumError."""
+        self.target = os.path.abspath(target)
+        parent, name = os.path.split(self.target)
+        self._mode = _require_free(self.target, parent)
+        with reporting(parent):
+            os.makedirs(parent, exist_ok=True)
+            # mkdtemp gives mode 0700.
+            self._staging = tempfile.mkdtemp(prefix=f".{name[:_NAME_SHOWN]}.airbundle-partial-", dir=parent)
+            self.path = os.path.join(self._staging, _TREE)
+            os.mkdir(self.path)
+            self._root = Folder.open(self.path)
+        self._lock = threading.Lock()
+        self._folders: OrderedDict[str, Folder] = OrderedDict()
+        self._files: Descriptors[SafePath] = Descriptors(self._open_again, _FILES_OPEN)
+        self._done = False
+
+    def create(self, path: SafePath, size: int) -> None:
+        """Make the file `path` with `size` bytes, zeros until written. Raises MediumError, also when it exists."""
+        with reporting(path):
+            with self._lock:
+                folder = self._folder(path.rpartition("/")[0])
+                fd = folder.open_file(path.rpartition("/")[2], os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            try:
+                os.ftruncate(fd, size)
+            except OSError:
+                os.close(fd)
+                raise
+        # Without the lock: `borrow` takes the two locks the other way round.
+        self._files.adopt(path, fd)
+
+    def write_at(self, path: SafePath, offset: int, view: memoryview) -> None:
+        """Write `view` at `offset` of a file that `create` made. Raises MediumError."""
+        with reporting(path), self._files.borrow(path) as fd:
+            system.write_all(fd, view, offset)
+
+    def make_folder(self, path: SafePath) -> None:
+        """Make the folder `path` and those on the way. Raises MediumError."""
+        with self._lock, reporting(path):
+            self._folder(path)
+
+    def publish(self) -> None:
+        """Sync everything and rename it to the target. Raises MediumError; then the tree is still there."""
+        self._release()
+        with reporting(self.target):
+            if self._mode is not None:
+                os.chmod(self.path, self._mode)
+            system.sync_tree(self.path)
+            if os.name == "nt" and os.path.isdir(self.target):
+                os.rmdir(self.target)
+            # Of a folder: takes the place of an empty folder and of nothing else.
+            os.rename(self.path, self.target)
+            self._done = True
+            os.rmdir(self._staging)
+            system.sync_directory(os.path.dirname(self.target))
+
+    def discard(self) -> None:
+        """Remove everything that was staged. Does nothing after `publish`."""
+        if not self._done:
+            self._release()
+            shutil.rmtree(self._staging, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None or not self._done:
+            self.discard()
+
+    def _release(self) -> None:
+        self._files.close()
+        with self._lock:
+            while self._folders:
+                self._folders.popitem()[1].close()
+            self._root.close()
+
+    def _open_again(self, path: SafePath) -> int:
+        with self._lock:
+            return self._folder(path.rpartition("/")[0]).open_file(path.rpartition("/")[2], os.O_WRONLY)
+
+    def _folder(self, path: str) -> Folder:
+        """The folder `path`, made if it is not there; call with the lock held and use before letting it go."""
+        if not path:
+            return self._root
+        if path in self._folders:
+            self._folders.move_to_end(path)
+            return self._folders[path]
+        above, _, name = path.rpartition("/")
+        parent = self._folder(above)
+        with contextlib.suppress(FileExistsError):
+            parent.make_folder(name)
+        self._folders[path] = parent.enter(name)
+        if len(self._folders) > _FOLDERS_OPEN:
+            self._folders.popitem(last=False)[1].close()
+        return self._folders[path]
+
+
+def require_space(path: str, needed: int) -> None:
+    """Raise MediumError unless `needed` bytes are free on the file system where `path` is or will be."""
+    place = os.path.abspath(path)
+    while not os.path.exists(place) and place != os.path.dirname(place):
+        place = os.path.dirname(place)
+    with reporting(place):
+        free = system.free_space(place)
+    if free < needed:
+        raise MediumError(
+            f"{needed} bytes are needed and {free} are free",
+            where=shown(path),
+            hint=f"make room for {needed - free} bytes more or use another place",
+        )
+
+
+def _require_free(target: str, parent: str) -> int | None:
+    """Check that nothing is at `target` but perhaps an empty folder, and give that folder's mode."""
+    hint = "give the name of a folder that does not exist yet"
+    try:
+        found = os.lstat(target)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise medium_error(error, target) from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise UsageError("it exists and is not a folder", where=shown(target), hint=hint)
+    with reporting(target):
+        if os.listdir(target):
+            raise UsageError("the folder is not empty", where=shown(target), hint=hint)
+        if os.stat(parent).st_dev != found.st_dev or os.path.ismount(target):
+            raise UsageError("the folder is a mount point", where=shown(target), hint="give a new folder inside it")
+    return stat.S_IMODE(found.st_mode)

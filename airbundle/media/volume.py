@@ -1,0 +1,210 @@
+"""A volume as files: its names, and reading one (spec chapter 3).
+
+A medium is a stranger's: its names are any bytes, its entries may be links and pipes, its sectors may be dead. Only
+regular files are opened, nothing on it is followed, and everything is bounded. `writing.py` writes volumes.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import os
+import re
+import stat
+from dataclasses import dataclass
+from typing import Final, Self
+
+from airbundle.errors import DamagedError, FormatError, UsageError
+from airbundle.format import limits
+from airbundle.format.names import SafePath, shown
+from airbundle.media import system
+from airbundle.media.faults import DAMAGE, medium_error, reporting
+from airbundle.media.folder import Folder
+
+README_NAME: Final = "README.txt"
+STATEMENT_NAME: Final = "statement.json"
+RECORD_NAME: Final = "statement.rec"
+CATALOG_NAME: Final = "catalog.abs"
+CATALOG_COPY_NAME: Final = "catalog-copy.abs"
+VOLUME_SUFFIX: Final = ".airbundle"
+SEGMENT_NAME: Final = re.compile(r"[0-9]{8,16}\.abs")
+FIXED_NAMES: Final = frozenset({README_NAME, STATEMENT_NAME, RECORD_NAME, CATALOG_NAME, CATALOG_COPY_NAME})
+_LITTER: Final = re.compile(r"\._.*|\.trash.*|system volume information|desktop\.ini|\.ds_store|thumbs\.db", re.DOTALL)
+_PIECE: Final = system.ALIGNMENT
+
+
+def volume_name(label: str, bundle_id: bytes, number: int, count: int) -> str:
+    """`LABEL-SIXLETTERS-1of2.airbundle`. Raises UsageError when the label cannot stand in the name of a folder."""
+    letters = base64.b32encode(bundle_id).decode().lower()[:6]
+    name = f"{label}-{letters}-{number}of{count}{VOLUME_SUFFIX}"
+    hint = "take a short label of letters, digits and hyphens"
+    if "/" in label:
+        raise UsageError(f"the label '{shown(label)}' has a '/'", hint=hint, rule="P-1")
+    try:
+        return SafePath.parse(name)
+    except FormatError as error:
+        raise UsageError(f"the label cannot be used: {error.what}", hint=hint, rule=error.rule) from error
+
+
+def segment_name(number: int) -> str:
+    """The name of the file of segment `number`."""
+    return f"{number:08d}.abs"
+
+
+def is_litter(name: str) -> bool:
+    """Whether an operating system left this on the drive by itself."""
+    return _LITTER.fullmatch(name.lower()) is not None
+
+
+def speaks_of_volume(name: str) -> bool:
+    """Whether a file of this name belongs to a volume, going by the name alone."""
+    return name in FIXED_NAMES or SEGMENT_NAME.fullmatch(name) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a volume's folder holds, in order of the names' bytes: regular files, and what is ignored and why.
+
+    `complete` is false when the folder itself is damaged, so that there may be more.
+    """
+
+    files: tuple[str, ...]
+    ignored: tuple[tuple[str, str], ...]
+    complete: bool
+
+
+class VolumeReader:
+    """One volume, open for reading. Close it before the drive is unmounted."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path.rstrip("/") or path
+        try:
+            self._folder = Folder.open(self.path)
+        except OSError as error:
+            if error.errno in {errno.ELOOP, errno.EMLINK, errno.ENOTDIR}:
+                raise FormatError("it is not a folder", where=shown(path), rule="V-1") from error
+            raise medium_error(error, path) from error
+
+    def listing(self) -> Listing:
+        """What is here. Raises FormatError for more than 300,000 entries (L-6), MediumError."""
+        files: list[str] = []
+        ignored: list[tuple[str, str]] = []
+        complete = True
+        try:
+            for count, entry in enumerate(self._folder.entries()):
+                if count >= limits.VOLUME_ENTRIES_MAX:
+                    what = f"more than {limits.VOLUME_ENTRIES_MAX} entries"
+                    raise FormatError(what, where=shown(self.path), rule="L-6")
+                why = _why_ignored(entry)
+                if why:
+                    ignored.append((entry.name, why))
+                else:
+                    files.append(entry.name)
+        except OSError as error:
+            if error.errno not in DAMAGE:
+                raise medium_error(error, self.path) from error
+            complete = False
+        files.sort(key=os.fsencode)
+        ignored.sort(key=lambda pair: os.fsencode(pair[0]))
+        return Listing(tuple(files), tuple(ignored), complete)
+
+    def open(self, name: str, *, direct: bool = False) -> int:
+        """Open a file for reading; the caller closes it. `direct` reads from the medium, not from the page cache.
+
+        Raises FileNotFoundError when there is none, FormatError for what is not a file or too big (V-1),
+        DamagedError when its entry cannot be read, MediumError.
+        """
+        where = os.path.join(self.path, name)
+        try:
+            # Looked at first: opening a pipe, a socket or a device has effects of its own.
+            self._require_file(self._folder.status(name), where)
+            fd = self._folder.open_file(name, os.O_RDONLY, direct=direct)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if error.errno in DAMAGE:
+                raise DamagedError("the file's entry cannot be read", where=shown(where)) from error
+            if error.errno in {errno.ELOOP, errno.EMLINK}:
+                raise FormatError("it is not a regular file", where=shown(where), rule="V-1") from error
+            raise medium_error(error, where) from error
+        try:
+            self._require_file(os.fstat(fd), where)
+        except FormatError:
+            os.close(fd)
+            raise
+        if direct and not system.is_direct(fd):
+            system.drop_cache(fd)
+        return fd
+
+    def read_small(self, name: str, max_bytes: int) -> bytes:
+        """The first `max_bytes` bytes of a file or all of it; what cannot be read is zeros. Raises as `open` does."""
+        fd = self.open(name)
+        try:
+            size = min(max_bytes, os.fstat(fd).st_size)
+            buffer = bytearray(size)
+            with memoryview(buffer) as view:
+                got = system.read_blocks(fd, view, _PIECE, where=os.path.join(self.path, name)).length
+            return bytes(buffer[:got])
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._folder.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @staticmethod
+    def _require_file(found: os.stat_result, where: str) -> None:
+        if not stat.S_ISREG(found.st_mode):
+            raise FormatError("it is not a regular file", where=shown(where), rule="V-1")
+        if found.st_size > limits.VOLUME_FILE_MAX:
+            raise FormatError("it has 4 GiB or more", where=shown(where), rule="V-1")
+
+
+def find_volumes(path: str) -> list[str]:
+    """The volumes at `path`: itself, or those directly in it, in order. Raises UsageError, FormatError, MediumError.
+
+    The last part of `path` may be a link that the person made; a link named `*.airbundle` may come from a medium and
+    is not followed (V-1). A folder that was renamed is still a volume (V-2).
+    """
+    path = path.rstrip("/") or path
+    if path.lower().endswith(VOLUME_SUFFIX) and os.path.islink(path):
+        raise FormatError("it is a link", where=shown(path), rule="V-1")
+    if not os.path.isdir(path):
+        raise UsageError("it is not a folder", where=shown(path), hint="give a volume or the place that holds it")
+    if path.lower().endswith(VOLUME_SUFFIX):
+        return [path]
+    found: list[str] = []
+    renamed = False
+    with reporting(path), os.scandir(path) as entries:
+        for count, entry in enumerate(entries):
+            if count >= limits.VOLUME_ENTRIES_MAX:
+                raise FormatError(f"more than {limits.VOLUME_ENTRIES_MAX} entries", where=shown(path), rule="L-6")
+            with contextlib.suppress(OSError):
+                if entry.is_dir(follow_symlinks=False):
+                    if entry.name.lower().endswith(VOLUME_SUFFIX):
+                        found.append(entry.path)
+                elif entry.is_file(follow_symlinks=False) and entry.name != README_NAME:
+                    renamed = renamed or speaks_of_volume(entry.name)
+    if not found and renamed:
+        return [path]
+    return sorted(found, key=os.fsencode)
+
+
+def _why_ignored(entry: os.DirEntry[str]) -> str:
+    if is_litter(entry.name):
+        return "left by the operating system"
+    try:
+        if entry.is_symlink():
+            return "a link"
+        if entry.is_file(follow_symlinks=False):
+            return ""
+        return "a folder" if entry.is_dir(follow_symlinks=False) else "a pipe, a socket or a device"
+    except OSError:
+        return "its entry cannot be read"

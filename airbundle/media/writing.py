@@ -1,0 +1,216 @@
+"""Writing a volume: each file under a temporary name, synced, then renamed (spec chapter 3, V-3 to V-5).
+
+One file at a time goes to a physical drive, whatever number of workers made it. Large aligned buffers go past the
+page cache where the file system takes that. The order of V-3 and V-4 is the caller's; `preallocate` and `fill` are
+what it needs for it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import os
+import re
+import threading
+from typing import TYPE_CHECKING, Final, Self
+
+import msgspec
+
+from airbundle.errors import UsageError
+from airbundle.format import limits
+from airbundle.format.names import shown
+from airbundle.media import system
+from airbundle.media.drive import physical_device
+from airbundle.media.faults import reporting
+from airbundle.media.folder import Folder
+from airbundle.media.volume import is_litter, speaks_of_volume
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_MAGIC: Final = b"\x89ABS\r\n\x1a\n"
+_KIND_AT: Final = 59
+_RECORD: Final = 5
+_BUNDLE: Final = slice(72, 88)
+_LENGTH: Final = slice(60, 64)
+_CONTENT_AT: Final = 64
+_HEAD: Final = _CONTENT_AT + limits.STATEMENT_MAX
+_PART: Final = re.compile(r"\.(?P<name>[^/]+)\.(?P<suffix>[0-9a-f]{1,64})\.part")
+
+_drive_locks: dict[str, threading.Lock] = {}
+_drive_locks_lock: Final = threading.Lock()
+
+
+class VolumeWriter:
+    """One volume, open for writing. Threads may share it."""
+
+    def __init__(self, path: str, *, bundle_id: bytes) -> None:
+        """Make the folder, or go on in one that is empty or this bundle's. Raises UsageError (V-5), MediumError."""
+        self.path = path.rstrip("/") or path
+        with reporting(self.path):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self.path)
+                system.sync_directory(os.path.dirname(os.path.abspath(self.path)))
+            self._folder = Folder.open(self.path)
+        try:
+            with reporting(self.path):
+                self._require_ours(bundle_id)
+                self._drive = _lock_of(physical_device(self.path))
+        except BaseException:
+            self._folder.close()
+            raise
+
+    def preallocate(self, name: str, size: int) -> None:
+        """Make or replace the file `name` with `size` bytes that are really taken, to be filled later (V-3)."""
+        with self._writing(name, size) as where:
+            fd = self._folder.open_file(name, os.O_WRONLY | os.O_CREAT)
+            try:
+                _require_file(fd, where)
+                os.ftruncate(fd, 0)
+                system.preallocate(fd, size)
+                system.sync_file(fd)
+            finally:
+                os.close(fd)
+            self._folder.sync()
+
+    def write(self, name: str, views: Sequence[memoryview], *, suffix: str, sync: bool = True) -> None:
+        """Write the file `name` from `views`, whole or not at all; an older one of that name is replaced.
+
+        `suffix` is hexadecimal and makes the temporary name unique: the salt of the attempt. Without `sync` the
+        caller calls `sync` later. Raises MediumError and leaves nothing behind.
+        """
+        temporary = f".{name}.{suffix}.part"
+        assert _PART.fullmatch(temporary), temporary
+        with self._writing(name, sum(len(view) for view in views)):
+            direct = all(system.aligned(view) for view in views)
+            fd = self._folder.open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, direct=direct)
+            try:
+                try:
+                    _write_views(fd, views, sync=sync)
+                finally:
+                    os.close(fd)
+                self._folder.rename(temporary, name)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    self._folder.remove(temporary)
+                raise
+            if sync:
+                self._folder.sync()
+
+    def fill(self, name: str, data: bytes | memoryview) -> None:
+        """Overwrite the preallocated file `name` in place with `data`, cut it to that size and sync it."""
+        with self._writing(name, len(data)) as where:
+            fd = self._folder.open_file(name, os.O_WRONLY)
+            try:
+                _require_file(fd, where)
+                system.write_all(fd, memoryview(data), 0)
+                os.ftruncate(fd, len(data))
+                system.sync_file(fd)
+                system.drop_cache(fd)
+            finally:
+                os.close(fd)
+
+    def remove(self, name: str) -> None:
+        """Remove the file `name`, if it is there."""
+        with self._writing(name, 0), contextlib.suppress(FileNotFoundError):
+            self._folder.remove(name)
+
+    def discard_leftovers(self) -> None:
+        """Remove the temporary files of attempts that were stopped. Nobody else may be writing."""
+        with reporting(self.path):
+            for name in [entry.name for entry in self._folder.entries() if _PART.fullmatch(entry.name)]:
+                self._folder.remove(name)
+
+    def sync(self) -> None:
+        """Wait until everything written is on the medium."""
+        with self._drive, reporting(self.path):
+            system.sync_tree(self.path)
+
+    def close(self) -> None:
+        """Let go of the folder, so that its drive can be unmounted."""
+        self._folder.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _writing(self, name: str, size: int) -> Iterator[str]:
+        where = os.path.join(self.path, name)
+        if size > limits.VOLUME_FILE_MAX:
+            raise UsageError("a file of a volume has less than 4 GiB", where=shown(where), rule="V-1")
+        with self._drive, reporting(where):
+            yield where
+
+    def _require_ours(self, bundle_id: bytes) -> None:
+        for entry in self._folder.entries():
+            if is_litter(entry.name):
+                continue
+            part = _PART.fullmatch(entry.name)
+            if not speaks_of_volume(part["name"] if part else entry.name):
+                raise self._not_ours(f"it holds '{shown(entry.name)}', which is not a file of a volume")
+            if not entry.is_file(follow_symlinks=False):
+                raise self._not_ours(f"'{shown(entry.name)}' in it is not a regular file")
+            owner = self._owner(entry.name)
+            if owner not in {None, bundle_id}:
+                raise self._not_ours(f"it holds '{shown(entry.name)}' of another bundle")
+
+    def _not_ours(self, why: str) -> UsageError:
+        return UsageError(why, where=shown(self.path), hint="give an empty folder or a new name", rule="V-5")
+
+    def _owner(self, name: str) -> bytes | None:
+        """The bundle that a file says it is of; None when it says nothing, as one that was never filled."""
+        fd = self._folder.open_file(name, os.O_RDONLY)
+        try:
+            # Of a hundred thousand segments only the block header is read.
+            head = bytearray(_HEAD if name.startswith("statement.") else _BUNDLE.stop)
+            with memoryview(head) as view:
+                got = system.read_into(fd, view, 0)
+        finally:
+            os.close(fd)
+        return _owner_of(bytes(head[:got]))
+
+
+class _Envelope(msgspec.Struct):
+    payload: str
+
+
+class _Payload(msgspec.Struct):
+    bundle: str
+
+
+def _owner_of(head: bytes) -> bytes | None:
+    if head.startswith(_MAGIC) and len(head) >= _BUNDLE.stop:
+        if head[_KIND_AT] != _RECORD:
+            return head[_BUNDLE]
+        head = head[_CONTENT_AT : _CONTENT_AT + int.from_bytes(head[_LENGTH], "little")]
+    # A statement is only asked whose it is; what it is worth is for a reader to say.
+    try:
+        payload = base64.b64decode(msgspec.json.decode(head, type=_Envelope).payload)
+        return bytes.fromhex(msgspec.json.decode(payload, type=_Payload).bundle)
+    except (msgspec.MsgspecError, binascii.Error, ValueError, RecursionError):
+        return None
+
+
+def _write_views(fd: int, views: Sequence[memoryview], *, sync: bool) -> None:
+    offset = 0
+    for view in views:
+        system.write_all(fd, view, offset)
+        offset += len(view)
+    if sync:
+        system.sync_file(fd)
+        if not system.is_direct(fd):
+            system.drop_cache(fd)
+
+
+def _require_file(fd: int, where: str) -> None:
+    if not system.is_regular(fd):
+        raise UsageError("it is not a regular file", where=shown(where), rule="V-1")
+
+
+def _lock_of(drive: str) -> threading.Lock:
+    with _drive_locks_lock:
+        return _drive_locks.setdefault(drive, threading.Lock())
