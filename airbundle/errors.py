@@ -21,6 +21,7 @@ class AirbundleError(Exception):
         self.where = where
         self.hint = hint
         self.rule = rule
+        self.report: object | None = None
 
     def __str__(self) -> str:
         """`WHERE: WHAT [RULE]`, the first line that a person sees."""

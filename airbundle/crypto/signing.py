@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from airbundle.crypto.suites import Suite
     from airbundle.crypto.trust import TrustSet
 
-STATEMENT_TYPE: Final = "application/vnd.airbundle.statement.v1+json"
 SIGNATURE_CONTEXT: Final = b"airbundle/sig/v1"
 ED25519_SIGNATURE_SIZE: Final = 64
 MLDSA_SIGNATURE_SIZE: Final = 3309

@@ -9,7 +9,7 @@ import msgspec
 
 from airbundle.errors import FormatError
 from airbundle.format import encoding, limits
-from airbundle.format.encoding import Digest, Id, Natural
+from airbundle.format.encoding import Hex16, HexDigest, Int53
 from airbundle.format.geometry import Geometry
 
 if TYPE_CHECKING:
@@ -23,18 +23,18 @@ _LENGTH: Final = struct.Struct("<Q")
 class Row(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One segment: where it belongs, its geometry, its root."""
 
-    number: Natural
+    number: Int53
     role: str
-    group: Natural
-    position: Natural
-    volume: Natural
-    k: Natural
-    m: Natural
-    stripes: Natural
-    block_size: Natural
-    body: Natural
-    salt: Id
-    root: Digest
+    group: Int53
+    position: Int53
+    volume: Int53
+    k: Int53
+    m: Int53
+    stripes: Int53
+    block_size: Int53
+    body: Int53
+    salt: Hex16
+    root: HexDigest
 
     def geometry(self, *, suite: int, digest_size: int, bundle: bytes) -> Geometry:
         """The geometry that this row signs; checks B-1 to B-3. Raises FormatError."""

@@ -9,7 +9,7 @@ import msgspec
 
 from airbundle.errors import FormatError
 from airbundle.format import encoding, limits
-from airbundle.format.encoding import Digest, Id, Natural
+from airbundle.format.encoding import Hex16, Hex32, HexDigest, Int53
 from airbundle.format.names import SafePath, check_paths
 
 
@@ -17,26 +17,26 @@ class FileRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     """One file: path, size in bytes, SHA-256 in hexadecimal."""
 
     path: str
-    size: Natural
-    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    size: Int53
+    sha256: Hex32
 
 
 class SliceRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The slice of the source stream that a data segment holds."""
 
-    number: Natural
-    start: Natural
-    length: Natural
+    number: Int53
+    start: Int53
+    length: Int53
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The list of files and who sent it to whom."""
 
-    bundle: Id
-    packer: Digest
-    recipients: Annotated[tuple[Digest, ...], msgspec.Meta(max_length=limits.ENVELOPES_MAX)]
+    bundle: Hex16
+    packer: HexDigest
+    recipients: Annotated[tuple[HexDigest, ...], msgspec.Meta(max_length=limits.ENVELOPES_MAX)]
     series: str | None
-    sequence: Natural | None
+    sequence: Int53 | None
     meta: Annotated[tuple[tuple[str, str], ...], msgspec.Meta(max_length=limits.META_PAIRS_MAX)]
     segments: Annotated[tuple[SliceRow, ...], msgspec.Meta(max_length=limits.ROWS_MAX)]
     files: Annotated[tuple[FileRow, ...], msgspec.Meta(max_length=limits.FILES_MAX)]

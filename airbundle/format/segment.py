@@ -9,7 +9,7 @@ import msgspec
 
 from airbundle.errors import FormatError
 from airbundle.format import encoding, limits
-from airbundle.format.encoding import Digest, Natural
+from airbundle.format.encoding import HexDigest, Int53
 from airbundle.format.names import SafePath
 
 TRAILER: Final = struct.Struct("<QQI12s")
@@ -22,25 +22,25 @@ CODECS: Final = ("raw", "zstd", "planes-2", "planes-4", FILLER)
 class ChunkRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One chunk: plain and sealed length in bytes, codec, `H` of the plain bytes in hexadecimal."""
 
-    length: Natural
-    sealed: Natural
+    length: Int53
+    sealed: Int53
     codec: str
-    digest: Digest
+    digest: HexDigest
 
 
 class FileSpan(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A file that has bytes in the slice: its path, its start in the source stream, its size."""
 
     path: str
-    start: Natural
-    size: Natural
+    start: Int53
+    size: Int53
 
 
 class Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The index of one data segment."""
 
-    start: Natural
-    length: Natural
+    start: Int53
+    length: Int53
     chunks: Annotated[tuple[ChunkRow, ...], msgspec.Meta(max_length=limits.CHUNKS_MAX)]
     files: Annotated[tuple[FileSpan, ...], msgspec.Meta(max_length=limits.SEGMENT_FILES_MAX)]
 

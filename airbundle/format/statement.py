@@ -9,7 +9,7 @@ import msgspec
 from airbundle.errors import FormatError
 from airbundle.format import encoding, limits
 from airbundle.format.catalog import CATALOG, Row
-from airbundle.format.encoding import Digest, Id, Natural
+from airbundle.format.encoding import Hex16, HexDigest, Int53
 from airbundle.format.names import check_public_text
 
 STATEMENT_TYPE: Final = "application/vnd.airbundle.statement.v1+json"
@@ -19,15 +19,15 @@ class PreambleRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Length in bytes and hash of the preamble."""
 
     length: Annotated[int, msgspec.Meta(ge=1, le=limits.PREAMBLE_MAX)]
-    hash: Digest
+    hash: HexDigest
 
 
 class VolumeRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One volume: number from 1, file-system label and size of its medium in bytes, serial number if recorded."""
 
-    number: Natural
+    number: Int53
     name: str
-    size: Natural
+    size: Int53
     serial: str | None
 
 
@@ -35,14 +35,14 @@ class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The payload. `created` and `expires` are seconds since 1970-01-01T00:00:00Z."""
 
     airbundle: Literal[1]
-    bundle: Id
+    bundle: Hex16
     suite: str
-    packer: Digest
-    revision: Natural
-    created: Natural
-    expires: Natural | None
+    packer: HexDigest
+    revision: Int53
+    created: Int53
+    expires: Int53 | None
     series: str | None
-    sequence: Natural | None
+    sequence: Int53 | None
     label: str
     marking: str
     preamble: PreambleRef

@@ -384,6 +384,11 @@ def free_space(path: str) -> int:
     return shutil.disk_usage(path).free
 
 
+def total_space(path: str) -> int:
+    """Bytes of the file system of `path`. Raises OSError."""
+    return shutil.disk_usage(path).total
+
+
 def cluster_size(path: str) -> int:
     """Bytes by which a file's space is rounded up there; 128 KiB when unknown. Raises OSError."""
     if not hasattr(os, "statvfs"):

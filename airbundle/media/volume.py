@@ -13,7 +13,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from airbundle.errors import DamagedError, FormatError, UsageError
 from airbundle.format import limits
@@ -21,6 +21,9 @@ from airbundle.format.names import SafePath, shown
 from airbundle.media import system
 from airbundle.media.faults import DAMAGE, medium_error, reporting
 from airbundle.media.folder import Folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 README_NAME: Final = "README.txt"
 STATEMENT_NAME: Final = "statement.json"
@@ -50,6 +53,11 @@ def volume_name(label: str, bundle_id: bytes, number: int, count: int) -> str:
 def segment_name(number: int) -> str:
     """The name of the file of segment `number`."""
     return f"{number:08d}.abs"
+
+
+def segment_number(name: str) -> int | None:
+    """The number of the segment that a file of this name should hold; names decide only where headers are lost."""
+    return int(name.removesuffix(".abs")) if SEGMENT_NAME.fullmatch(name) else None
 
 
 def is_litter(name: str) -> bool:
@@ -136,6 +144,27 @@ class VolumeReader:
         if direct and not system.is_direct(fd):
             system.drop_cache(fd)
         return fd
+
+    @contextlib.contextmanager
+    def opened(self, name: str, *, direct: bool = True) -> Iterator[int]:
+        """`open` for a `with` block."""
+        fd = self.open(name, direct=direct)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def peek(self, name: str, offset: int, length: int) -> bytes:
+        """`length` bytes at `offset`, from the end if negative; fewer or none where they cannot be had."""
+        try:
+            with self.opened(name, direct=False) as fd:
+                start = offset if offset >= 0 else os.fstat(fd).st_size + offset
+                buffer = bytearray(length)
+                with memoryview(buffer) as view:
+                    got = system.read_blocks(fd, view, _PIECE, offset=start).length if start >= 0 else 0
+                return bytes(buffer[:got])
+        except (FileNotFoundError, DamagedError):
+            return b""
 
     def read_small(self, name: str, max_bytes: int) -> bytes:
         """The first `max_bytes` bytes of a file or all of it; what cannot be read is zeros. Raises as `open` does."""

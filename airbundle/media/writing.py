@@ -22,12 +22,12 @@ from airbundle.format import limits
 from airbundle.format.names import shown
 from airbundle.media import system
 from airbundle.media.drive import physical_device
-from airbundle.media.faults import reporting
+from airbundle.media.faults import medium_error, reporting
 from airbundle.media.folder import Folder
 from airbundle.media.volume import is_litter, speaks_of_volume
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _MAGIC: Final = b"\x89ABS\r\n\x1a\n"
 _KIND_AT: Final = 59
@@ -42,24 +42,38 @@ _drive_locks: dict[str, threading.Lock] = {}
 _drive_locks_lock: Final = threading.Lock()
 
 
+def temporary_name(name: str, suffix: str) -> str:
+    """The name of an attempt to write `name`."""
+    return f".{name}.{suffix}.part"
+
+
 class VolumeWriter:
     """One volume, open for writing. Threads may share it."""
 
-    def __init__(self, path: str, *, bundle_id: bytes) -> None:
-        """Make the folder, or go on in one that is empty or this bundle's. Raises UsageError (V-5), MediumError."""
+    def __init__(self, path: str, *, bundle_id: bytes | None) -> None:
+        """Make the folder, or go on in one that is empty or this bundle's. Raises UsageError (V-5), MediumError.
+
+        Without `bundle_id` the folder has to exist and may hold anything (`reopen`).
+        """
         self.path = path.rstrip("/") or path
         with reporting(self.path):
-            with contextlib.suppress(FileExistsError):
+            if bundle_id is not None and not os.path.lexists(self.path):
                 os.mkdir(self.path)
                 system.sync_directory(os.path.dirname(os.path.abspath(self.path)))
             self._folder = Folder.open(self.path)
         try:
             with reporting(self.path):
-                self._require_ours(bundle_id)
+                if bundle_id is not None:
+                    self._require_ours(bundle_id)
                 self._drive = _lock_of(physical_device(self.path))
         except BaseException:
             self._folder.close()
             raise
+
+    @classmethod
+    def reopen(cls, path: str) -> Self:
+        """The volume at `path` as it is, to repair it."""
+        return cls(path, bundle_id=None)
 
     def preallocate(self, name: str, size: int) -> None:
         """Make or replace the file `name` with `size` bytes that are really taken, to be filled later (V-3)."""
@@ -74,34 +88,61 @@ class VolumeWriter:
                 os.close(fd)
             self._folder.sync()
 
-    def write(self, name: str, views: Sequence[memoryview], *, suffix: str, sync: bool = True) -> None:
-        """Write the file `name` from `views`, whole or not at all; an older one of that name is replaced.
+    def write(self, name: str, views: Sequence[memoryview], *, suffix: str) -> str:
+        """Write `views` under a temporary name, durable on return; `settle` then gives it the name `name`.
 
-        `suffix` is hexadecimal and makes the temporary name unique: the salt of the attempt. Without `sync` the
-        caller calls `sync` later. Raises MediumError and leaves nothing behind.
+        `suffix` is hexadecimal and makes the temporary name unique: the salt of the attempt. Gives the temporary
+        name. Raises MediumError and leaves nothing behind.
         """
-        temporary = f".{name}.{suffix}.part"
+        temporary = temporary_name(name, suffix)
         assert _PART.fullmatch(temporary), temporary
         with self._writing(name, sum(len(view) for view in views)):
             direct = all(system.aligned(view) for view in views)
             fd = self._folder.open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, direct=direct)
             try:
                 try:
-                    _write_views(fd, views, sync=sync)
+                    _write_views(fd, views)
                 finally:
                     os.close(fd)
-                self._folder.rename(temporary, name)
             except BaseException:
                 with contextlib.suppress(OSError):
                     self._folder.remove(temporary)
                 raise
-            if sync:
-                self._folder.sync()
+            self._folder.sync()
+        return temporary
+
+    def settle(self, temporary: str, name: str) -> None:
+        """Give a written file its name; an older one of that name is replaced. Durable on return."""
+        with self._writing(name, 0):
+            self._folder.rename(temporary, name)
+            self._folder.sync()
+
+    @contextlib.contextmanager
+    def opened(self, name: str) -> Iterator[int]:
+        """Open a file to read back past the page cache. Raises FileNotFoundError, MediumError."""
+        where = os.path.join(self.path, name)
+        try:
+            fd = self._folder.open_file(name, os.O_RDONLY, direct=True)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise medium_error(error, where) from error
+        try:
+            _require_file(fd, where)
+            system.drop_cache(fd)
+            yield fd
+        finally:
+            os.close(fd)
+
+    def stored_bytes(self) -> int:
+        """Bytes of all files of the volume."""
+        with reporting(self.path):
+            return sum(entry.stat(follow_symlinks=False).st_size for entry in self._folder.entries())
 
     def fill(self, name: str, data: bytes | memoryview) -> None:
-        """Overwrite the preallocated file `name` in place with `data`, cut it to that size and sync it."""
+        """Overwrite the file `name` in place with `data` (or make it), cut it to that size and sync it."""
         with self._writing(name, len(data)) as where:
-            fd = self._folder.open_file(name, os.O_WRONLY)
+            fd = self._folder.open_file(name, os.O_WRONLY | os.O_CREAT)
             try:
                 _require_file(fd, where)
                 system.write_all(fd, memoryview(data), 0)
@@ -110,6 +151,29 @@ class VolumeWriter:
                 system.drop_cache(fd)
             finally:
                 os.close(fd)
+
+    def patch(self, name: str, pieces: Sequence[tuple[int, memoryview]], size: int) -> None:
+        """Overwrite the `pieces` (offset, bytes) of an existing file and give it `size` bytes; durable on return."""
+        with self._writing(name, size) as where:
+            fd = self._folder.open_file(name, os.O_RDWR)
+            try:
+                _require_file(fd, where)
+                for offset, view in pieces:
+                    system.write_all(fd, view, offset)
+                os.ftruncate(fd, size)
+                system.sync_file(fd)
+                system.drop_cache(fd)
+            finally:
+                os.close(fd)
+
+    def rename_all(self, names: Mapping[str, str]) -> None:
+        """Rename files to names that may be one another's, over temporary names."""
+        with self._drive, reporting(self.path):
+            for old in names:
+                self._folder.rename(old, temporary_name(names[old], "0"))
+            for new in names.values():
+                self._folder.rename(temporary_name(new, "0"), new)
+            self._folder.sync()
 
     def remove(self, name: str) -> None:
         """Remove the file `name`, if it is there."""
@@ -195,15 +259,14 @@ def _owner_of(head: bytes) -> bytes | None:
         return None
 
 
-def _write_views(fd: int, views: Sequence[memoryview], *, sync: bool) -> None:
+def _write_views(fd: int, views: Sequence[memoryview]) -> None:
     offset = 0
     for view in views:
         system.write_all(fd, view, offset)
         offset += len(view)
-    if sync:
-        system.sync_file(fd)
-        if not system.is_direct(fd):
-            system.drop_cache(fd)
+    system.sync_file(fd)
+    if not system.is_direct(fd):
+        system.drop_cache(fd)
 
 
 def _require_file(fd: int, where: str) -> None:

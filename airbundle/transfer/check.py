@@ -85,7 +85,7 @@ def check_segment(work: Workspace, descriptor: int, expected: Expected) -> tuple
     place = expected.place
     image = Image(place, work.blocks(place.block_count, expected.geometry.block_size))
     # (1)
-    unreadable = system.read_blocks(descriptor, memoryview(image.blocks.reshape(-1)), expected.geometry.block_size)
+    unreadable = _read(descriptor, image.blocks, expected.geometry.block_size)
     surplus = max(0, os.fstat(descriptor).st_size - place.stored_size)
     return judge_image(work, image, expected, unreadable, surplus), image
 
@@ -94,14 +94,21 @@ def check_merged(work: Workspace, descriptors: Sequence[int], expected: Expected
     """Like `check_segment` for several copies of one segment: blocks that the first lacks come from the others."""
     place, suite, size = expected.place, expected.suite, expected.geometry.block_size
     image = Image(place, work.blocks(place.block_count, size))
-    unreadable = system.read_blocks(descriptors[0], memoryview(image.blocks.reshape(-1)), size)
+    unreadable = _read(descriptors[0], image.blocks, size)
     for descriptor in descriptors[1:]:
         own = _rows(digests(image.blocks, suite), suite)
         in_place = (image.blocks[:, HASHED_AT:HEADER_SIZE] == image.headers).all(axis=1)
         for at in np.flatnonzero(~(digest_fields_right(image.blocks, own) & in_place & ~unreadable)):
-            piece = memoryview(image.blocks[at:at + 1].reshape(-1))
-            unreadable[at] = system.read_blocks(descriptor, piece, size, offset=int(at) * size)[0]
+            unreadable[at] = _read(descriptor, image.blocks[at:at + 1], size, offset=int(at) * size)[0]
     return judge_image(work, image, expected, unreadable, 0), image
+
+
+def _read(descriptor: int, blocks: Blocks, size: int, *, offset: int = 0) -> Flags:
+    """Fill `blocks` from the file; gives which of them could not be read or lie past its end."""
+    reading = system.read_blocks(descriptor, memoryview(blocks.reshape(-1)), size, offset=offset)
+    unreadable = np.arange(len(blocks)) >= -(-reading.length // size)
+    unreadable[list(reading.unreadable)] = True
+    return unreadable
 
 
 def judge_image(work: Workspace, image: Image, expected: Expected, unreadable: Flags, surplus: int) -> Findings:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import base64
 import os
+import threading
 from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
-from airbundle.crypto.letter import open_from_self, open_record, seal_record, seal_to_self
+from airbundle.crypto.sealed_log import open_entry, open_from_self, seal_entry, seal_to_self
 from airbundle.errors import AirbundleError
 from airbundle.format.catalog import Row
 from airbundle.media.state import AppendLog, state_folder
@@ -37,6 +38,16 @@ class Head(msgspec.Struct, frozen=True):
     created: int
     journal_key: str
 
+    @property
+    def key_bytes(self) -> bytes:
+        """The bundle key."""
+        return _un64(self.key)
+
+    @property
+    def preamble_bytes(self) -> bytes:
+        """The preamble of every segment."""
+        return _un64(self.preamble)
+
 
 class Finished(msgspec.Struct, frozen=True, tag="segment"):
     """A segment whose bytes are durable on the medium under its temporary name."""
@@ -51,6 +62,21 @@ class Ending(msgspec.Struct, frozen=True, tag="final"):
     catalog: str
     statement: str
 
+    @classmethod
+    def of(cls, catalog: bytes, statement: bytes) -> Self:
+        """From the bytes of catalog file and statement file."""
+        return cls(_64(catalog), _64(statement))
+
+    @property
+    def catalog_bytes(self) -> bytes:
+        """The catalog file."""
+        return _un64(self.catalog)
+
+    @property
+    def statement_bytes(self) -> bytes:
+        """The statement file."""
+        return _un64(self.statement)
+
 
 class Journal:
     """Open or begin the journal of the plan with hash `plan`."""
@@ -62,8 +88,9 @@ class Journal:
         self._log = AppendLog(os.path.join(state_folder("pack"), f"{plan[:32]}.journal"))
         self.head: Head | None = None
         self.finished: dict[int, Finished] = {}
-        self.final: Ending | None = None
+        self.ending: Ending | None = None
         self._counter = 0
+        self._lock = threading.Lock()
         self._load()
 
     def _load(self) -> None:
@@ -79,7 +106,7 @@ class Journal:
         self.head = head
         for raw in self._log.records[1:]:
             try:
-                payload = open_record(_un64(head.journal_key), self._counter, raw, PURPOSE)
+                payload = open_entry(_un64(head.journal_key), self._counter, raw, PURPOSE)
             except AirbundleError:  # torn, or not ours: what follows is made again
                 self._log.keep(1 + self._counter)
                 break
@@ -88,7 +115,7 @@ class Journal:
             if isinstance(record, Finished):
                 self.finished[record.row.number] = record
             else:
-                self.final = record
+                self.ending = record
         self._log.records = []
 
     def begin(self, *, bundle: bytes, key: bytes, preamble: bytes, created: int) -> Head:
@@ -98,12 +125,14 @@ class Journal:
         return self.head
 
     def add(self, record: Finished | Ending) -> None:
-        """Append; durable on return. The caller serialises."""
+        """Append; durable on return. Threads may share it."""
         assert self.head is not None
-        raw = seal_record(_un64(self.head.journal_key), self._counter, msgspec.json.encode(record), PURPOSE,
-                          entropy=self._entropy)
-        self._counter += 1
-        self._log.append(raw)
+        with self._lock:
+            self._log.append(seal_entry(_un64(self.head.journal_key), self._counter, msgspec.json.encode(record),
+                                        PURPOSE, entropy=self._entropy))
+            self._counter += 1
+            if isinstance(record, Ending):
+                self.ending = record
 
     def erase(self) -> None:
         """The bundle is done."""

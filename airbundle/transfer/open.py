@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from airbundle.codec.record import recover_record
-from airbundle.crypto.envelope import BundleKey, Context, open_preamble
+from airbundle.codec.record import RECORD_SIZE, recover_record
+from airbundle.crypto.envelope import BundleKey, Context, open_preamble, parse_preamble, preamble_context
 from airbundle.crypto.seal import Opener
-from airbundle.crypto.signing import Judgement, judge
+from airbundle.crypto.signing import Judgement, judge, pae
 from airbundle.crypto.suites import SUITES, Suite, suite_by_name, suite_by_number
 from airbundle.errors import (
     AirbundleError,
@@ -33,16 +33,18 @@ from airbundle.errors import (
     UnsignedError,
     UsageError,
 )
+from airbundle.crypto.trust import TrustSet
 from airbundle.format import limits
 from airbundle.format.block import MAGIC, Header, parse_header
 from airbundle.format.catalog import Row, parse_body, parse_table
-from airbundle.format.dsse import Envelope, parse_envelope
+from airbundle.format.dsse import Envelope, parse_envelope, write_envelope
 from airbundle.format.geometry import HEADER_SIZE
 from airbundle.format.manifest import Manifest, parse_manifest
-from airbundle.format.preamble import Preamble, parse_preamble
+from airbundle.format.preamble import Preamble
 from airbundle.format.segment import TAG_SIZE
 from airbundle.format.statement import STATEMENT_TYPE, Statement, parse_statement
 from airbundle.media import volume as volumes
+from airbundle.media.volume import Listing, VolumeReader
 from airbundle.transfer.check import Expected, Findings, check_merged, check_segment
 from airbundle.transfer.image import Image
 from airbundle.transfer.workspace import Workspace
@@ -51,8 +53,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from airbundle.crypto.identities import PrivateIdentity
-    from airbundle.crypto.trust import TrustSet
-    from airbundle.media.volume import VolumeReader
 
 DIGEST_SIZES = {suite.number: suite.digest_size for suite in SUITES}
 
@@ -70,12 +70,16 @@ class StatementCopy:
 
 @dataclass(slots=True)
 class Bundle:
-    """An opened bundle. `judgement` is None where nobody's key was given: then nothing in it is believed."""
+    """An opened bundle. Where `distrust` says why nobody here vouches for it, `judgement` is None.
+
+    `statement_raw` is the signed payload, `document` the whole of it as both files should hold it.
+    """
 
     volumes: tuple[VolumeReader, ...]
     suite: Suite
     statement: Statement
     statement_raw: bytes
+    document: bytes
     judgement: Judgement | None
     distrust: AirbundleError | None
     copies: tuple[StatementCopy, ...]
@@ -85,6 +89,7 @@ class Bundle:
     preamble_raw: bytes | None = None
     segments: dict[int, list[tuple[VolumeReader, str]]] = field(default_factory=dict)
     used: set[tuple[str, str]] = field(default_factory=set)
+    listings: dict[str, Listing] = field(default_factory=dict)
 
     @property
     def id(self) -> bytes:
@@ -95,6 +100,22 @@ class Bundle:
     def context(self) -> Context:
         """What the keys are bound to."""
         return Context(self.suite, self.id, bytes.fromhex(self.statement.packer))
+
+    @property
+    def statement_hash(self) -> str:
+        """`H` over the PAE of the statement: what receipts and slips name it by."""
+        return self.suite.hash(pae(STATEMENT_TYPE, self.statement_raw)).hex()
+
+    @property
+    def believed_by(self) -> str:
+        """Fingerprint of the trusted packer, or nothing."""
+        return self.judgement.require_packer().hex if self.judgement else ""
+
+    def number_by_name(self, name: str) -> int | None:
+        """Which segment a file of this name should hold."""
+        if name in (volumes.CATALOG_NAME, volumes.CATALOG_COPY_NAME):
+            return self.statement.catalog.number
+        return volumes.segment_number(name)
 
     def expected(self, row: Row) -> Expected:
         """What is signed about the segment of `row`."""
@@ -141,27 +162,24 @@ def _claimed_bundles(reader: VolumeReader) -> set[str]:
     for copy in read_statements(reader):
         if copy.envelope is not None:
             try:
-                claimed.add(parse_statement(copy.envelope.payload_bytes).bundle)
+                claimed.add(parse_statement(copy.envelope.payload).bundle)
             except FormatError:
                 continue
     if not claimed:
-        claimed = {header.geometry.bundle.hex() for _, header in headers_on(reader)}
+        claimed = {header.geometry.bundle.hex() for _, header in headers_on(reader, reader.listing().files)}
     return claimed
 
 
-def headers_on(reader: VolumeReader) -> Iterable[tuple[str, Header]]:
+def headers_on(reader: VolumeReader, files: Iterable[str]) -> Iterable[tuple[str, Header]]:
     """What the files of a volume say they are (V-2), from the first header that can be read at either end."""
-    for name in reader.names:
+    for name in files:
         header = _header_of(reader, name)
         if header is not None:
             yield name, header
 
 
 def _header_of(reader: VolumeReader, name: str) -> Header | None:
-    size = reader.size(name)
-    starts = [0]
-    starts += [size - block for block in (limits.BLOCK_MIN << n for n in range(9)) if block <= size]
-    for start in starts:
+    for start in (0, *(-(limits.BLOCK_MIN << n) for n in range(9))):
         raw = reader.peek(name, start, HEADER_SIZE)
         if raw[:8] != MAGIC:
             continue
@@ -175,16 +193,16 @@ def _header_of(reader: VolumeReader, name: str) -> Header | None:
 def read_statements(reader: VolumeReader) -> list[StatementCopy]:
     """(2) Both copies of the statement on one volume."""
     copies = []
-    for name in (volumes.STATEMENT, volumes.STATEMENT_RECORD):
+    for name in (volumes.STATEMENT_NAME, volumes.RECORD_NAME):
         raw, envelope, problem = None, None, ""
         try:
-            raw = reader.read_small(name, volumes.RECORD_READ_MAX)
-            if name == volumes.STATEMENT_RECORD:
+            raw = reader.read_small(name, RECORD_SIZE + 1)
+            if name == volumes.RECORD_NAME:
                 raw = recover_record(raw, hash_by_suite=lambda number: suite_by_number(number).hash).content
-            envelope = parse_envelope(raw)
+            envelope = parse_envelope(raw, STATEMENT_TYPE)  # T-1
         except FileNotFoundError:
             problem = "is missing"
-        except FormatError as error:
+        except DamagedError as error:
             problem = str(error)
         copies.append(StatementCopy(reader, name, raw, envelope, problem))
     return copies
@@ -207,50 +225,70 @@ def _open_statement(readers: tuple[VolumeReader, ...], trust: TrustSet | None) -
     copies = tuple(copy for reader in readers for copy in read_statements(reader))
     by_payload: dict[bytes, list[Envelope]] = {}
     for copy in copies:
-        if copy.envelope is not None and copy.envelope.payloadType == STATEMENT_TYPE:  # T-1
-            by_payload.setdefault(copy.envelope.payload_bytes, []).append(copy.envelope)
+        if copy.envelope is not None:
+            by_payload.setdefault(copy.envelope.payload, []).append(copy.envelope)
     if not by_payload:
         raise UnsignedError("no copy of the statement can be read", where=readers[0].path, rule="T-1",
                             hint="without its statement a bundle cannot be believed: rescue may find another copy")
-    believed, others = [], []
-    for payload, envelopes in by_payload.items():
-        try:
-            statement = parse_statement(payload)
-            judgement = judge(envelopes, trust, packer_id=bytes.fromhex(statement.packer),
-                              suite=suite_by_name(statement.suite), payload_type=STATEMENT_TYPE)
-            believed.append((statement, payload, judgement, None))
-        except AirbundleError as error:
-            if isinstance(error, FormatError):
-                others.append((None, payload, None, error))
-            else:
-                others.append((statement, payload, None, error))
+    candidates = [_weigh(payload, envelopes, trust or TrustSet()) for payload, envelopes in by_payload.items()]
+    believed = [candidate for candidate in candidates if candidate.judgement is not None]
     if len(believed) > 1:  # T-4
         raise ForgedError("two signed statements disagree", where=readers[0].path, rule="T-4",
                           hint="do not use this bundle; ask its packer which one is meant")
-    readable = believed or [other for other in others if other[0] is not None]
-    if not readable:
-        raise others[0][3] or UnsignedError("no statement can be read")
-    statement, payload, judged, distrust = readable[0]
-    assert statement is not None
-    return Bundle(volumes=readers, suite=suite_by_name(statement.suite), statement=statement, statement_raw=payload,
-                  judgement=judged, distrust=distrust, copies=copies)
+    chosen = (believed or candidates)[0]
+    if chosen.statement is None:
+        assert chosen.error is not None
+        raise chosen.error
+    return Bundle(volumes=readers, suite=suite_by_name(chosen.statement.suite), statement=chosen.statement,
+                  statement_raw=chosen.payload, document=_best_copy(chosen, copies, trust or TrustSet()),
+                  judgement=chosen.judgement, distrust=chosen.error, copies=copies)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    payload: bytes
+    statement: Statement | None
+    judgement: Judgement | None
+    error: AirbundleError | None
+
+
+def _weigh(payload: bytes, envelopes: list[Envelope], trust: TrustSet) -> _Candidate:
+    """What one payload and all signatures on its copies are worth."""
+    statement = None
+    try:
+        statement = parse_statement(payload)
+        suite_by_name(statement.suite)  # K-1
+        judgement = judge(envelopes, trust, bytes.fromhex(statement.packer))
+        judgement.require_packer()  # T-3
+    except AirbundleError as error:
+        return _Candidate(payload, None if isinstance(error, FormatError) else statement, None, error)
+    return _Candidate(payload, statement, judgement, None)
+
+
+def _best_copy(chosen: _Candidate, copies: tuple[StatementCopy, ...], trust: TrustSet) -> bytes:
+    """The copy that repair gives to both files: the record's before the other, one that holds alone before others."""
+    same = [copy for copy in reversed(copies) if copy.envelope and copy.envelope.payload == chosen.payload]
+    for copy in same:
+        assert copy.envelope is not None
+        if _weigh(chosen.payload, [copy.envelope], trust).judgement is not None:
+            return copy.raw or b""
+    return same[0].raw or b""
 
 
 def _map_files(bundle: Bundle) -> None:
     """Which file holds which segment, by what its header says, else by its name (V-2, G-3)."""
-    catalog = bundle.statement.catalog
     for reader in bundle.volumes:
-        known: dict[str, int] = {}
-        for name, header in headers_on(reader):
-            if header.geometry.bundle == bundle.id:
-                known[name] = header.geometry.number
-        for name in reader.names:
-            number = known.get(name, volumes.segment_number(name, catalog=catalog.number))
-            if number is None:
+        listing = reader.listing()
+        bundle.listings[reader.path] = listing
+        known = {name: header.geometry for name, header in headers_on(reader, listing.files)}
+        for name in listing.files:
+            by_name = bundle.number_by_name(name)
+            if name in known and known[name].bundle != bundle.id:
                 continue
-            place = bundle.segments.setdefault(number, [])
-            named = volumes.segment_number(name, catalog=catalog.number) == number
-            place.insert(0 if named else len(place), (reader, name))
+            number = known[name].number if name in known else by_name
+            if number is not None:
+                places = bundle.segments.setdefault(number, [])
+                places.insert(0 if by_name == number else len(places), (reader, name))
 
 
 def _open_catalog(bundle: Bundle, work: Workspace | None) -> None:
@@ -262,7 +300,7 @@ def _open_catalog(bundle: Bundle, work: Workspace | None) -> None:
     copies = bundle.segments.get(row.number, [])
     body: bytes | None = None
     for reader, name in copies:
-        with reader.open(name) as descriptor:
+        with reader.opened(name) as descriptor:
             findings, image = check_segment(work, descriptor, expected)
         bundle.catalog_findings.append((reader, name, findings))
         bundle.preamble_raw = bundle.preamble_raw or findings.preamble
@@ -286,7 +324,7 @@ def _merged_catalog(bundle: Bundle, expected: Expected, work: Workspace,
                     copies: list[tuple[VolumeReader, str]]) -> bytes | None:
     """Blocks that carry their own digest from all copies, put together and judged as one."""
     with ExitStack() as stack:
-        descriptors = [stack.enter_context(reader.open(name)) for reader, name in copies]
+        descriptors = [stack.enter_context(reader.opened(name)) for reader, name in copies]
         findings, image = check_merged(work, descriptors, expected)
     bundle.preamble_raw = bundle.preamble_raw or findings.preamble
     return _body_of(image) if findings.lost == 0 else None
@@ -311,7 +349,7 @@ def open_manifest(bundle: Bundle, identities: Sequence[PrivateIdentity]) -> Open
     if bundle.preamble_raw is None:
         raise DamagedError("no copy of the preamble can be repaired", where=bundle.volumes[0].path, rule="K-7")
     preamble = parse_preamble(bundle.preamble_raw)
-    if preamble.context != bundle.context:
+    if preamble_context(preamble) != bundle.context:
         raise ForgedError("preamble and statement name different bundles or packers", rule="K-2")
     key = open_preamble(preamble, identities)
     _, sealed = parse_body(bundle.catalog_body)
@@ -321,7 +359,7 @@ def open_manifest(bundle: Bundle, identities: Sequence[PrivateIdentity]) -> Open
     statement = bundle.statement
     same = (manifest.bundle == statement.bundle and manifest.packer == statement.packer
             and manifest.series == statement.series and manifest.sequence == statement.sequence
-            and manifest.recipients == tuple(envelope.recipient.hex() for envelope in preamble.envelopes))
+            and manifest.recipients == tuple(recipient.hex() for recipient in preamble.recipients))
     if not same:  # G-4
         raise ForgedError("the sealed manifest was made for another statement", rule="G-4",
                           hint="someone put a signature over ciphertext that is not theirs")
@@ -338,6 +376,6 @@ def _open_pieces(opener: Opener, sealed: memoryview) -> bytes:
         part = view[number * step:(number + 1) * step]
         if len(part) < TAG_SIZE:
             raise FormatError("the sealed manifest ends in a piece without a tag", rule="L-3")
-        opener.open_into(number, number == count - 1, part, out[number * limits.SEALED_PIECE:][:len(part) - TAG_SIZE])
+        opener.open_into(number, part, out[number * limits.SEALED_PIECE:], last=number == count - 1)
     return bytes(plain)
 

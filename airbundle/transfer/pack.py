@@ -21,37 +21,39 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from airbundle._version import WRITER
 from airbundle.codec.erasure import best_engine
 from airbundle.codec.record import encode_record
-from airbundle.crypto.envelope import BundleKey, Context, write_preamble
-from airbundle.crypto.signing import sign
+from airbundle.crypto.envelope import BundleKey, Context, parse_preamble, write_preamble
+from airbundle.crypto.signing import pae, sign
 from airbundle.errors import MediumError, UsageError
 from airbundle.format import limits
 from airbundle.format.catalog import CATALOG, DATA, Row, row_of, write_body, write_table
-from airbundle.format.dsse import write_envelope
+from airbundle.format.dsse import Envelope, parse_envelope, write_envelope
 from airbundle.format.manifest import FileRow, Manifest, SliceRow, check_meta, write_manifest
 from airbundle.format.names import check_public_text
 from airbundle.format.statement import STATEMENT_TYPE, PreambleRef, Statement, VolumeRow, write_statement
 from airbundle.media import system
 from airbundle.media import volume as volumes
+from airbundle.media.drive import device_serial, filesystem_label
 from airbundle.media.state import save_document, state_folder
+from airbundle.media.writing import VolumeWriter, temporary_name
 from airbundle.transfer.check import Expected, check_segment
 from airbundle.transfer.journal import Ending, Finished, Journal
 from airbundle.transfer.lane import Lane
-from airbundle.transfer.plan import Fit, Options, estimate, open_stream, sample
+from airbundle.transfer.plan import Fit, Options, estimate, open_stream, overall, sample
 from airbundle.transfer.progress import Meter, Tick
 from airbundle.transfer.readme import volume_readme
 from airbundle.transfer.schedule import run_all
 from airbundle.transfer.seal import Sealed, SealPlan, capacity, finish_catalog, seal_manifest, seal_slice
 from airbundle.transfer.workspace import Pace, Workspace, Workspaces
+from airbundle.version import WRITER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from airbundle.crypto.identities import PrivateIdentity, PublicIdentity
-    from airbundle.media.source import Source, SourceReader
-    from airbundle.media.volume import VolumeWriter
+    from airbundle.media.reading import SourceReader
+    from airbundle.media.source import Source
     from airbundle.transfer.slices import Slice, Stream
 
 
@@ -117,14 +119,14 @@ def pack(source: str, target: str, *, identity: PrivateIdentity, recipients: Seq
         with Journal(identity, plan_hash, entropy) as journal:
             plan, created = _seal_plan(journal, found, identity, recipients, options, now, entropy)
             name = volumes.volume_name(declared.label, plan.context.bundle_id, 1, 1)
-            with volumes.VolumeWriter(os.path.join(target, name), plan.context.bundle_id) as volume:
+            with VolumeWriter(os.path.join(target, name), bundle_id=plan.context.bundle_id) as volume:
                 _prepare(volume, journal, plan, stream, declared)
                 lane = Lane(stream, reader, plan.context.suite, meter)
                 job = _Job(stream, reader, plan, volume, journal, lane, meter, read_back, entropy)
                 with lane:
                     rows, kept = _segments(job, pace)
                     digests = lane.result()
-                if journal.final is None:
+                if journal.ending is None:
                     journal.add(_ending(job, found, rows, digests, declared, identity, created, target))
                 statement_hash = _finish_volume(job)
                 result = _result(job, found, rows, kept, volume.path, statement_hash, began)
@@ -135,7 +137,7 @@ def pack(source: str, target: str, *, identity: PrivateIdentity, recipients: Seq
 def _check_declared(declared: Declared) -> None:
     for text in (declared.label, declared.marking, declared.series or ""):
         check_public_text(text)
-    volumes.check_label(declared.label)
+    volumes.volume_name(declared.label, bytes(16), 1, 1)
     check_meta(declared.meta)
     if (declared.series is None) != (declared.sequence is None):
         raise UsageError("--series and --sequence go together")
@@ -145,22 +147,14 @@ def _require_room(target: str, stream: Stream, options: Options, reader: SourceR
     """(1) Refuse before anything is written; sample only if the worst case would not fit."""
     if not os.path.isdir(target):
         raise UsageError("is not a folder", where=target, hint="mount the drive, or make the folder")
-    volumes.refuse_finished_source(target)
     answer = estimate(target, stream, options, None, recipients=recipients)
     if answer.fit is Fit.NOT and not options.pad:
-        ratios = sample(stream, reader.read)
-        packed = sum(end_ratio * size for end_ratio, size in _weighted(stream, ratios))
-        answer = estimate(target, stream, options, packed / max(1, stream.source.total), recipients=recipients)
+        ratio = overall(stream, sample(stream, reader.read))
+        answer = estimate(target, stream, options, ratio, recipients=recipients)
     if answer.fit is Fit.NOT:
         short = answer.need_by_sample + answer.margin - answer.room
         raise MediumError(f"does not fit: needs {answer.need_by_sample:,} bytes and a margin of {answer.margin:,}, "
                           f"has {answer.room:,}", where=target, hint=f"free {short:,} bytes more, or take a larger drive")
-
-
-def _weighted(stream: Stream, ratios: dict[object, float]) -> list[tuple[float, int]]:
-    ends = [*stream.run_starts[1:], stream.source.total]
-    return [(ratios.get(dtype, 1.0), end - start)
-            for start, end, dtype in zip(stream.run_starts, ends, stream.run_dtypes, strict=True)]
 
 
 def _plan_hash(found: Source, target: str, identity: PrivateIdentity, recipients: Sequence[PublicIdentity],
@@ -180,15 +174,12 @@ def _seal_plan(journal: Journal, found: Source, identity: PrivateIdentity, recip
                options: Options, now: Callable[[], float], entropy: Callable[[int], bytes]) -> tuple[SealPlan, int]:
     """(2) From the journal, or drawn and written into it."""
     public = identity.public
-    for recipient in recipients:
-        if recipient.suite is not public.suite:
-            raise UsageError("a recipient's key is of another suite than the packer's", rule="K-1")
     head = journal.head
     if head is None:
         bundle, key = entropy(16), BundleKey(entropy(32))
         context = Context(public.suite, bundle, public.key_id)
         preamble = write_preamble(context, key, recipients)
-        head = journal.begin(bundle=bundle, key=key.raw, preamble=preamble, created=int(now()))
+        head = journal.begin(bundle=bundle, key=key.secret_bytes(), preamble=preamble, created=int(now()))
     context = Context(public.suite, bytes.fromhex(head.bundle), public.key_id)
     plan = SealPlan(context=context, key=BundleKey(head.key_bytes), preamble=head.preamble_bytes,
                     block_size=options.block_size(found.total), parity=options.parity, pad=options.pad)
@@ -197,12 +188,12 @@ def _seal_plan(journal: Journal, found: Source, identity: PrivateIdentity, recip
 
 def _prepare(volume: VolumeWriter, journal: Journal, plan: SealPlan, stream: Stream, declared: Declared) -> None:
     """(3) V-3: statement and catalog get their places before the first segment."""
-    if journal.finished or journal.final:
+    if journal.finished or journal.ending:
         return
     names = sum(len(file.path.encode()) + 96 for file in stream.source.files)
-    volume.write_small(volumes.README, volume_readme(declared.label, plan.context.bundle_id, 1, 1))
-    volume.preallocate(volumes.STATEMENT, 16 * limits.KIB)
-    volume.preallocate(volumes.CATALOG, 64 * limits.KIB + 3 * (names + 256 * len(stream.slices)))
+    volume.fill(volumes.README_NAME, volume_readme(plan.context.bundle_id, 1, 1))
+    volume.preallocate(volumes.STATEMENT_NAME, 16 * limits.KIB)
+    volume.preallocate(volumes.CATALOG_NAME, 64 * limits.KIB + 3 * (names + 256 * len(stream.slices)))
 
 
 def _segments(job: _Job, pace: Pace) -> tuple[list[Row], int]:
@@ -243,16 +234,15 @@ def _keep(job: _Job, space: Workspace, part: Slice) -> Finished | None:
                                      bundle=job.plan.context.bundle_id)
     expected = Expected(suite, geometry, bytes.fromhex(finished.row.root), len(job.plan.preamble),
                         suite.hash(job.plan.preamble), job.plan.preamble)
-    for candidate in (name, volumes.temporary_name(name, finished.row.salt)):
+    for candidate in (name, temporary_name(name, finished.row.salt)):
         try:
-            descriptor = job.volume.open(candidate)
+            with job.volume.opened(candidate) as descriptor:
+                findings, _ = check_segment(space, descriptor, expected)
         except FileNotFoundError:
             continue
-        with descriptor as number:
-            findings, _ = check_segment(space, number, expected)
         if findings.clean:
             if candidate != name:
-                job.volume.rename(candidate, name)
+                job.volume.settle(candidate, name)
             return finished
     return None
 
@@ -262,23 +252,21 @@ def _make(job: _Job, space: Workspace, part: Slice) -> Finished:
     sealed = seal_slice(space, job.plan, job.stream, part, job.reader.read, entropy=job.entropy,
                         alive=job.meter.alive)
     name = volumes.segment_name(part.number)
-    temporary = volumes.temporary_name(name, sealed.geometry.salt.hex())
-    job.volume.write(temporary, memoryview(sealed.image.blocks.reshape(-1)))
+    temporary = job.volume.write(name, [memoryview(sealed.image.blocks.reshape(-1))],
+                                 suffix=sealed.geometry.salt.hex())
     if job.read_back:
         _read_back(job, space, temporary, sealed)
     row = row_of(sealed.geometry, role=DATA, volume=1, root=sealed.root)
     finished = Finished(row, sealed.content.hex())
-    with job.volume.lock:
-        job.journal.add(finished)
-    job.volume.rename(temporary, name)
+    job.journal.add(finished)
+    job.volume.settle(temporary, name)
     return finished
 
 
 def _read_back(job: _Job, space: Workspace, name: str, sealed: Sealed) -> None:
     """Compare the file, read past the page cache, with the buffer it was written from."""
     blocks = sealed.image.blocks.reshape(-1)
-    with job.volume.open(name) as descriptor:
-        system.drop_cache(descriptor)
+    with job.volume.opened(name) as descriptor:
         for at in range(0, len(blocks), len(space.window)):
             part = space.window[:len(blocks) - at]
             count = system.read_into(descriptor, memoryview(part), at)
@@ -294,7 +282,7 @@ def _ending(job: _Job, found: Source, rows: list[Row], digests: list[str], decla
     suite = context.suite
     manifest = Manifest(
         bundle=context.bundle_id.hex(), packer=context.packer_id.hex(),
-        recipients=volumes.recipients_of(plan.preamble), series=declared.series, sequence=declared.sequence,
+        recipients=tuple(recipient.hex() for recipient in parse_preamble(plan.preamble).recipients), series=declared.series, sequence=declared.sequence,
         meta=declared.meta,
         segments=tuple(SliceRow(part.number, part.start, part.length) for part in job.stream.slices),
         files=tuple(FileRow(file.path, file.size, digest) for file, digest in zip(found.files, digests, strict=True)),
@@ -303,42 +291,57 @@ def _ending(job: _Job, found: Source, rows: list[Row], digests: list[str], decla
     body = write_body(write_table(tuple(rows)), sealed_manifest)
     space = Workspace(3 * len(body) + 4 * limits.MIB, best_engine())
     catalog = finish_catalog(plan, len(rows), salt, body, space)
-    medium = system.describe(target)
     statement = Statement(
         airbundle=1, bundle=context.bundle_id.hex(), suite=suite.name, packer=context.packer_id.hex(), revision=0,
         created=created, expires=declared.expires, series=declared.series, sequence=declared.sequence,
         label=declared.label, marking=declared.marking,
         preamble=PreambleRef(len(plan.preamble), suite.hash(plan.preamble).hex()),
         catalog=row_of(catalog.geometry, role=CATALOG, volume=0, root=catalog.root),
-        volumes=(VolumeRow(1, medium.label, medium.size, medium.serial if declared.record_serials else None),),
+        volumes=(_describe(target, declared),),
         lose=0, base=None, writer=WRITER)
     payload = write_statement(statement)
-    envelope = write_envelope(STATEMENT_TYPE, payload, (sign(identity, STATEMENT_TYPE, payload),))
+    envelope = write_envelope(Envelope(STATEMENT_TYPE, payload, (sign(identity, STATEMENT_TYPE, payload),)))
     return Ending.of(catalog.image.blocks.tobytes(), envelope)
+
+
+def _describe(target: str, declared: Declared) -> VolumeRow:
+    """What the statement says of the medium."""
+    serial = device_serial(target) if declared.record_serials else None
+    return VolumeRow(1, filesystem_label(target), system.total_space(target), serial or None)
+
+
+def _require_same(volume: VolumeWriter, name: str, content: bytes) -> None:
+    """Read a small file back past the cache."""
+    with volume.opened(name) as descriptor:
+        found = bytearray(len(content) + 1)
+        count = system.read_into(descriptor, memoryview(found), 0)
+    if bytes(found[:count]) != content:
+        raise MediumError("gives back other bytes than were written", where=os.path.join(volume.path, name),
+                          hint="do not use this drive; pack onto another one")
 
 
 def _finish_volume(job: _Job) -> str:
     """(5) Catalogs, record, statement, each durable before the next (V-4). Returns the hash of the statement's PAE."""
-    ending = job.journal.final
+    ending = job.journal.ending
     assert ending is not None
     catalog, statement = ending.catalog_bytes, ending.statement_bytes
     suite = job.plan.context.suite
     job.meter.begin("finishing", 0)
     volume = job.volume
-    volume.fill(volumes.CATALOG, catalog)
-    volume.fill(volumes.CATALOG_COPY, catalog)
-    volume.fill(volumes.STATEMENT_RECORD,
+    volume.fill(volumes.CATALOG_NAME, catalog)
+    volume.fill(volumes.CATALOG_COPY_NAME, catalog)
+    volume.fill(volumes.RECORD_NAME,
                 encode_record(statement, suite_number=suite.number, hash_bytes=suite.hash, engine=best_engine()))
     if job.read_back:
-        volume.require_same(volumes.CATALOG, catalog)
-        volume.require_same(volumes.CATALOG_COPY, catalog)
-    volume.remove_temporary()
+        _require_same(volume, volumes.CATALOG_NAME, catalog)
+        _require_same(volume, volumes.CATALOG_COPY_NAME, catalog)
+    volume.discard_leftovers()
     folder = state_folder("sent", job.plan.context.bundle_id.hex())
-    save_document(os.path.join(folder, volumes.STATEMENT), statement)
-    save_document(os.path.join(folder, volumes.CATALOG), catalog)
-    volume.fill(volumes.STATEMENT, statement)
+    save_document(os.path.join(folder, volumes.STATEMENT_NAME), statement)
+    save_document(os.path.join(folder, volumes.CATALOG_NAME), catalog)
+    volume.fill(volumes.STATEMENT_NAME, statement)
     volume.sync()
-    return volumes.statement_hash(suite.hash, statement)
+    return suite.hash(pae(STATEMENT_TYPE, parse_envelope(statement, STATEMENT_TYPE).payload)).hex()
 
 
 def _result(job: _Job, found: Source, rows: list[Row], kept: int, path: str, statement_hash: str,

@@ -10,6 +10,7 @@ import enum
 import math
 from collections import Counter
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from airbundle.codec.compress import Compressor
@@ -17,11 +18,12 @@ from airbundle.format import limits
 from airbundle.format.geometry import HEADER_SIZE, Geometry, Placement, stripe_shape
 from airbundle.format.segment import TAG_SIZE
 from airbundle.media import system
-from airbundle.media.source import Source, SourceReader, scan
+from airbundle.media.reading import SourceReader
+from airbundle.media.source import Source, scan
 from airbundle.transfer.slices import Stream, cut_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from airbundle.codec.dtypes import Dtype
 
@@ -99,7 +101,7 @@ def open_stream(path: str, options: Options) -> tuple[Source, Stream, SourceRead
         reader.read(starts[number] + offset, memoryview(out))
         return bytes(out)
 
-    starts = reader.starts
+    starts = list(accumulate((file.size for file in source.files), initial=0))
     return source, cut_stream(source, options.segment_size, read), reader
 
 
@@ -109,13 +111,11 @@ def make_plan(path: str, targets: Sequence[str | int], options: Options, *, reci
     with reader:
         ratios = sample(stream, reader.read)
     by_dtype = _bytes_by_dtype(stream)
-    packed = {dtype: ratios.get(dtype, 1.0) for dtype in by_dtype}
-    body = sum(size * packed[dtype] for dtype, size in by_dtype.items())
-    ratio = body / source.total if source.total else 1.0
+    ratio = overall(stream, ratios)
     drives = tuple(estimate(target, stream, options, ratio, recipients=recipients) for target in targets)
     return Plan(files=len(source.files), folders=len(source.folders), source_bytes=source.total,
                 segments=len(stream.slices), block_size=options.block_size(source.total), ratio=ratio,
-                by_dtype=tuple((dtype.value, size, packed[dtype]) for dtype, size in by_dtype.items()), drives=drives)
+                by_dtype=tuple((dtype.value, size, ratios[dtype]) for dtype, size in by_dtype.items()), drives=drives)
 
 
 def estimate(target: str | int, stream: Stream, options: Options, ratio: float | None, *,
@@ -180,15 +180,20 @@ def sample(stream: Stream, read: Callable[[int, memoryview], None]) -> dict[Dtyp
             continue
         plain = buffer[:cut.length]
         read(cut.start, plain)
-        _, packed = compressor.compress(plain, cut.dtype)
+        _, packed = compressor.compress(plain, cut.dtype, cut.phase)
         plain_bytes[cut.dtype] += len(plain)
         packed_bytes[cut.dtype] += len(packed)
     return {dtype: packed_bytes[dtype] / plain_bytes[dtype] for dtype in counts}
 
 
+def overall(stream: Stream, ratios: Mapping[Dtype, float]) -> float:
+    """Packed per plain byte of the whole source."""
+    packed = sum(size * ratios[dtype] for dtype, size in _bytes_by_dtype(stream).items())
+    return packed / stream.source.total if stream.source.total else 1.0
+
+
 def _bytes_by_dtype(stream: Stream) -> dict[Dtype, int]:
     sizes: dict[Dtype, int] = {}
-    ends = [*stream.run_starts[1:], stream.source.total]
-    for start, end, dtype in zip(stream.run_starts, ends, stream.run_dtypes, strict=True):
-        sizes[dtype] = sizes.get(dtype, 0) + end - start
+    for run in stream.runs:
+        sizes[run.dtype] = sizes.get(run.dtype, 0) + run.length
     return sizes

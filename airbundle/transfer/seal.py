@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from airbundle.codec.compress import Codec
-from airbundle.crypto.seal import Opener, Sealer
+from airbundle.crypto.seal import Sealer
 from airbundle.errors import DamagedError, FormatError
 from airbundle.format import encoding, limits
 from airbundle.format.geometry import HEADER_SIZE, Geometry, Placement, stripe_shape
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from airbundle.crypto.envelope import BundleKey, Context
+    from airbundle.crypto.seal import Opener
+    from airbundle.crypto.suites import Suite
     from airbundle.transfer.slices import Slice, Stream
     from airbundle.transfer.workspace import Workspace
 
@@ -114,13 +116,13 @@ def seal_slice(work: Workspace, plan: SealPlan, stream: Stream, part: Slice, rea
         plain = work.plain[:cut.length]
         read(cut.start, plain)
         digest = suite.hash(plain)
-        codec, packed = work.compressor.compress(plain, cut.dtype)
-        size = sealer.seal_into(len(rows), False, packed, work.sealed)
+        codec, packed = work.compressor.compress(plain, cut.dtype, cut.phase)
+        size = sealer.seal_into(len(rows), packed, work.sealed, last=False)
         body.append(work.sealed[:size])
         rows.append(ChunkRow(cut.length, size, codec.value, digest.hex()))
     content = suite.hash(*(bytes.fromhex(row.digest) for row in rows))
     if plan.pad:
-        _fill(body, sealer, work, rows, room)
+        _fill(body, sealer, work, rows, room, suite.digest_size)
     _close(body, sealer, rows, stream, part, plan, room if plan.pad else 0)
     geometry = shape(plan, part.number, sealer.salt, body.position)
     place = Placement(geometry, len(plan.preamble))
@@ -129,16 +131,17 @@ def seal_slice(work: Workspace, plan: SealPlan, stream: Stream, part: Slice, rea
     return Sealed(image, finish(image, suite, work.engine, plan.preamble), content)
 
 
-def _fill(body: _Body, sealer: Sealer, work: Workspace, rows: list[ChunkRow], room: int) -> None:
+def _fill(body: _Body, sealer: Sealer, work: Workspace, rows: list[ChunkRow], room: int,
+          digest_size: int) -> None:
     """Fillers up to what incompressible content would have taken (S-16); what is left goes into the index's zeros."""
     work.plain[:] = bytes(len(work.plain))
     tail = room - sum(row.length for row in rows) - len(rows) * TAG_SIZE
     budget = room - tail - body.position
     while budget > TAG_SIZE + CHUNK_ROW_MAX and len(rows) < limits.CHUNKS_MAX:
         length = min(limits.CHUNK_MAX, budget - TAG_SIZE - CHUNK_ROW_MAX)
-        size = sealer.seal_into(len(rows), False, work.plain[:length], work.sealed)
+        size = sealer.seal_into(len(rows), work.plain[:length], work.sealed, last=False)
         body.append(work.sealed[:size])
-        rows.append(ChunkRow(0, size, FILLER, bytes(sealer.context.suite.digest_size).hex()))
+        rows.append(ChunkRow(0, size, FILLER, bytes(digest_size).hex()))
         budget -= size + CHUNK_ROW_MAX
 
 
@@ -153,7 +156,7 @@ def _close(body: _Body, sealer: Sealer, rows: list[ChunkRow], stream: Stream, pa
     trailer = Trailer(body.position, len(index), len(rows)).packed()
     for counter, last, content in ((len(rows), False, plain), (0, True, trailer)):
         sealed = bytearray(len(content) + TAG_SIZE)
-        sealer.seal_into(counter, last, content, memoryview(sealed))
+        sealer.seal_into(counter, content, memoryview(sealed), last=last)
         body.append(memoryview(sealed))
 
 
@@ -165,18 +168,17 @@ def open_index(image: Image, opener: Opener) -> Index:
         raise FormatError("a body without room for a trailer", rule="S-11")
     sealed, plain = bytearray(SEALED_TRAILER), bytearray(TRAILER.size)
     gather(payloads, geometry.body - SEALED_TRAILER, memoryview(sealed))
-    opener.open_into(0, True, sealed, memoryview(plain))
+    opener.open_into(0, sealed, memoryview(plain), last=True)
     trailer = parse_trailer(bytes(plain), geometry.body)
     size = geometry.body - SEALED_TRAILER - trailer.index_at
     sealed, plain = bytearray(size), bytearray(size - TAG_SIZE)
     gather(payloads, trailer.index_at, memoryview(sealed))
-    opener.open_into(trailer.chunks, False, sealed, memoryview(plain))
+    opener.open_into(trailer.chunks, sealed, memoryview(plain), last=False)
     return parse_index(bytes(plain), trailer)
 
 
-def open_chunks(work: Workspace, image: Image, opener: Opener, index: Index) -> Iterator[tuple[int, memoryview]]:
+def open_chunks(work: Workspace, image: Image, suite: Suite, opener: Opener, index: Index) -> Iterator[tuple[int, memoryview]]:
     """Each chunk's place in the source stream and its bytes, valid until the next one. Opens only checked blocks."""
-    suite = opener.context.suite
     payloads = image.payloads[:image.place.geometry.data_blocks]
     position, start = 0, index.start
     for number, row in enumerate(index.chunks):
@@ -184,7 +186,7 @@ def open_chunks(work: Workspace, image: Image, opener: Opener, index: Index) -> 
             sealed, packed = work.sealed[:row.sealed], work.packed[:row.sealed - TAG_SIZE]
             plain = work.plain[:row.length]
             gather(payloads, position, sealed)
-            opener.open_into(number, False, sealed, packed)
+            opener.open_into(number, sealed, packed, last=False)
             work.expander.expand(Codec(row.codec), packed, plain)
             if suite.hash(plain) != bytes.fromhex(row.digest):  # S-13
                 raise DamagedError(f"chunk {number} is not what was packed", rule="S-13")
@@ -201,7 +203,7 @@ def seal_manifest(plan: SealPlan, number: int, raw: bytes, *, entropy: Callable[
     view, at = memoryview(out), 0
     for piece in range(count):
         content = raw[piece * limits.SEALED_PIECE:(piece + 1) * limits.SEALED_PIECE]
-        at += sealer.seal_into(piece, piece == count - 1, content, view[at:at + len(content) + TAG_SIZE])
+        at += sealer.seal_into(piece, content, view[at:at + len(content) + TAG_SIZE], last=piece == count - 1)
     return bytes(out), sealer.salt
 
 

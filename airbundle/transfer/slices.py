@@ -11,7 +11,8 @@ import bisect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from airbundle.codec.dtypes import Dtype, runs
+from airbundle.codec.dtypes import Dtype, Run, runs
+from airbundle.errors import UsageError
 from airbundle.format import limits
 from airbundle.format.segment import SEALED_TRAILER, TAG_SIZE, FileSpan
 
@@ -26,7 +27,6 @@ LARGE_FILE: Final = 64 * limits.KIB
 CHUNK_ROW_MAX: Final = 128  # bytes of JSON that a chunk row has at most
 _FILE_ROW: Final = 48  # the same for a file span without its path
 _INDEX_FRAME: Final = 256
-_WIDTH: Final = {Dtype.FLOAT32: 4, Dtype.FLOAT16: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,12 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One chunk of the source stream."""
+    """One chunk of the source stream; its first whole word begins `phase` bytes into it."""
 
     start: int
     length: int
     dtype: Dtype
+    phase: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +56,19 @@ class Stream:
 
     source: Source
     starts: tuple[int, ...]
-    run_starts: tuple[int, ...]
-    run_dtypes: tuple[Dtype, ...]
+    runs: tuple[Run, ...]
     slices: tuple[Slice, ...]
 
     def chunks(self, part: Slice) -> Iterator[Cut]:
         """The chunks of a slice, in order."""
         at, end = part.start, part.start + part.length
-        run = bisect.bisect_right(self.run_starts, at) - 1
+        number = bisect.bisect_right(self.runs, at, key=lambda run: run.start) - 1
         while at < end:
-            run_end = self.run_starts[run + 1] if run + 1 < len(self.run_starts) else end
-            length = min(limits.CHUNK_MAX, run_end - at, end - at)
-            yield Cut(at, length, self.run_dtypes[run])
+            run = self.runs[number]
+            length = min(limits.CHUNK_MAX, run.end - at, end - at)
+            yield Cut(at, length, run.dtype, (run.start + run.phase - at) % run.dtype.width)
             at += length
-            run += at >= run_end
+            number += at >= run.end
 
     def spans(self, part: Slice) -> Iterator[FileSpan]:
         """The files that have bytes in a slice."""
@@ -86,36 +86,48 @@ class Stream:
 
 
 def cut_stream(source: Source, segment_size: int, read: FileRead) -> Stream:
-    """Find the dtypes of large files by their headers and cut. `read(file number, offset, length)` gives bytes."""
+    """Find the dtypes of large files by their headers and cut. `read(file number, offset, length)` gives bytes.
+
+    Raises UsageError when there would be more segments than a catalog may have (L-2).
+    """
     starts = [0]
-    run_starts: list[int] = []
-    run_dtypes: list[Dtype] = []
+    stream_runs: list[Run] = []
     for number, file in enumerate(source.files):
         start = starts[-1]
         starts.append(start + file.size)
-        found = [(0, Dtype.UNKNOWN)] if file.size else []
-        if file.size >= LARGE_FILE:
-            found = [(run.start, run.dtype) for run in runs(
-                file.path, file.size, lambda at, length, n=number: read(n, at, length))]
-        for offset, dtype in found:
-            if not run_dtypes or run_dtypes[-1] is not dtype or dtype is not Dtype.UNKNOWN:
-                run_starts.append(start + offset)
-                run_dtypes.append(dtype)
-    return Stream(source, tuple(starts), tuple(run_starts), tuple(run_dtypes),
-                  tuple(_cut_slices(starts, run_starts, run_dtypes, segment_size)))
+        if file.size < LARGE_FILE:
+            _add_run(stream_runs, Run(start, file.size, Dtype.UNKNOWN))
+        else:
+            for run in runs(file.path, file.size, lambda at, length, n=number: read(n, at, length)):
+                _add_run(stream_runs, Run(start + run.start, run.length, run.dtype, run.phase))
+    slices = tuple(_cut_slices(starts, stream_runs, segment_size))
+    if len(slices) > limits.ROWS_MAX:
+        raise UsageError(f"{len(slices)} segments are more than a catalog may have", rule="L-2",
+                         hint="take a larger --segment-size")
+    return Stream(source, tuple(starts), tuple(stream_runs), slices)
 
 
-def _cut_slices(starts: list[int], run_starts: list[int], run_dtypes: list[Dtype], size: int) -> Iterator[Slice]:
+def _add_run(stream_runs: list[Run], run: Run) -> None:
+    """Small files and unknown content share chunks; floats keep their own runs, and so their phase."""
+    if run.length == 0:
+        return
+    last = stream_runs[-1] if stream_runs else None
+    if last is not None and last.dtype is run.dtype is Dtype.UNKNOWN:
+        stream_runs[-1] = Run(last.start, last.length + run.length, Dtype.UNKNOWN)
+    else:
+        stream_runs.append(run)
+
+
+def _cut_slices(starts: list[int], stream_runs: list[Run], size: int) -> Iterator[Slice]:
     at, number, total = 0, 0, starts[-1]
     while at < total:
         first = bisect.bisect_right(starts, at) - 1
         end = min(at + size, total)
         if end < total:
-            run = bisect.bisect_right(run_starts, end) - 1
-            if run_starts[run] > at:
-                end -= (end - run_starts[run]) % _WIDTH.get(run_dtypes[run], 1)
-            elif end - at > 4:
-                end -= (end - at) % _WIDTH.get(run_dtypes[run], 1)
+            run = stream_runs[bisect.bisect_right(stream_runs, end, key=lambda run: run.start) - 1]
+            words_at = run.start + run.phase
+            if end > words_at:
+                end -= (end - words_at) % run.dtype.width
         last = bisect.bisect_left(starts, end) - 1
         if last - first >= limits.SEGMENT_FILES_MAX:
             last = first + limits.SEGMENT_FILES_MAX - 1

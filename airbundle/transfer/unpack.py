@@ -128,7 +128,7 @@ def _write_out(bundle: Bundle, row: Row, space: Workspace, opened: Opened, conte
     contents.require(index, row.number)
     files = contents.touched(index.start, index.length)
     at = 0
-    for start, plain in open_chunks(space, space.image, opener, index):
+    for start, plain in open_chunks(space, space.image, bundle.suite, opener, index):
         meter.alive()
         done = 0
         while done < len(plain):

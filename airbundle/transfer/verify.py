@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airbundle.codec.erasure import best_engine
-from airbundle.codec.record import encode_record
+from airbundle.codec.record import RECORD_SIZE, encode_record
 from airbundle.crypto.seal import Opener
 from airbundle.errors import (
     AirbundleError,
@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from airbundle.crypto.identities import PrivateIdentity
     from airbundle.crypto.trust import TrustSet
     from airbundle.media.volume import VolumeReader
+
+
+CATALOGS = (volumes.CATALOG_NAME, volumes.CATALOG_COPY_NAME)
 
 
 @dataclass(slots=True)
@@ -126,17 +129,14 @@ def verify(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None, identit
 def check_statements(bundle: Bundle, tally: Tally) -> None:
     """(1) Each copy on each volume has to be there and to say the same; the record has to be its exact encoding."""
     suite = bundle.suite
-    good = {copy.raw for copy in bundle.copies if copy.raw is not None and copy.envelope is not None
-            and copy.envelope.payload_bytes == bundle.statement_raw}
-    best = bundle.best_statement()
     for copy in bundle.copies:
         if copy.raw is None or copy.envelope is None:
             tally.note(copy.volume, copy.name, f"statement: {copy.problem}")
-        elif copy.raw not in good or copy.raw != best:
+        elif copy.raw != bundle.document:
             tally.note(copy.volume, copy.name, "statement: differs from the one that is believed")
-        elif copy.name == volumes.STATEMENT_RECORD:
+        elif copy.name == volumes.RECORD_NAME:
             exact = encode_record(copy.raw, suite_number=suite.number, hash_bytes=suite.hash, engine=best_engine())
-            if copy.volume.read_small(copy.name, volumes.RECORD_READ_MAX) != exact:
+            if copy.volume.read_small(copy.name, RECORD_SIZE + 1) != exact:
                 tally.note(copy.volume, copy.name, "statement: damaged, and corrected by its own code")
 
 
@@ -148,10 +148,10 @@ def check_catalogs(bundle: Bundle, tally: Tally) -> None:
              for reader in bundle.volumes}
     for reader, name, findings in bundle.catalog_findings:
         if findings is not None:
-            right = name if name in (volumes.CATALOG, volumes.CATALOG_COPY) else volumes.CATALOG
+            right = name if name in CATALOGS else volumes.CATALOG_NAME
             tally.count(reader, name, findings, size=size, right_name=right)
     for reader in bundle.volumes:
-        for name in (volumes.CATALOG, volumes.CATALOG_COPY):
+        for name in CATALOGS:
             if name not in names[reader.path]:
                 tally.note(reader, name, "catalog: is missing")
 
@@ -196,7 +196,7 @@ def read_segment(bundle: Bundle, row: Row, space: Workspace) -> list[tuple[Volum
     results: list[tuple[VolumeReader, str, Findings]] = []
     expected = bundle.expected(row)
     for reader, name in bundle.segments.get(row.number, []):
-        with reader.open(name) as descriptor:
+        with reader.opened(name) as descriptor:
             findings, image = check_segment(space, descriptor, expected)
         space.image = image
         bundle.used.add((reader.path, name))
@@ -211,7 +211,7 @@ def _open_all(bundle: Bundle, row: Row, space: Workspace, opened: Opened, conten
     assert space.image is not None
     index = open_index(space.image, opener)
     contents.require(index, row.number)
-    for _ in open_chunks(space, space.image, opener, index):
+    for _ in open_chunks(space, space.image, bundle.suite, opener, index):
         pass
 
 
@@ -225,6 +225,13 @@ def check_beside(bundle: Bundle, tally: Tally) -> None:
                     tally.note(reader, name, f"claims segment {number}, which the bundle does not have")
 
 
+def belief_of(bundle: Bundle) -> Belief:
+    """The third answer."""
+    if bundle.distrust is None:
+        return Belief.TRUSTED
+    return {StrangerError: Belief.STRANGER, ForgedError: Belief.FORGED}.get(type(bundle.distrust), Belief.UNSIGNED)
+
+
 def make_report(bundle: Bundle, tally: Tally, *, opened: bool, began: float) -> Report:
     """Put the three answers together."""
     statement = bundle.statement
@@ -234,22 +241,18 @@ def make_report(bundle: Bundle, tally: Tally, *, opened: bool, began: float) -> 
         condition = Condition.REPAIRABLE
     if tally.beyond or tally.missing:
         condition = Condition.DAMAGED if complete or tally.beyond else Condition.INCOMPLETE
-    belief = Belief.TRUSTED
-    if bundle.distrust is not None:
-        belief = {StrangerError: Belief.STRANGER, ForgedError: Belief.FORGED}.get(
-            type(bundle.distrust), Belief.UNSIGNED)
-    signers = bundle.judgement.names if bundle.judgement else ()
-    ignored = tuple(f"{reader.path}/{name}" for reader in bundle.volumes for name in reader.ignored)
+    signers = tuple(identity.hex for identity in bundle.judgement.valid) if bundle.judgement else ()
+    ignored = tuple(f"{name}: {why}" for listing in bundle.listings.values() for name, why in listing.ignored)
     return Report(
         bundle=statement.bundle, label=statement.label, marking=statement.marking, suite=statement.suite,
         packer=statement.packer, created=statement.created, expires=statement.expires, series=statement.series,
         sequence=statement.sequence, volumes=tuple(reader.path for reader in bundle.volumes),
-        volumes_of=len(statement.volumes), condition=condition, belief=belief,
-        believed_by=signers[0] if signers else "", signers=signers, opened=opened, segments=len(bundle.rows),
+        volumes_of=len(statement.volumes), condition=condition, belief=belief_of(bundle),
+        believed_by=bundle.believed_by, signers=signers, opened=opened, segments=len(bundle.rows),
         blocks=tally.blocks, bytes_read=tally.bytes_read, bytes_not_read=tally.bytes_not_read,
         unreadable=tally.unreadable, damaged=tally.damaged, misplaced=tally.misplaced, altered=tally.altered,
         findings=tuple(tally.files), missing=tuple(tally.missing), ignored=ignored, repaired=tally.repaired,
-        statement_hash=volumes.statement_hash(bundle.suite.hash, bundle.best_statement()),
+        statement_hash=bundle.statement_hash,
         seconds=time.monotonic() - began)
 
 
