@@ -1,0 +1,271 @@
+"""Chunks to packed chunks and back (spec chapter 6).
+
+`Compressor` chooses a codec and packs; `Expander` takes any packed form back. A compressor is never believed: each
+packed chunk is expanded again and compared with its source, and what does not come back is stored raw (C-4).
+
+What to try is decided on a sample of 8 KiB, so that noise costs next to nothing: known floats go into planes of their
+width, other known types are only entropy coded, and unknown bytes are judged at each stride and phase.
+
+An expander trusts no size: each zstd frame is checked in full before zstd sees it (C-2), and the caller's buffer says
+how long a chunk is.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import zstandard
+
+from airbundle.codec import planes
+from airbundle.codec.survey import byte_cost, pieces_of, plane_costs
+from airbundle.errors import FormatError
+from airbundle.format.limits import CHUNK_MAX, WINDOW_MAX
+
+if TYPE_CHECKING:
+    from airbundle.codec.planes import Bytes, Words
+
+_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_GAIN: Final = 256
+"""A packed form has to save at least one byte in so many, or it is not worth expanding."""
+_WORTH_TRYING: Final = 0.99
+_CLOSE: Final = 0.01
+"""Costs that differ by less are equal; the simpler form is taken."""
+_WIDTHS: Final = (2, 4)
+
+# Entropy coding at full speed: matches are so rare in exponents that looking for them costs more than it brings.
+_ENTROPY: Final = zstandard.ZstdCompressionParameters(
+    strategy=zstandard.STRATEGY_FAST,
+    min_match=7,
+    hash_log=6,
+    chain_log=6,
+    search_log=1,
+    target_length=0,
+    window_log=17,
+)
+_TEXT_LEVEL: Final = 3
+
+
+class Codec(enum.StrEnum):
+    """The names of chapter 6, as they stand in a segment's index."""
+
+    RAW = "raw"
+    ZSTD = "zstd"
+    PLANES2 = "planes-2"
+    PLANES4 = "planes-4"
+    FILLER = "filler"
+
+
+class Dtype(enum.Enum):
+    """What a file's header says about the bytes of a chunk, as far as packing cares."""
+
+    FLOAT2 = "BF16 or F16"
+    FLOAT4 = "F32"
+    BYTE = "F8 and other single bytes"
+    OPAQUE = "quantised, or compressed already"
+    UNKNOWN = "anything"
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What to try on one chunk: a codec, and for planes the phase and which planes may gain."""
+
+    codec: Codec
+    phase: int = 0
+    gains: tuple[bool, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """Bytes of a word; 0 where there are no planes."""
+        return len(self.gains)
+
+
+class Compressor:
+    """Packs chunks. One per worker: it owns its contexts and buffers, and is not to be shared by threads."""
+
+    def __init__(self) -> None:
+        self._entropy = zstandard.ZstdCompressor(compression_params=_ENTROPY)
+        self._text = zstandard.ZstdCompressor(level=_TEXT_LEVEL)
+        self._expander = Expander()
+        self._packed = np.empty(CHUNK_MAX, np.uint8)
+        self._planes = np.empty(CHUNK_MAX, np.uint8)
+        self._again = np.empty(CHUNK_MAX, np.uint8)
+        self._scratch = {width: planes.new_scratch(width) for width in _WIDTHS}
+
+    def compress(self, plain: memoryview, dtype: Dtype) -> tuple[Codec, memoryview]:
+        """Pack a chunk of 1 byte to 1 MiB; the packed view is never longer than `plain`.
+
+        The view is valid until the next call. For `Codec.RAW` it is `plain` itself. Raises FormatError for other sizes.
+        """
+        if not 1 <= plain.nbytes <= CHUNK_MAX:
+            raise FormatError(f"a chunk of {plain.nbytes} bytes", rule="S-14")
+        source = np.frombuffer(plain, np.uint8)
+        plan = self._plan(source, dtype)
+        room = source.size - max(1, source.size // _GAIN)
+        if plan.codec is Codec.ZSTD:
+            size = self._pack_frame(source, self._text if dtype is Dtype.UNKNOWN else self._entropy, room)
+        elif plan.width:
+            size = self._pack_planes(source, plan, room)
+        else:
+            size = 0
+        packed = self._packed[:size].data
+        if size and self._comes_back(plan.codec, packed, source):
+            return plan.codec, packed
+        return Codec.RAW, plain
+
+    def _plan(self, source: Bytes, dtype: Dtype) -> _Plan:
+        sample = pieces_of(source)
+        if dtype in {Dtype.BYTE, Dtype.OPAQUE}:
+            return _Plan(Codec.ZSTD if byte_cost(sample) < _WORTH_TRYING else Codec.RAW)
+        widths = {Dtype.FLOAT2: (2,), Dtype.FLOAT4: (4,)}.get(dtype, _WIDTHS)
+        best, plan = _WORTH_TRYING, _Plan(Codec.RAW)
+        for width in widths:
+            costs = np.minimum(plane_costs(sample, width), 1)
+            # A phase that is off by one can look as good by its sample: phase 0 goes first.
+            phase = int(np.argmin(costs.mean(axis=1) + [0, *[_CLOSE / 2] * (width - 1)]))
+            # By their sample alone, 2-byte floats look a little better in 4 planes than they are: width 2 goes first.
+            if costs[phase].mean() < best - (_CLOSE if plan.width else 0):
+                best = float(costs[phase].mean())
+                gains = tuple(bool(cost < _WORTH_TRYING) for cost in costs[phase])
+                plan = _Plan(Codec.PLANES2 if width == 2 else Codec.PLANES4, phase, gains)
+        if dtype is Dtype.UNKNOWN and self._frame_cost(source) < best + (_CLOSE if plan.width else 0):
+            return _Plan(Codec.ZSTD)
+        return plan
+
+    def _frame_cost(self, source: Bytes) -> float:
+        """What zstd makes of two runs of 16 KiB, per byte: it finds the repeats that counting bytes does not show."""
+        run = 1 << 14
+        if source.size <= 2 * run:
+            return len(self._text.compress(source.data)) / source.size
+        starts = (source.size // 4, source.size // 4 * 3)
+        sizes = [len(self._text.compress(source[at : at + run].data)) for at in starts]
+        return sum(sizes) / (2 * run)
+
+    def _pack_frame(self, source: Bytes, zstd: zstandard.ZstdCompressor, room: int) -> int:
+        frame = zstd.compress(source.data)
+        if len(frame) > room:
+            return 0
+        self._packed[: len(frame)] = np.frombuffer(frame, np.uint8)
+        return len(frame)
+
+    def _pack_planes(self, source: Bytes, plan: _Plan, room: int) -> int:
+        """The packed form of spec chapter 6, and its size; 0 if it would not fit into `room`."""
+        width, phase = plan.width, plan.phase
+        count = (source.size - phase) // width
+        words = _words(source, phase, width)
+        rows = [self._planes[row * count : (row + 1) * count] for row in range(width)]
+        planes.split(words, rows, self._scratch[width])
+        stored = [self._stored(row, gains=gains) for row, gains in zip(rows, plan.gains, strict=True)]
+        header = struct.pack(f"<B{width}I", phase, *(part.size for part in stored))
+        parts = [np.frombuffer(header, np.uint8), source[:phase], *stored, source[phase + count * width :]]
+        if sum(part.size for part in parts) > room:
+            return 0
+        at = 0
+        for part in parts:
+            self._packed[at : at + part.size] = part
+            at += part.size
+        return at
+
+    def _stored(self, row: Bytes, *, gains: bool) -> Bytes:
+        if gains:
+            frame = self._entropy.compress(row.data)
+            if len(frame) < row.size - row.size // _GAIN:
+                return np.frombuffer(frame, np.uint8)
+        return row
+
+    def _comes_back(self, codec: Codec, packed: memoryview, source: Bytes) -> bool:
+        """C-4: whether `packed` expands to `source` again."""
+        again = self._again[: source.size]
+        try:
+            self._expander.expand(codec, packed, again.data)
+        except FormatError:
+            return False
+        return _equal(again, source)
+
+
+class Expander:
+    """Expands packed chunks. One per worker: it owns its context and scratch, and is not to be shared by threads."""
+
+    def __init__(self) -> None:
+        self._zstd = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX)
+        self._scratch = {width: planes.new_scratch(width) for width in _WIDTHS}
+
+    def expand(self, codec: Codec, packed: memoryview, out: memoryview) -> None:
+        """Fill `out`, of as many bytes as the index says, from a packed chunk whose seal was opened (C-1).
+
+        Raises FormatError if the packed form is not exactly that of chapter 6; `out` then holds nothing of use.
+        """
+        if not 1 <= out.nbytes <= CHUNK_MAX or codec is Codec.FILLER:
+            raise FormatError(f"a chunk of {out.nbytes} bytes, codec {codec}", rule="S-14")
+        source, target = np.frombuffer(packed, np.uint8), np.frombuffer(out, np.uint8)
+        match codec:
+            case Codec.RAW:
+                if source.size != target.size:
+                    raise FormatError(f"a raw chunk of {target.size} bytes has {source.size}", rule="C-3")
+                target[:] = source
+            case Codec.ZSTD:
+                target[:] = self._expand_frame(source, target.size)
+            case Codec.PLANES2:
+                self._expand_planes(source, target, 2)
+            case Codec.PLANES4:
+                self._expand_planes(source, target, 4)
+
+    def _expand_planes(self, source: Bytes, target: Bytes, width: int) -> None:
+        head = 1 + 4 * width
+        if source.size < head:
+            raise FormatError("a packed chunk ends within its header", rule="C-3")
+        phase, *stored = struct.unpack_from(f"<B{width}I", source.data)
+        if phase >= width:
+            raise FormatError(f"phase {phase} in words of {width} bytes", rule="C-3")
+        # A chunk that is shorter than its phase has a count below 0, and no length is within that.
+        count, tail = divmod(target.size - phase, width)
+        if head + phase + sum(stored) + tail != source.size or max(stored) > count:
+            raise FormatError("the lengths in a packed chunk do not add up", rule="C-3")
+        target[:phase] = source[head : head + phase]
+        at = head + phase
+        rows: list[Bytes] = []
+        for size in stored:
+            part = source[at : at + size]
+            rows.append(part if size == count else self._expand_frame(part, count))
+            at += size
+        planes.join(rows, _words(target, phase, width), self._scratch[width])
+        target[target.size - tail :] = source[at:]
+
+    def _expand_frame(self, frame: Bytes, size: int) -> Bytes:
+        """The `size` bytes of one zstd frame. Checked first, so that zstd allocates `size` bytes and no more (C-2)."""
+        if frame[:4].tobytes() != _MAGIC:
+            raise FormatError("not a zstd frame", rule="C-2")
+        try:
+            stated = zstandard.get_frame_parameters(frame.data)
+        except zstandard.ZstdError:
+            raise FormatError("the header of a zstd frame is cut off or wrong", rule="C-2") from None
+        if stated.content_size != size:
+            raise FormatError(f"a zstd frame of {size} bytes does not say so", rule="C-2")
+        if stated.window_size > WINDOW_MAX:
+            raise FormatError(f"a zstd frame wants a window of {stated.window_size} bytes", rule="C-2")
+        if stated.dict_id != 0:
+            raise FormatError("a zstd frame wants a dictionary", rule="C-2")
+        try:
+            plain = self._zstd.decompress(frame.data, read_across_frames=False, allow_extra_data=False)
+        except zstandard.ZstdError:
+            raise FormatError("a zstd frame is not whole, or has bytes behind it", rule="C-2") from None
+        if len(plain) != size:
+            raise FormatError(f"a zstd frame of {size} bytes gives {len(plain)}", rule="C-2")
+        return np.frombuffer(plain, np.uint8)
+
+
+def _words(chunk: Bytes, phase: int, width: int) -> Words:
+    """The words of a chunk, without its first `phase` bytes and its tail."""
+    return chunk[phase : phase + (chunk.size - phase) // width * width].view(planes.word_type(width))
+
+
+def _equal(one: Bytes, other: Bytes) -> bool:
+    """Whether two arrays of equal size hold the same bytes; compared eight at a time."""
+    whole = one.size // 8 * 8
+    return bool(
+        np.array_equal(one[:whole].view(np.uint64), other[:whole].view(np.uint64))
+        and np.array_equal(one[whole:], other[whole:])
+    )
