@@ -21,6 +21,7 @@ import numpy as np
 import zstandard
 
 from airbundle.codec import planes
+from airbundle.codec.dtypes import Dtype
 from airbundle.codec.survey import byte_cost, pieces_of, plane_costs
 from airbundle.errors import FormatError
 from airbundle.format.limits import CHUNK_MAX, WINDOW_MAX
@@ -57,16 +58,6 @@ class Codec(enum.StrEnum):
     PLANES2 = "planes-2"
     PLANES4 = "planes-4"
     FILLER = "filler"
-
-
-class Dtype(enum.Enum):
-    """What a file's header says about the bytes of a chunk, as far as packing cares."""
-
-    FLOAT2 = "BF16 or F16"
-    FLOAT4 = "F32"
-    BYTE = "F8 and other single bytes"
-    OPAQUE = "quantised, or compressed already"
-    UNKNOWN = "anything"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +109,9 @@ class Compressor:
 
     def _plan(self, source: Bytes, dtype: Dtype) -> _Plan:
         sample = pieces_of(source)
-        if dtype in {Dtype.BYTE, Dtype.OPAQUE}:
+        if dtype in {Dtype.FLOAT8, Dtype.OPAQUE}:
             return _Plan(Codec.ZSTD if byte_cost(sample) < _WORTH_TRYING else Codec.RAW)
-        widths = {Dtype.FLOAT2: (2,), Dtype.FLOAT4: (4,)}.get(dtype, _WIDTHS)
+        widths = {Dtype.FLOAT16: (2,), Dtype.FLOAT32: (4,)}.get(dtype, _WIDTHS)
         best, plan = _WORTH_TRYING, _Plan(Codec.RAW)
         for width in widths:
             costs = np.minimum(plane_costs(sample, width), 1)

@@ -180,7 +180,7 @@ def sample(stream: Stream, read: Callable[[int, memoryview], None]) -> dict[Dtyp
             continue
         plain = buffer[:cut.length]
         read(cut.start, plain)
-        _, packed = compressor.compress(plain, cut.dtype, cut.phase)
+        _, packed = compressor.compress(plain, cut.dtype)
         plain_bytes[cut.dtype] += len(plain)
         packed_bytes[cut.dtype] += len(packed)
     return {dtype: packed_bytes[dtype] / plain_bytes[dtype] for dtype in counts}

@@ -116,7 +116,7 @@ def seal_slice(work: Workspace, plan: SealPlan, stream: Stream, part: Slice, rea
         plain = work.plain[:cut.length]
         read(cut.start, plain)
         digest = suite.hash(plain)
-        codec, packed = work.compressor.compress(plain, cut.dtype, cut.phase)
+        codec, packed = work.compressor.compress(plain, cut.dtype)
         size = sealer.seal_into(len(rows), packed, work.sealed, last=False)
         body.append(work.sealed[:size])
         rows.append(ChunkRow(cut.length, size, codec.value, digest.hex()))

@@ -42,12 +42,11 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One chunk of the source stream; its first whole word begins `phase` bytes into it."""
+    """One chunk of the source stream."""
 
     start: int
     length: int
     dtype: Dtype
-    phase: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ class Stream:
         while at < end:
             run = self.runs[number]
             length = min(limits.CHUNK_MAX, run.end - at, end - at)
-            yield Cut(at, length, run.dtype, (run.start + run.phase - at) % run.dtype.width)
+            yield Cut(at, length, run.dtype)
             at += length
             number += at >= run.end
 

@@ -12,7 +12,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airbundle.codec.compress import Codec, Compressor, Dtype, Expander, _equal
+from airbundle.codec.compress import Codec, Compressor, Expander, _equal
+from airbundle.codec.dtypes import Dtype
 from airbundle.codec.survey import byte_cost, pieces_of, plane_costs
 from airbundle.errors import FormatError
 
@@ -62,10 +63,10 @@ def test_every_size_comes_back(dtype: Dtype, size: int) -> None:
 
 # kind, type, codec, packed size by plain size at most
 GAINS = [
-    ("bf16", Dtype.FLOAT2, Codec.PLANES2, 0.67),
-    ("fp16", Dtype.FLOAT2, Codec.PLANES2, 0.87),
-    ("fp32", Dtype.FLOAT4, Codec.PLANES4, 0.84),
-    ("fp32 of bf16", Dtype.FLOAT4, Codec.PLANES4, 0.36),
+    ("bf16", Dtype.FLOAT16, Codec.PLANES2, 0.67),
+    ("fp16", Dtype.FLOAT16, Codec.PLANES2, 0.87),
+    ("fp32", Dtype.FLOAT32, Codec.PLANES4, 0.84),
+    ("fp32 of bf16", Dtype.FLOAT32, Codec.PLANES4, 0.36),
     ("bf16", Dtype.UNKNOWN, Codec.PLANES2, 0.67),
     ("fp16", Dtype.UNKNOWN, Codec.PLANES2, 0.87),
     ("fp32", Dtype.UNKNOWN, Codec.PLANES4, 0.84),
@@ -82,7 +83,7 @@ def test_floats_go_into_planes(kind: str, dtype: Dtype, codec: Codec, most: floa
 
 
 @pytest.mark.parametrize("phase", [0, 1, 2, 3])
-@pytest.mark.parametrize("dtype", [Dtype.UNKNOWN, Dtype.FLOAT4])
+@pytest.mark.parametrize("dtype", [Dtype.UNKNOWN, Dtype.FLOAT32])
 def test_planes_are_found_at_every_phase(phase: int, dtype: Dtype) -> None:
     plain = noise(phase) + floats("fp32", 100_000) + b"end"
     codec, packed = COMPRESSOR.compress(memoryview(plain), dtype)
@@ -104,7 +105,7 @@ def test_text_is_left_to_zstd_and_noise_is_left_alone() -> None:
 
 def test_single_bytes_are_entropy_coded() -> None:
     plain = np.random.default_rng(3).normal(0, 20, MIB).astype(np.int8).tobytes()
-    for dtype in (Dtype.BYTE, Dtype.OPAQUE):
+    for dtype in (Dtype.FLOAT8, Dtype.OPAQUE):
         codec, size = there_and_back(plain, dtype)
         assert codec is Codec.ZSTD
         assert size < 0.85 * MIB
@@ -114,7 +115,7 @@ def test_a_gain_of_a_few_bytes_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> 
     plain = noise(MIB - 4000) + bytes(4000)
     monkeypatch.setattr("airbundle.codec.compress.byte_cost", lambda _: 0)
     assert len(zstandard.compress(plain)) < MIB - 1000
-    assert there_and_back(plain, Dtype.BYTE) == (Codec.RAW, MIB)
+    assert there_and_back(plain, Dtype.FLOAT8) == (Codec.RAW, MIB)
 
 
 def test_a_sample_of_noise_costs_its_size() -> None:
@@ -146,7 +147,7 @@ def test_planes_of_noise_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
             return zstandard.compress(data)
 
     monkeypatch.setattr(compressor, "_entropy", Spy())
-    compressor.compress(memoryview(floats("fp32", 100_000)), Dtype.FLOAT4)
+    compressor.compress(memoryview(floats("fp32", 100_000)), Dtype.FLOAT32)
     assert tried == [100_000]
 
 
@@ -176,7 +177,7 @@ def test_a_packed_chunk_that_does_not_come_back_is_stored_raw(monkeypatch: pytes
     for broken in (Liar(), Babbler()):
         compressor = Compressor()
         monkeypatch.setattr(compressor, "_entropy", broken)
-        for chunk, dtype in ((plain, Dtype.FLOAT2), (bytes(5000), Dtype.BYTE)):
+        for chunk, dtype in ((plain, Dtype.FLOAT16), (bytes(5000), Dtype.FLOAT8)):
             codec, packed = compressor.compress(memoryview(chunk), dtype)
             assert codec is Codec.RAW
             assert packed == chunk
@@ -347,4 +348,4 @@ def test_empty_planes_of_a_chunk_shorter_than_a_word() -> None:
 def test_nothing_of_the_source_is_kept_by_the_scratch_of_the_last_chunk() -> None:
     """A smaller chunk after a larger one, and the other way round, on one compressor."""
     for size in (MIB, 1000, 77_777, 3, MIB):
-        there_and_back(floats("bf16", MIB // 2)[:size], Dtype.FLOAT2)
+        there_and_back(floats("bf16", MIB // 2)[:size], Dtype.FLOAT16)

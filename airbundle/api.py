@@ -1,0 +1,130 @@
+"""The Python API, used by the command line itself: paths and keys in, typed results out, errors raised.
+
+Every function takes `progress`, called with `Tick(phase, done, total)` from worker threads. Errors are
+`AirbundleError`s with `exit_status`, `hint` and `rule`; those of `verify` and `repair` carry what was found as
+`.report`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from airbundle.crypto.keyfiles import NamedIdentity, PrivateFile, parse_private, parse_public
+from airbundle.crypto.trust import TrustSet
+from airbundle.errors import AirbundleError, UsageError
+from airbundle.media import keystore
+from airbundle.transfer import inspect as inspecting
+from airbundle.transfer import pack as packing
+from airbundle.transfer import plan as planning
+from airbundle.transfer import repair as repairing
+from airbundle.transfer import unpack as unpacking
+from airbundle.transfer import verify as verifying
+from airbundle.transfer.open import find_volumes
+from airbundle.transfer.pack import Declared, PackResult
+from airbundle.transfer.plan import Options, Plan
+from airbundle.transfer.repair import RepairResult
+from airbundle.transfer.unpack import UnpackResult
+from airbundle.transfer.workspace import Pace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from airbundle.crypto.identities import PrivateIdentity, PublicIdentity
+    from airbundle.media.volume import VolumeReader
+    from airbundle.transfer.inspect import Inspection
+    from airbundle.transfer.progress import Tick
+    from airbundle.transfer.report import Report
+
+    Progress = Callable[[Tick], None]
+
+
+def load_private(path: str, passphrase: str | None = None) -> PrivateIdentity:
+    """The identity in a `.key` file. Raises UsageError, FormatError, NoKeyError (passphrase missing or wrong)."""
+    return read_private(path).unlock(passphrase)
+
+
+def read_private(path: str) -> PrivateFile:
+    """A `.key` file, not unlocked yet; `is_protected` says whether it wants a passphrase."""
+    with _named(path):
+        return parse_private(keystore.read_key_file(path))
+
+
+def load_public(path: str) -> NamedIdentity:
+    """The identity in a `.pub` file. Raises UsageError, FormatError."""
+    with _named(path):
+        return parse_public(keystore.read_key_file(path))
+
+
+def load_trust(*paths: str) -> TrustSet:
+    """The keys in `.pub` files and folders of them, else in the trust store. Raises UsageError, FormatError."""
+    files: list[str] = []
+    for path in paths or (keystore.trust_folder(),):
+        files += keystore.public_files(path) if os.path.isdir(path) or not paths else [path]
+    return TrustSet(load_public(path) for path in files)
+
+
+def plan(source: str, output: Sequence[str | int] = (), *, options: Options | None = None) -> Plan:
+    """What would be written where; `output` are folders or sizes in bytes. Needs no keys."""
+    return planning.make_plan(source, output, options or Options())
+
+
+def pack(source: str, output: str, *, sign: PrivateIdentity, to: Sequence[PublicIdentity],
+         declared: Declared | None = None, options: Options | None = None, pace: Pace | None = None,
+         read_back: bool = True, progress: Progress | None = None) -> PackResult:
+    """Pack `source` into a new volume in the folder `output`, signed by `sign` and sealed to `to`."""
+    return packing.pack(source, output, identity=sign, recipients=to, declared=declared, options=options, pace=pace,
+                        read_back=read_back, progress=progress)
+
+
+def verify(volumes: Sequence[str], *, trust: TrustSet | None, keys: Sequence[PrivateIdentity] = (),
+           bundle: str = "", fast: bool = False, pace: Pace | None = None,
+           progress: Progress | None = None) -> Report:
+    """Returns only if the bundle is well-formed, whole and believed; raises what is wrong otherwise."""
+    with _opened(volumes, bundle) as readers:
+        return verifying.verify(readers, trust=trust, identities=keys, fast=fast, pace=pace, progress=progress)
+
+
+def repair(volumes: Sequence[str], *, trust: TrustSet, bundle: str = "",
+           progress: Progress | None = None) -> RepairResult:
+    """Repair in place, bit for bit. Raises if something cannot be repaired; the rest then is."""
+    with _opened(volumes, bundle) as readers:
+        return repairing.repair(readers, trust=trust, progress=progress)
+
+
+def unpack(volumes: Sequence[str], output: str, *, keys: Sequence[PrivateIdentity], trust: TrustSet, bundle: str = "",
+           pace: Pace | None = None, progress: Progress | None = None) -> UnpackResult:
+    """Unpack into the new folder `output`; it appears only when everything was verified."""
+    with _opened(volumes, bundle) as readers:
+        return unpacking.unpack(readers, output, identities=keys, trust=trust, pace=pace, progress=progress)
+
+
+def inspect(volumes: Sequence[str], *, trust: TrustSet | None = None, keys: Sequence[PrivateIdentity] = (),
+            bundle: str = "") -> Inspection:
+    """What a bundle says of itself; with a key also its files. `belief` says whether any of it is verified."""
+    with _opened(volumes, bundle) as readers:
+        return inspecting.inspect(readers, trust=trust, identities=keys)
+
+
+@contextlib.contextmanager
+def _opened(volumes: Sequence[str], bundle: str) -> Iterator[tuple[VolumeReader, ...]]:
+    readers = find_volumes(volumes, bundle)
+    try:
+        yield readers
+    finally:
+        for reader in readers:
+            reader.close()
+
+
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Errors of a key file name the file."""
+    try:
+        yield
+    except AirbundleError as error:
+        error.where = error.where or path
+        if error.exit_status == 4:  # a key file is no medium: it is the configuration that is off
+            raise UsageError(error.what, where=error.where, hint=error.hint or "use a copy of the key file",
+                             rule=error.rule) from error
+        raise

@@ -1,0 +1,166 @@
+"""What a person sees: tables, sizes, progress, errors. `--json` prints one object on stdout, all else goes to stderr."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+from airbundle.errors import AirbundleError
+from airbundle.format.names import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from airbundle.transfer.progress import Tick
+
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True)
+
+
+def human(size: int) -> str:
+    """A size with a binary suffix."""
+    amount = float(size)
+    for suffix in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{size} B" if suffix == "B" else f"{amount:.1f} {suffix}"
+        amount /= 1024
+    return f"{amount:.2f} TiB"
+
+
+def moment(seconds: int | None) -> str:
+    """A time of the format (seconds since 1970) for a person, in UTC."""
+    if seconds is None:
+        return "never"
+    try:
+        return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds} s after 1970"
+
+
+def table(rows: Iterable[Sequence[object]], *, head: Sequence[str] = (), title: str = "") -> None:
+    """A plain table on stdout, made for 80 columns."""
+    grid = Table(box=None, show_header=bool(head), title=title or None, title_justify="left", pad_edge=False,
+                 title_style="bold")
+    rows = [list(row) for row in rows]
+    for number in range(max((len(row) for row in rows), default=len(head))):
+        grid.add_column(head[number] if number < len(head) else "", overflow="fold",
+                        style="dim" if not head and number == 0 else "", no_wrap=not head and number == 0)
+    for row in rows:
+        grid.add_row(*(_cell(cell) for cell in row))
+    Console(highlight=False).print(grid)
+
+
+def _cell(cell: object) -> str:
+    return shown(str(cell)).replace("[", r"\[") if cell is not None else "-"
+
+
+def say(text: str) -> None:
+    """A line for the person, on stderr."""
+    err.print(text, markup=False)
+
+
+def good(text: str) -> None:
+    """The green line, on stdout."""
+    out.print(f"[bold green]{text.replace('[', chr(92) + '[')}[/]")
+
+
+def emit(command: str, value: object) -> None:
+    """The one JSON object of a command that was done."""
+    _print_json({"command": command, "exit": 0, "result": plain(value)})
+
+
+def emit_error(command: str, error: AirbundleError) -> None:
+    """The one JSON object of a command that was not."""
+    _print_json({"command": command, "exit": error.exit_status, "error": type(error).__name__, "where": error.where,
+                 "what": error.what, "hint": error.hint, "rule": error.rule,
+                 "report": plain(error.report) if error.report is not None else None})
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def plain(value: object) -> Any:
+    """Dataclasses and structs as dictionaries."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {key: plain(item) for key, item in _shallow(value).items()}
+    return msgspec.to_builtins(value)
+
+
+def _shallow(value: Any) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__dataclass_fields__} if value is not None else asdict(value)
+
+
+def show_error(error: AirbundleError) -> None:
+    """The two lines of an error."""
+    err.print(f"[bold red]airbundle: error:[/] {_cell(error)}")
+    if error.hint:
+        err.print(f"airbundle: hint: {_cell(error.hint)}")
+
+
+class ProgressView:
+    """Progress on a terminal, plain lines elsewhere, JSON lines when asked. Use as a context; call with ticks."""
+
+    def __init__(self, style: str, *, quiet: bool = False) -> None:
+        self._style = "none" if quiet else style
+        if style == "auto":
+            self._style = "fancy" if err.is_terminal and not quiet else ("none" if quiet else "plain")
+        self._lock = threading.Lock()
+        self._bar: Progress | None = None
+        self._task: Any = None
+        self._phase = ""
+        self._began = self._last = 0.0
+
+    def __enter__(self) -> ProgressView:
+        if self._style == "fancy":
+            self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=20), DownloadColumn(
+                binary_units=True), TransferSpeedColumn(), TimeRemainingColumn(), console=err, transient=True)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, tick: Tick) -> None:
+        """Take a tick from any thread."""
+        with self._lock:
+            if self._bar is not None:
+                self._show_bar(tick)
+            elif self._style in {"plain", "json"}:
+                self._show_line(tick)
+
+    def _show_bar(self, tick: Tick) -> None:
+        assert self._bar is not None
+        if tick.phase != self._phase:
+            self._phase = tick.phase
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(tick.phase, total=tick.total or None)
+        self._bar.update(self._task, completed=tick.done)
+
+    def _show_line(self, tick: Tick) -> None:
+        now = time.monotonic()
+        if tick.phase != self._phase:
+            self._phase, self._began = tick.phase, now
+        elif now - self._last < 1.0 and tick.done < tick.total:
+            return
+        self._last = now
+        rate = tick.done / (now - self._began) if now > self._began else 0.0
+        left = round((tick.total - tick.done) / rate) if rate else None
+        if self._style == "json":
+            line = msgspec.json.encode({"phase": tick.phase, "done": tick.done, "total": tick.total,
+                                        "rate": round(rate), "eta": left})
+            say(line.decode())
+        elif tick.total and tick.done:
+            say(f"{tick.phase}: {human(tick.done)} of {human(tick.total)}, {human(round(rate))}/s, "
+                f"{left if left is not None else '?'} s left")
