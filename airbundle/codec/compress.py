@@ -116,7 +116,9 @@ class Compressor:
         for width in widths:
             costs = np.minimum(plane_costs(sample, width), 1)
             # A phase that is off by one can look as good by its sample: phase 0 goes first.
-            phase = int(np.argmin(costs.mean(axis=1) + [0, *[_CLOSE / 2] * (width - 1)]))
+            means = costs.mean(axis=1)
+            means[1:] += _CLOSE / 2
+            phase = int(np.argmin(means))
             # By their sample alone, 2-byte floats look a little better in 4 planes than they are: width 2 goes first.
             if costs[phase].mean() < best - (_CLOSE if plan.width else 0):
                 best = float(costs[phase].mean())

@@ -1,0 +1,189 @@
+"""Matrices over GF(2^8) times rows of blocks, as fast as the machine can: one primitive, two engines, the same bytes.
+
+`IsalEngine` calls ISA-L through ctypes; `NumpyEngine` needs nothing but numpy. Both release the interpreter lock, take
+blocks where they lie and copy none. Engines keep tables only and may be shared by threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import functools
+import glob
+import importlib.util
+import os
+from typing import TYPE_CHECKING, Final, Protocol
+
+import numpy as np
+
+from airbundle.codec.galois import PRODUCTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    Bytes = NDArray[np.uint8]
+    Indices = Sequence[int] | NDArray[np.intp]
+
+_TABLES_KEPT: Final = 16
+_WINDOW: Final = 1 << 13
+_LANES: Final = 8
+
+
+class Engine(Protocol):
+    """What computes parity and recovers blocks."""
+
+    @property
+    def name(self) -> str:
+        """What `doctor` says."""
+        ...
+
+    def combine(
+        self, coefficients: Bytes, blocks: Bytes, sources: Indices, targets: Indices, *, out_blocks: Bytes | None = None
+    ) -> None:
+        """Set `out_blocks[targets[r]]` to the sum over `c` of `coefficients[r, c] * blocks[sources[c]]`.
+
+        `coefficients` has shape (rows, columns), at most 256 each. `blocks` and `out_blocks` (by default the same)
+        have shape (count, P) with contiguous rows at any stride. A target must not be a source. Raises ValueError.
+        """
+        ...
+
+
+class IsalEngine:
+    """Intel's ISA-L, from pyeclib's wheel or the system. Raises OSError where there is none, or none that works."""
+
+    name: Final = "isa-l"
+
+    def __init__(self, path: str | None = None) -> None:
+        self.library = _load(path)
+        self._tables = functools.lru_cache(maxsize=_TABLES_KEPT)(self._make_tables)
+        probe = np.arange(13 * 333, dtype=np.uint32).astype(np.uint8).reshape(13, 333)
+        mirror, coefficients = probe.copy(), PRODUCTS[3:10, 250:256]
+        self.combine(coefficients, probe, range(6), range(6, 13))
+        NumpyEngine().combine(coefficients, mirror, range(6), range(6, 13))
+        if not np.array_equal(probe, mirror):
+            raise OSError("this ISA-L computes something else")
+
+    def combine(
+        self, coefficients: Bytes, blocks: Bytes, sources: Indices, targets: Indices, *, out_blocks: Bytes | None = None
+    ) -> None:
+        """See `Engine.combine`."""
+        out = blocks if out_blocks is None else out_blocks
+        given, wanted = _checked(coefficients, blocks, sources, targets, out)
+        if not given.size or not wanted.size:
+            out[wanted] = 0
+            return
+        tables = self._tables(coefficients.tobytes(), *coefficients.shape)
+        inputs, outputs = _addresses(blocks, given), _addresses(out, wanted)
+        self.library.ec_encode_data(
+            blocks.shape[1], given.size, wanted.size, tables, inputs.ctypes.data, outputs.ctypes.data
+        )
+
+    def _make_tables(self, coefficients: bytes, rows: int, columns: int) -> ctypes.Array[ctypes.c_char]:
+        tables = ctypes.create_string_buffer(32 * rows * columns)
+        self.library.ec_init_tables(columns, rows, coefficients, tables)
+        return tables
+
+
+class NumpyEngine:
+    """Tables of products: one lookup a byte gives up to eight rows at once, packed into one 64-bit word."""
+
+    name: Final = "numpy"
+
+    def combine(
+        self, coefficients: Bytes, blocks: Bytes, sources: Indices, targets: Indices, *, out_blocks: Bytes | None = None
+    ) -> None:
+        """See `Engine.combine`."""
+        out = blocks if out_blocks is None else out_blocks
+        given, wanted = _checked(coefficients, blocks, sources, targets, out)
+        groups = [wanted[at : at + _LANES] for at in range(0, wanted.size, _LANES)]
+        tables = [_packed(coefficients[at : at + _LANES]) for at in range(0, wanted.size, _LANES)]
+        index = np.empty(_WINDOW, np.intp)
+        product = np.empty(_WINDOW, np.uint64)
+        sums = np.empty((len(groups), _WINDOW), np.uint64)
+        for start, size in _windows(blocks.shape[1]):
+            sums[:] = 0
+            for column, row in enumerate(given):
+                np.copyto(index[:size], blocks[row, start : start + size])
+                for table, total in zip(tables, sums, strict=True):
+                    np.take(table[column], index[:size], out=product[:size], mode="clip")
+                    np.bitwise_xor(total[:size], product[:size], out=total[:size])
+            for rows, total in zip(groups, sums, strict=True):
+                lanes = total[:size].view(np.uint8).reshape(size, _LANES)
+                for lane, row in enumerate(rows):
+                    out[row, start : start + size] = lanes[:, lane]
+
+
+@functools.cache
+def best_engine() -> Engine:
+    """ISA-L where it is found and works, else numpy."""
+    try:
+        return IsalEngine()
+    except OSError:
+        return NumpyEngine()
+
+
+def _checked(
+    coefficients: Bytes, blocks: Bytes, sources: Indices, targets: Indices, out: Bytes
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Sources and targets as arrays. An address that is off by one would be written to by C, so all is checked here."""
+    given, wanted = np.asarray(sources, np.intp), np.asarray(targets, np.intp)
+    if coefficients.shape != (wanted.size, given.size) or max(coefficients.shape) > 256:
+        raise ValueError(f"{coefficients.shape} coefficients for {given.size} sources and {wanted.size} targets")
+    for array, rows in ((blocks, given), (out, wanted)):
+        if array.dtype != np.uint8 or array.ndim != 2 or (array.shape[1] > 1 and array.strides[1] != 1):
+            raise ValueError("blocks are rows of bytes without gaps")
+        if rows.size and not (rows.min() >= 0 and rows.max() < len(array)):
+            raise ValueError(f"a block that is not among the {len(array)}")
+    if blocks.shape[1] != out.shape[1] or blocks.shape[1] >= 1 << 31:
+        raise ValueError("blocks are of one size, below 2 GiB")
+    if not out.flags.writeable or np.unique(wanted).size != wanted.size:
+        raise ValueError("targets can be written and are there once")
+    if out is blocks and np.intersect1d(given, wanted).size:
+        raise ValueError("a target is a source")
+    return given, wanted
+
+
+def _addresses(blocks: Bytes, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Where rows begin in memory: an array of pointers."""
+    return rows * blocks.strides[0] + blocks.ctypes.data
+
+
+def _packed(coefficients: Bytes) -> NDArray[np.uint64]:
+    """For each column the products of all bytes with up to eight rows, shape (columns, 256)."""
+    rows, columns = coefficients.shape
+    lanes = np.zeros((columns, 256, _LANES), np.uint8)
+    lanes[:, :, :rows] = PRODUCTS[coefficients].transpose(1, 2, 0)
+    return lanes.view(np.uint64)[:, :, 0]
+
+
+def _windows(size: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, size, _WINDOW):
+        yield start, min(_WINDOW, size - start)
+
+
+def _load(path: str | None) -> ctypes.CDLL:
+    """ISA-L with the two functions declared. `CDLL` releases the interpreter lock during calls."""
+    for candidate in [path] if path is not None else _candidates():
+        try:
+            library = ctypes.CDLL(candidate)
+            library.ec_init_tables.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p]
+            library.ec_init_tables.restype = None
+            library.ec_encode_data.argtypes = [*[ctypes.c_int] * 3, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p]
+            library.ec_encode_data.restype = None
+        except (OSError, AttributeError):
+            continue
+        return library
+    raise OSError("no ISA-L here")
+
+
+def _candidates() -> Iterator[str]:
+    spec = importlib.util.find_spec("pyeclib")
+    if spec is not None and spec.origin is not None:
+        wheel = os.path.dirname(os.path.dirname(spec.origin))
+        yield from sorted(glob.glob(os.path.join(glob.escape(wheel), "pyeclib.libs", "libisal*")))
+    yield "libisal.so.2"
+    found = ctypes.util.find_library("isal")
+    if found is not None:
+        yield found
