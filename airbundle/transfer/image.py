@@ -17,7 +17,7 @@ from airbundle.format.geometry import HEADER_SIZE, Geometry, Placement
 from airbundle.format.segment import root_parts
 
 if TYPE_CHECKING:
-    from airbundle.codec.erasure import Engine
+    from airbundle.codec.engines import Engine
     from airbundle.format.block import Blocks
 
 

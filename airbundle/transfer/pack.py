@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from airbundle.codec.erasure import best_engine
+from airbundle.codec.engines import best_engine
 from airbundle.codec.record import encode_record
 from airbundle.crypto.envelope import BundleKey, Context, parse_preamble, write_preamble
 from airbundle.crypto.signing import pae, sign

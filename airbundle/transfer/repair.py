@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airbundle.codec.erasure import best_engine
+from airbundle.codec.engines import best_engine
 from airbundle.codec.record import encode_record
 from airbundle.errors import MediumError
 from airbundle.media import volume as volumes

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airbundle.codec.erasure import best_engine
+from airbundle.codec.engines import best_engine
 from airbundle.crypto.seal import Opener
 from airbundle.errors import AirbundleError, DamagedError, IncompleteError
 from airbundle.format.catalog import Row

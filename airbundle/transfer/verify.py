@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airbundle.codec.erasure import best_engine
+from airbundle.codec.engines import best_engine
 from airbundle.codec.record import RECORD_SIZE, encode_record
 from airbundle.crypto.seal import Opener
 from airbundle.errors import (

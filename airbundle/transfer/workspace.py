@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from airbundle.codec.compress import Compressor, Expander
-from airbundle.codec.erasure import Engine, best_engine
+from airbundle.codec.engines import Engine, best_engine
 from airbundle.errors import MediumError
 from airbundle.format import limits
 from airbundle.format.geometry import HEADER_SIZE

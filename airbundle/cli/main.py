@@ -1,0 +1,76 @@
+"""The command line: verbs, and the one place where an error becomes two lines and an exit status."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from airbundle.cli import demo, doctor, identity, output, packing, reading
+from airbundle.errors import AirbundleError, InterruptedRunError, MediumError, UsageError
+from airbundle.version import VERSION
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+                  help="Carry AI checkpoints across an air gap.")
+for verb in (identity.keygen, packing.plan, packing.pack, reading.inspect, reading.verify, reading.repair,
+             reading.unpack, doctor.doctor, demo.demo):
+    app.command()(verb)
+app.add_typer(identity.trust, name="trust")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"airbundle {VERSION}")  # noqa: T201 - the command line prints
+        raise typer.Exit
+
+
+@app.callback()
+def _airbundle(version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True,  # noqa: ARG001
+                                            help="Show the version.")) -> None:
+    """Carry AI checkpoints across an air gap."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; gives the exit status (spec of the command line in the README)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    as_json = "--json" in arguments
+    try:
+        return int(app(arguments, prog_name="airbundle", standalone_mode=False) or 0)
+    except AirbundleError as error:
+        return _fail(command, error, as_json)
+    except TyperException as error:
+        if hasattr(error, "format_message"):
+            return _fail(command, UsageError(error.format_message(), hint=f"airbundle {command} --help".replace(
+                "  ", " ")), as_json)
+        return 0 if type(error).__name__ == "Exit" else _fail(command, InterruptedRunError("stopped"), as_json)
+    except KeyboardInterrupt:
+        return _fail(command, InterruptedRunError("stopped", hint="the same command goes on where this one was"),
+                     as_json)
+    except OSError as error:
+        return _fail(command, MediumError(error.strerror or str(error), where=str(error.filename or "")), as_json)
+    except MemoryError:
+        return _fail(command, MediumError("out of memory", hint="take fewer --jobs"), as_json)
+
+
+def _fail(command: str, error: AirbundleError, as_json: bool) -> int:
+    if as_json:
+        output.emit_error(command, error)
+    output.show_error(error)
+    return error.exit_status
+
+
+def _on_terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def run() -> NoReturn:
+    """The console script."""
+    signal.signal(signal.SIGTERM, _on_terminate)
+    sys.exit(main())

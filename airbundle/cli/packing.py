@@ -1,0 +1,116 @@
+"""plan and pack."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from airbundle import api
+from airbundle.cli import output, words
+from airbundle.cli.choices import Jobs, Json, KeyPassphrase, Parity, ProgressStyle, SegmentSize
+from airbundle.errors import MediumError, UsageError
+from airbundle.transfer.pack import Declared, PackResult
+from airbundle.transfer.plan import DriveEstimate, Fit, Options, Plan
+from airbundle.transfer.workspace import Pace
+
+Source = Annotated[str, typer.Argument(metavar="SRC", help="A folder or a file.")]
+
+
+def plan(
+    source: Source,
+    targets: Annotated[list[str] | None, typer.Option("-o", "--output", metavar="DIR|SIZE",
+                                                       help="A drive, or the size of one.")] = None,
+    parity: Parity = 8.0,
+    segment_size: SegmentSize = "128M",
+    pad: Annotated[bool, typer.Option("--pad", help="As with pack --pad.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what would be written where, and whether it fits. Needs no keys and no drives."""
+    options = Options(segment_size=words.parse_segment_size(segment_size), parity=parity, pad=pad)
+    wanted = [words.parse_size(target) if words.looks_like_size(target) else target for target in targets or ()]
+    answer = api.plan(source, wanted, options=options)
+    if as_json:
+        output.emit("plan", answer)
+    else:
+        _show_plan(answer)
+    if answer.fit is Fit.NOT:
+        worst = max(answer.drives, key=lambda drive: drive.need_by_sample + drive.margin - drive.room)
+        needed = worst.need_by_sample + worst.margin
+        raise MediumError("does not fit", where=worst.target, hint=f"a drive with {output.human(needed)} free would do")
+
+
+def _show_plan(answer: Plan) -> None:
+    output.table([
+        ("source", f"{answer.files} files, {output.human(answer.source_bytes)}"),
+        ("segments", f"{answer.segments}, blocks of {output.human(answer.block_size)}"),
+        ("compresses to", f"{answer.ratio:.1%} of the source, by sample"),
+        *((f"  {dtype}", f"{output.human(size)} to {ratio:.1%}") for dtype, size, ratio in answer.by_dtype)])
+    if answer.drives:
+        output.table([_drive_row(drive) for drive in answer.drives],
+                     head=("drive", "free", "needs", "at most", "margin", "answer"))
+    output.table([("survives", "any m lost blocks a stripe, hence any m·T in a row, in every segment"),
+                  ("does not", "the loss of the drive: one drive holds all of it")])
+
+
+def _drive_row(drive: DriveEstimate) -> tuple[str, ...]:
+    return (drive.target, output.human(drive.room), output.human(drive.need_by_sample),
+            output.human(drive.need_at_most), output.human(drive.margin), drive.fit.value)
+
+
+def pack(
+    source: Source,
+    targets: Annotated[list[str], typer.Option("-o", "--output", metavar="DIR", help="The drive to write to.")],
+    sign: Annotated[str, typer.Option("--sign", metavar="NAME.key", help="Your private key: you are the packer.")],
+    to: Annotated[list[str], typer.Option("--to", metavar="NAME.pub", help="A recipient's public key.")],
+    parity: Parity = 8.0,
+    segment_size: SegmentSize = "128M",
+    pad: Annotated[bool, typer.Option("--pad", help="Hide how well the content compresses.")] = False,
+    label: Annotated[str, typer.Option(help="Public label; never the source's name unless you say so.")] = "ab",
+    marking: Annotated[str, typer.Option(metavar="TEXT", help="Public marking, such as a classification.")] = "",
+    meta: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Sealed note for the recipient.")] = None,
+    series: Annotated[str | None, typer.Option(help="Name of a series of bundles.")] = None,
+    sequence: Annotated[int | None, typer.Option(min=0, help="Number in the series.")] = None,
+    expires: Annotated[str | None, typer.Option(metavar="WHEN", help="2027-01-31 or +90d.")] = None,
+    record_serials: Annotated[bool, typer.Option("--record-serials", help="Name the drive's serial in public.")] = False,
+    no_read_back: Annotated[bool, typer.Option("--no-read-back", help="Do not read the drive back.")] = False,
+    jobs: Jobs = 0,
+    key_passphrase_file: KeyPassphrase = None,
+    progress: ProgressStyle = "auto",
+    as_json: Json = False,
+) -> None:
+    """Pack SRC onto a drive: compressed, sealed to the recipients, signed by you, repairable from itself.
+
+    Stopped or killed, the same command goes on where it was.
+    """
+    if len(targets) != 1:
+        raise UsageError("one -o for now: a bundle lies on one drive")
+    identity = words.load_identity(sign, key_passphrase_file)
+    recipients = [api.load_public(path).public for path in to]
+    options = Options(segment_size=words.parse_segment_size(segment_size), parity=parity, pad=pad)
+    declared = Declared(label=label, marking=marking, meta=words.parse_meta(meta or ()), series=series,
+                        sequence=sequence, expires=words.parse_when(expires), record_serials=record_serials)
+    with output.ProgressView(progress) as view:
+        result = api.pack(source, targets[0], sign=identity, to=recipients, declared=declared, options=options,
+                          pace=Pace(jobs=jobs), read_back=not no_read_back, progress=view)
+    if as_json:
+        output.emit("pack", result)
+    else:
+        show_packed(result, identity.public.hex)
+
+
+def show_packed(result: PackResult, packer: str) -> None:
+    """The final table of a pack."""
+    share = result.sealed_bytes / result.source_bytes if result.source_bytes else 1.0
+    rate = result.source_bytes / result.seconds if result.seconds else 0
+    kept = f", {result.kept_segments} kept from the last run" if result.kept_segments else ""
+    output.table([
+        ("bundle", result.bundle), ("packer", packer),
+        ("source", f"{result.files} files, {output.human(result.source_bytes)}"),
+        ("sealed", f"{output.human(result.sealed_bytes)} ({share:.1%} of the source)"),
+        ("on the drive", f"{output.human(result.stored_bytes)} in {result.segments} segments{kept}"),
+        ("read back", "yes, every byte" if result.read_back else "NO (--no-read-back)"),
+        ("took", f"{result.seconds:.1f} s, {output.human(int(rate))}/s"),
+        ("statement", result.statement_hash)])
+    for volume in result.volumes:
+        output.good(f"safe to unplug: {volume}")

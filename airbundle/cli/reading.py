@@ -1,0 +1,139 @@
+"""inspect, verify, repair and unpack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from airbundle import api
+from airbundle.cli import output, words
+from airbundle.cli.choices import BundleId, Jobs, Json, KeyPassphrase, Keys, ProgressStyle, Trust, Volumes
+from airbundle.crypto.identities import fingerprint_hex
+from airbundle.errors import AirbundleError
+from airbundle.transfer.report import Belief, Report
+from airbundle.transfer.workspace import Pace
+
+if TYPE_CHECKING:
+    from airbundle.crypto.identities import PrivateIdentity
+    from airbundle.transfer.inspect import Inspection
+
+LINES_MAX = 20
+
+
+def inspect(volumes: Volumes, trust: Trust = None, key: Keys = None, key_passphrase_file: KeyPassphrase = None,
+            bundle: BundleId = "", as_json: Json = False) -> None:
+    """Show what a bundle is, without keys; names and sizes with one."""
+    found = api.inspect(volumes, trust=api.load_trust(*trust or ()), keys=_keys(key, key_passphrase_file),
+                        bundle=bundle)
+    if as_json:
+        output.emit("inspect", found)
+    else:
+        _show_inspection(found)
+
+
+def _show_inspection(found: Inspection) -> None:
+    verified = found.belief == Belief.TRUSTED.value
+    mark = "" if verified else "  (not verified)"
+    series = f"{found.series} {found.sequence}" if found.series is not None else "-"
+    output.table([
+        ("bundle", found.bundle), ("believed", found.belief if verified else f"NO: {found.belief}"),
+        ("packer", found.packer + mark), ("label", found.label + mark), ("marking", (found.marking or "-") + mark),
+        ("created", output.moment(found.created) + mark), ("expires", output.moment(found.expires) + mark),
+        ("series", series + mark), ("suite", found.suite), ("volumes", f"{len(found.volumes)} of {found.volumes_of}"),
+        ("segments", f"{found.segments}, {output.human(found.stored_bytes)} on the drive"),
+        ("sealed to", ", ".join(found.recipients) or "-"), ("statement", found.statement_hash),
+        ("written by", found.writer + mark)])
+    if found.opened:
+        rows: list[tuple[str, ...]] = [(output.human(file.size), file.path) for file in found.files]
+        rows += [("folder", folder + "/") for folder in found.folders]
+        output.table(rows, head=("size", "path"), title=f"{len(found.files)} files, {output.human(found.source_bytes)}")
+        if found.meta:
+            output.table(found.meta, title="notes")
+    else:
+        output.say("Names and sizes are sealed: give --key to see them.")
+
+
+def verify(volumes: Volumes, trust: Trust = None, key: Keys = None, key_passphrase_file: KeyPassphrase = None,
+           fast: Annotated[bool, typer.Option("--fast", help="Check statement and catalog only; exits 10.")] = False,
+           bundle: BundleId = "", jobs: Jobs = 0, progress: ProgressStyle = "auto", as_json: Json = False) -> None:
+    """Read every byte and say whether the bundle is well-formed, whole, and to be believed. Needs no secret."""
+    with output.ProgressView(progress) as view:
+        try:
+            report = api.verify(volumes, trust=api.load_trust(*trust or ()), keys=_keys(key, key_passphrase_file),
+                                bundle=bundle, fast=fast, pace=Pace(jobs=jobs), progress=view)
+        except AirbundleError as error:
+            failed = error
+        else:
+            failed = None
+    if failed is not None:
+        if isinstance(failed.report, Report) and not as_json:
+            show_report(failed.report)
+        raise failed
+    if as_json:
+        output.emit("verify", report)
+        return
+    show_report(report)
+    output.good(f"verified: whole, signed by {report.believed_by}")
+
+
+def show_report(report: Report) -> None:
+    """The three answers and what they rest on."""
+    believed = f"yes, by {report.believed_by}" if report.belief is Belief.TRUSTED else f"NO: {report.belief.value}"
+    counts = {"unreadable": report.unreadable, "damaged": report.damaged, "misplaced": report.misplaced,
+              "ALTERED": report.altered}
+    output.table([
+        ("bundle", report.bundle), ("packer", fingerprint_hex(bytes.fromhex(report.packer))),
+        ("label", report.label), ("marking", report.marking or "-"), ("created", output.moment(report.created)),
+        ("volumes", f"{len(report.volumes)} of {report.volumes_of}"),
+        ("read", f"{report.blocks} blocks, {output.human(report.bytes_read)} in {report.seconds:.1f} s"),
+        ("not read", output.human(report.bytes_not_read)),
+        ("wrong blocks", ", ".join(f"{count} {noun}" for noun, count in counts.items() if count) or "none"),
+        ("opened", "yes, every chunk" if report.opened else "no key given"),
+        ("whole", report.condition.value), ("believed", believed), ("statement", report.statement_hash)])
+    if report.findings:
+        rows = [(finding.file, finding.problem) for finding in report.findings[:LINES_MAX]]
+        if len(report.findings) > LINES_MAX:
+            rows.append(("...", f"and {len(report.findings) - LINES_MAX} more"))
+        output.table(rows, title="findings")
+    if report.ignored:
+        output.table([(line,) for line in report.ignored[:LINES_MAX]], title="ignored")
+
+
+def repair(volumes: Volumes, trust: Trust = None, bundle: BundleId = "", progress: ProgressStyle = "auto",
+           as_json: Json = False) -> None:
+    """Put a damaged bundle right in place, bit for bit. Only blocks that are wrong are written."""
+    with output.ProgressView(progress) as view:
+        result = api.repair(volumes, trust=api.load_trust(*trust or ()), bundle=bundle, progress=view)
+    if as_json:
+        output.emit("repair", result)
+        return
+    output.table([("bundle", result.report.bundle), ("written", f"{result.blocks} blocks"),
+                  ("took", f"{result.seconds:.1f} s"),
+                  *(("repaired", path) for path in result.files[:LINES_MAX])])
+    output.good("repaired: every block is as it was packed" if result.files else "nothing to repair")
+
+
+def unpack(volumes: Volumes,
+           target: Annotated[str, typer.Option("-o", "--output", metavar="DIR", help="A folder that is not there yet.")],
+           key: Keys = None, key_passphrase_file: KeyPassphrase = None, trust: Trust = None, bundle: BundleId = "",
+           jobs: Jobs = 0, progress: ProgressStyle = "auto", as_json: Json = False) -> None:
+    """Verify, repair in memory and unpack into DIR, which appears only when everything was verified."""
+    with output.ProgressView(progress) as view:
+        result = api.unpack(volumes, target, keys=_keys(key, key_passphrase_file), trust=api.load_trust(*trust or ()),
+                            bundle=bundle, pace=Pace(jobs=jobs), progress=view)
+    if as_json:
+        output.emit("unpack", result)
+        return
+    rate = result.source_bytes / result.seconds if result.seconds else 0
+    output.table([
+        ("bundle", result.report.bundle), ("believed", f"yes, by {result.report.believed_by}"),
+        ("files", f"{result.files}, {output.human(result.source_bytes)}"),
+        ("took", f"{result.seconds:.1f} s, {output.human(int(rate))}/s")])
+    if result.report.findings:
+        output.say(f"The drive is damaged: {result.repaired} blocks were put right in memory. Repair or replace it.")
+    output.good(f"unpacked: {result.target}")
+
+
+def _keys(paths: list[str] | None, passphrase_file: str | None) -> list[PrivateIdentity]:
+    return [words.load_identity(path, passphrase_file) for path in paths or ()]
