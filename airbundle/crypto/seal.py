@@ -53,8 +53,9 @@ class Sealer:
         if self._closed or (not last and counter < self._next):  # S-10
             raise AirbundleError(f"a nonce would be used twice: counter {counter}", rule="S-10")
         self._closed, self._next = last, counter + 1
-        size = memoryview(plain).nbytes + TAG_SIZE
-        self._aead.encrypt_into(_nonce(counter, last=last), plain, None, out[:size])
+        view = memoryview(plain)
+        size = view.nbytes + TAG_SIZE
+        self._aead.encrypt_into(_nonce(counter, last=last), view, None, out[:size])
         return size
 
 
@@ -73,12 +74,13 @@ class Opener:
         Raises DamagedError (S-10) if the seal does not hold; then those bytes of `out` are zero, for the library
         leaves there what it decrypted and could not authenticate.
         """
-        size = memoryview(sealed).nbytes - TAG_SIZE
+        view = memoryview(sealed)
+        size = view.nbytes - TAG_SIZE
         if size < 0:
             raise DamagedError("a sealed part is shorter than its tag", rule="S-10")
         target = out[:size]
         try:
-            self._aead.decrypt_into(_nonce(counter, last=last), sealed, None, target)
+            self._aead.decrypt_into(_nonce(counter, last=last), view, None, target)
         except InvalidTag:
             target[:] = bytes(size)
             raise DamagedError(f"the seal of part {counter} does not open", rule="S-10") from None

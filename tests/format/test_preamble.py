@@ -1,0 +1,102 @@
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airbundle.errors import FormatError
+from airbundle.format.preamble import (
+    Preamble,
+    SealedKey,
+    Shape,
+    parse_preamble_bytes,
+    write_preamble_bytes,
+)
+
+
+def shape_of(number: int) -> Shape:
+    if number != 1:
+        raise FormatError("unknown", rule="K-1")
+    return Shape(digest_size=32, envelope_size=1168)
+
+
+def preamble(count: int) -> Preamble:
+    envelopes = tuple(SealedKey(bytes([i]) * 32, bytes([i]) * 1168) for i in range(count))
+    return Preamble(1, b"b" * 16, b"p" * 32, b"c" * 32, envelopes)
+
+
+def refusal(raw: bytes) -> str:
+    with pytest.raises(FormatError) as caught:
+        parse_preamble_bytes(raw, shape_of)
+    return caught.value.rule
+
+
+@pytest.mark.parametrize("count", [1, 2, 64])
+def test_round_trip(count: int) -> None:
+    raw = write_preamble_bytes(preamble(count))
+    assert len(raw) == 84 + count * 1204
+    assert parse_preamble_bytes(raw, shape_of) == preamble(count)
+
+
+def test_fields_lie_where_the_table_says() -> None:
+    raw = write_preamble_bytes(preamble(1))
+    assert raw[:4] == bytes([1, 1, 0, 0])
+    assert (raw[4:20], raw[20:52], raw[52:84]) == (b"b" * 16, b"p" * 32, b"c" * 32)
+    assert raw[84:88] == bytes([1, 0]) + struct.pack("<H", 1168)
+    assert raw[88:120] == bytes(32)
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "rule"),
+    [
+        (0, 2, "K-1"),
+        (0, 0, "K-1"),
+        (1, 0, "K-6"),
+        (1, 1, "K-6"),
+        (1, 3, "K-6"),
+        (1, 65, "K-6"),
+        (1, 255, "K-6"),
+        (2, 1, "K-6"),
+        (3, 1, "K-6"),
+        (84, 2, "K-5"),
+        (85, 1, "K-5"),
+        (86, 0, "K-5"),
+        (87, 255, "K-5"),
+    ],
+)
+def test_a_wrong_field_is_refused(at: int, value: int, rule: str) -> None:
+    raw = bytearray(write_preamble_bytes(preamble(2)))
+    raw[at] = value
+    assert refusal(bytes(raw)) == rule
+
+
+def test_length_is_exact() -> None:
+    raw = write_preamble_bytes(preamble(2))
+    for wrong in [b"", raw[:1], raw[:19], raw[:20], raw[:84], raw[:-1], raw + b"\0", raw + raw, bytes(128 * 1024 + 1)]:
+        assert refusal(wrong) == "K-6"
+
+
+def test_no_envelope_and_sixty_five_are_refused() -> None:
+    assert refusal(write_preamble_bytes(preamble(0))) == "K-6"
+    assert refusal(write_preamble_bytes(preamble(65))) == "K-6"
+
+
+def test_too_long_is_refused_before_the_suite_is_looked_at() -> None:
+    with pytest.raises(FormatError, match="K-6"):
+        parse_preamble_bytes(b"\x09" + bytes(128 * 1024), shape_of)
+
+
+def test_the_same_recipient_twice_is_refused() -> None:
+    twice = Preamble(1, b"b" * 16, b"p" * 32, b"c" * 32, preamble(1).envelopes * 2)
+    assert refusal(write_preamble_bytes(twice)) == "K-6"
+
+
+@given(st.binary(max_size=200), st.integers(0, 3))
+def test_garbage_gives_a_value_or_a_format_error(noise: bytes, count: int) -> None:
+    raw = bytes([1, count, 0, 0]) + noise
+    for candidate in (noise, raw, (raw + bytes(84 + count * 1204))[: 84 + count * 1204]):
+        try:
+            value = parse_preamble_bytes(candidate, shape_of)
+        except FormatError:
+            continue
+        assert write_preamble_bytes(value) == candidate
