@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(params=["detected", "portable"])
-def both(request: pytest.FixtureRequest) -> Iterator[str]:
+def both(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Runs a test with the calls of this system, and with the portable twins."""
     chosen = system.Features.detected() if request.param == "detected" else system.Features.portable()
+    if request.param == "portable":
+        monkeypatch.setattr(system, "NOFOLLOW", 0)
     with system.use(chosen):
         yield request.param
 
@@ -39,9 +41,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     paths: list[str] = []
     real = os.open
 
-    def counting(path, *rest, **named):
+    def counting(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         paths.append(os.fspath(path))
-        return real(path, *rest, **named)
+        return real(path, flags, mode, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "open", counting)
     return paths

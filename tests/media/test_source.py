@@ -31,7 +31,7 @@ def whole(reader: SourceReader, step: int = 1000) -> bytes:
     return bytes(out)
 
 
-def test_a_folder_in_order_of_bytes_with_its_empty_folders(tmp_path: Path, both):
+def test_a_folder_in_order_of_bytes_with_its_empty_folders(tmp_path: Path, both: str) -> None:
     for name in ("b", "a/z", "a.txt", "é", "Z", "a/empty file"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name if "empty" not in name else "")
@@ -44,7 +44,7 @@ def test_a_folder_in_order_of_bytes_with_its_empty_folders(tmp_path: Path, both)
         assert whole(reader, 3) == "Za.txta/zbé".encode()
 
 
-def test_one_file_is_a_source_by_its_own_name(tmp_path: Path):
+def test_one_file_is_a_source_by_its_own_name(tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_text("abc")
     (tmp_path / "latest").symlink_to("model.gguf")
     assert [(f.path, f.size) for f in scan(str(tmp_path / "model.gguf")).files] == [("model.gguf", 3)]
@@ -67,9 +67,10 @@ def snapshot(place: Path) -> Path:
     return revision
 
 
-def test_a_snapshot_of_the_model_cache_is_followed_to_its_blobs(tmp_path: Path):
+def test_a_snapshot_of_the_model_cache_is_followed_to_its_blobs(tmp_path: Path) -> None:
     revision = snapshot(tmp_path)
-    for place, names in ((revision, ["config.json", "unet/model.safetensors"]), (revision / "unet", ["model.safetensors"])):
+    expected = {revision: ["config.json", "unet/model.safetensors"], revision / "unet": ["model.safetensors"]}
+    for place, names in expected.items():
         source = scan(str(place))
         assert [f.path for f in source.files] == names
         with SourceReader(source) as reader:
@@ -80,7 +81,7 @@ def test_a_snapshot_of_the_model_cache_is_followed_to_its_blobs(tmp_path: Path):
     assert problems(revision) == ("'stray' is a link that leads out of the source",)
 
 
-def test_every_problem_is_listed(tmp_path: Path):
+def test_every_problem_is_listed(tmp_path: Path) -> None:
     inside = tmp_path / "src"
     inside.mkdir()
     (tmp_path / "src-beside").write_text("out")
@@ -127,7 +128,7 @@ def test_every_problem_is_listed(tmp_path: Path):
     assert "not Unicode" in text
 
 
-def test_a_long_list_is_cut_for_the_eye_only(tmp_path: Path):
+def test_a_long_list_is_cut_for_the_eye_only(tmp_path: Path) -> None:
     for number in range(50):
         (tmp_path / f"{number:02d}?").write_text("")
     with pytest.raises(SourceError) as caught:
@@ -138,7 +139,7 @@ def test_a_long_list_is_cut_for_the_eye_only(tmp_path: Path):
 
 
 @pytest.mark.parametrize("place", ["AIRBUNDLE-SALVAGED.txt", "deep/er/AIRBUNDLE-SALVAGED.txt"])
-def test_what_was_salvaged_is_not_packed(tmp_path: Path, place):
+def test_what_was_salvaged_is_not_packed(tmp_path: Path, place: str) -> None:
     (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / place).write_text("")
     (tmp_path / "model").write_text("x")
@@ -147,7 +148,7 @@ def test_what_was_salvaged_is_not_packed(tmp_path: Path, place):
         assert "salvage" in problems(tmp_path / "model")[0]
 
 
-def test_the_number_of_files_has_a_limit(tmp_path: Path, monkeypatch):
+def test_the_number_of_files_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "FILES_MAX", 10)
     for number in range(11):
         (tmp_path / str(number)).write_text("")
@@ -155,7 +156,7 @@ def test_the_number_of_files_has_a_limit(tmp_path: Path, monkeypatch):
         scan(str(tmp_path))
 
 
-def test_pieces_cover_a_range(tmp_path: Path):
+def test_pieces_cover_a_range(tmp_path: Path) -> None:
     for name, size in (("a", 10), ("b", 0), ("c", 5), ("d", 20)):
         (tmp_path / name).write_bytes(bytes(size))
     reader = SourceReader(scan(str(tmp_path)))
@@ -167,7 +168,7 @@ def test_pieces_cover_a_range(tmp_path: Path):
         list(reader.pieces(30, 6))
 
 
-def test_an_empty_source(tmp_path: Path):
+def test_an_empty_source(tmp_path: Path) -> None:
     source = scan(str(tmp_path))
     assert (source.files, source.folders, source.total) == ((), (), 0)
     with SourceReader(source) as reader:
@@ -175,7 +176,7 @@ def test_an_empty_source(tmp_path: Path):
 
 
 @pytest.mark.parametrize("change", ["grow", "shrink", "touch", "replace", "remove", "link"])
-def test_a_changed_file_is_an_error_that_names_it(tmp_path: Path, change):
+def test_a_changed_file_is_an_error_that_names_it(tmp_path: Path, change: str) -> None:
     file = tmp_path / "model"
     file.write_bytes(bytes(100))
     os.utime(file, ns=(0, 0))
@@ -196,7 +197,7 @@ def test_a_changed_file_is_an_error_that_names_it(tmp_path: Path, change):
     assert isinstance(caught.value, MediumError)
 
 
-def test_a_file_that_changes_while_it_is_open_is_noticed(tmp_path: Path):
+def test_a_file_that_changes_while_it_is_open_is_noticed(tmp_path: Path) -> None:
     file = tmp_path / "model"
     file.write_bytes(bytes(100))
     os.utime(file, ns=(0, 0))
@@ -212,7 +213,7 @@ def test_a_file_that_changes_while_it_is_open_is_noticed(tmp_path: Path):
     os.close(fd)
 
 
-def test_a_hundred_thousand_files_are_opened_once_each(tmp_path: Path, opened):
+def test_a_hundred_thousand_files_are_opened_once_each(tmp_path: Path, opened: list[str]) -> None:
     expected = []
     for folder in range(100):
         (tmp_path / f"{folder:03d}").mkdir()
@@ -232,7 +233,7 @@ def test_a_hundred_thousand_files_are_opened_once_each(tmp_path: Path, opened):
     assert len(opened) == 100_000
 
 
-def test_one_large_file_is_opened_once_by_many_threads(tmp_path: Path, opened, both):
+def test_one_large_file_is_opened_once_by_many_threads(tmp_path: Path, opened: list[str], both: str) -> None:
     data = np.random.default_rng(2).integers(0, 256, 6_000_001, np.uint8).tobytes()
     (tmp_path / "large").write_bytes(data)
     (tmp_path / "a").write_text("before")

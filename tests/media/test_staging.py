@@ -22,11 +22,12 @@ def beside(target: Path) -> list[str]:
     return [name for name in os.listdir(target.parent) if "partial" in name]
 
 
-def test_files_are_published_at_once(tmp_path: Path, both):
+def test_files_are_published_at_once(tmp_path: Path, both: str) -> None:
     target = tmp_path / "new/place/model"
     with StagingTree(str(target)) as tree:
         tree.create(P("a/b/weights"), 10)
         tree.create(P("config"), 0)
+        tree.create(P("zeros"), 7)
         tree.make_folder(P("a/hollow"))
         tree.write_at(P("a/b/weights"), 5, memoryview(b"world"))
         tree.write_at(P("a/b/weights"), 0, memoryview(b"hello"))
@@ -37,13 +38,14 @@ def test_files_are_published_at_once(tmp_path: Path, both):
         tree.publish()
     assert (target / "a/b/weights").read_bytes() == b"helloworld"
     assert (target / "config").read_bytes() == b""
+    assert (target / "zeros").read_bytes() == bytes(7)
     assert os.listdir(target / "a/hollow") == []
     assert beside(target) == []
     tree.discard()
     assert target.exists()
 
 
-def test_what_is_published_has_the_modes_of_the_umask(tmp_path: Path):
+def test_what_is_published_has_the_modes_of_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         with StagingTree(str(tmp_path / "model")) as tree:
@@ -55,7 +57,7 @@ def test_what_is_published_has_the_modes_of_the_umask(tmp_path: Path):
     assert modes == [0o750, 0o750, 0o640]
 
 
-def test_an_empty_target_is_taken_with_its_mode(tmp_path: Path, both):
+def test_an_empty_target_is_taken_with_its_mode(tmp_path: Path, both: str) -> None:
     target = tmp_path / "model"
     target.mkdir(mode=0o710)
     with StagingTree(str(target) + "/") as tree:
@@ -65,21 +67,22 @@ def test_an_empty_target_is_taken_with_its_mode(tmp_path: Path, both):
     assert stat.S_IMODE(target.stat().st_mode) == 0o710
 
 
-def test_a_target_in_use_is_refused(tmp_path: Path, tiny: Path):
+def test_a_target_in_use_is_refused(tmp_path: Path, tiny: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full/x").write_text("")
     (tmp_path / "file").write_text("")
     (tmp_path / "link").symlink_to("absent")
-    for name, why in (("full", "not empty"), ("file", "not a folder"), ("link", "not a folder"), ("tiny", "mount point")):
+    reasons = {"full": "not empty", "file": "not a folder", "link": "not a folder", tiny.name: "mount point"}
+    for name, why in reasons.items():
         with pytest.raises(UsageError, match=why):
             StagingTree(str(tmp_path / name))
     assert beside(tmp_path / "x") == []
 
 
 @pytest.mark.parametrize("late", ["file", "full folder", "link"])
-def test_publishing_never_replaces_anything(tmp_path: Path, late, both):
+def test_publishing_never_replaces_anything(tmp_path: Path, late: str, both: str) -> None:
     target = tmp_path / "model"
-    with pytest.raises(MediumError), StagingTree(str(target)) as tree:
+    with StagingTree(str(target)) as tree:
         tree.create(P("f"), 1)
         if late == "file":
             target.write_text("precious")
@@ -89,7 +92,8 @@ def test_publishing_never_replaces_anything(tmp_path: Path, late, both):
         else:
             target.mkdir()
             (target / "x").write_text("precious")
-        tree.publish()
+        with pytest.raises(MediumError):
+            tree.publish()
     assert beside(target) == []
     assert target.is_symlink() if late == "link" else True
     assert (target / "x" if late == "full folder" else target).exists()
@@ -97,18 +101,22 @@ def test_publishing_never_replaces_anything(tmp_path: Path, late, both):
         assert os.listdir(tmp_path / "elsewhere") == []
 
 
-def test_an_error_discards(tmp_path: Path, both):
+def test_an_error_discards(tmp_path: Path, both: str) -> None:
     target = tmp_path / "model"
-    with pytest.raises(KeyError), StagingTree(str(target)) as tree:
-        tree.create(P("a/f"), 1)
-        raise KeyError
+    def fail() -> None:
+        with StagingTree(str(target)) as tree:
+            tree.create(P("a/f"), 1)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert os.listdir(tmp_path) == []
     with StagingTree(str(target)) as tree:
         tree.create(P("f"), 1)
     assert os.listdir(tmp_path) == []
 
 
-def test_a_link_in_the_tree_is_not_followed(tmp_path: Path, both):
+def test_a_link_in_the_tree_is_not_followed(tmp_path: Path, both: str) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "victim").write_text("precious")
     with StagingTree(str(tmp_path / "model")) as tree:
@@ -127,14 +135,14 @@ def test_a_link_in_the_tree_is_not_followed(tmp_path: Path, both):
     assert (tmp_path / "victim").read_text() == "precious"
 
 
-def test_a_file_is_made_once(tmp_path: Path, both):
+def test_a_file_is_made_once(tmp_path: Path, both: str) -> None:
     with StagingTree(str(tmp_path / "model")) as tree:
         tree.create(P("f"), 1)
         with pytest.raises(MediumError, match="exists"):
             tree.create(P("f"), 1)
 
 
-def test_many_files_by_many_threads_with_few_descriptors(tmp_path: Path, both):
+def test_many_files_by_many_threads_with_few_descriptors(tmp_path: Path, both: str) -> None:
     paths = [P(f"{n % 50:02d}/{n % 7}/{n}") for n in range(1000)]
     with StagingTree(str(tmp_path / "model")) as tree:
         before = len(os.listdir("/proc/self/fd"))
@@ -151,10 +159,9 @@ def test_many_files_by_many_threads_with_few_descriptors(tmp_path: Path, both):
     assert all((tmp_path / "model" / path).read_text() == path * 2 for path in paths)
 
 
-def test_publishing_many_files_is_one_sync(tmp_path: Path, monkeypatch):
-    synced = []
-    real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(fd), real(fd)))
+def test_publishing_many_files_is_one_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
     with StagingTree(str(tmp_path / "model")) as tree:
         for number in range(200):
             tree.create(P(str(number)), 1)
@@ -162,26 +169,26 @@ def test_publishing_many_files_is_one_sync(tmp_path: Path, monkeypatch):
     assert len(synced) == 1
 
 
-def test_everything_is_synced_before_it_is_published(tmp_path: Path, monkeypatch):
-    steps = []
-    real = system.sync_tree
-    monkeypatch.setattr(system, "sync_tree", lambda path: (steps.append((tmp_path / "model").exists()), real(path)))
-    monkeypatch.setattr(system, "sync_directory", lambda path: steps.append(path))
+def test_everything_is_synced_before_it_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[object] = []
+    monkeypatch.setattr(system, "sync_tree", lambda _: steps.append((tmp_path / "model").exists()))
+    monkeypatch.setattr(system, "sync_directory", steps.append)
     with StagingTree(str(tmp_path / "model")) as tree:
         tree.create(P("f"), 1)
         tree.publish()
     assert steps == [False, str(tmp_path)]
 
 
-def test_a_full_disk(tiny: Path, both):
-    with pytest.raises(MediumError, match="no space is left") as caught, StagingTree(str(tiny / "model")) as tree:
+def test_a_full_disk(tiny: Path, both: str) -> None:
+    with StagingTree(str(tiny / "model")) as tree:
         tree.create(P("big"), 2 << 20)
-        tree.write_at(P("big"), 0, memoryview(bytes(2 << 20)))
+        with pytest.raises(MediumError, match="no space is left") as caught:
+            tree.write_at(P("big"), 0, memoryview(bytes(2 << 20)))
     assert caught.value.where == "big"
     assert os.listdir(tiny) == []
 
 
-def test_space_is_asked_for_before_anything_is_written(tiny: Path, both):
+def test_space_is_asked_for_before_anything_is_written(tiny: Path, both: str) -> None:
     require_space(str(tiny / "not/there/yet"), 1 << 19)
     with pytest.raises(MediumError, match="2097152 bytes are needed and 1048576 are free") as caught:
         require_space(str(tiny / "not/there/yet"), 2 << 20)

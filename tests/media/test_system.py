@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -24,7 +25,7 @@ def content(size: int = SIZE) -> bytes:
     return np.random.default_rng(1).integers(0, 256, size, np.uint8).tobytes()
 
 
-def test_buffers_are_zeroed_aligned_and_in_whole_huge_pages(both):
+def test_buffers_are_zeroed_aligned_and_in_whole_huge_pages(both: str) -> None:
     buffer = system.huge_buffer(5)
     assert len(buffer) == 2 << 20
     assert system.aligned(memoryview(buffer))
@@ -36,7 +37,7 @@ def test_buffers_are_zeroed_aligned_and_in_whole_huge_pages(both):
 
 
 @pytest.mark.parametrize("direct", [False, True])
-def test_what_is_written_is_read(tmp_path: Path, both, direct):
+def test_what_is_written_is_read(tmp_path: Path, both: str, direct: bool) -> None:
     data = content()
     path = str(tmp_path / "f")
     fd = system.open_file(path, os.O_RDWR | os.O_CREAT, direct=direct)
@@ -54,7 +55,41 @@ def test_what_is_written_is_read(tmp_path: Path, both, direct):
     os.close(fd)
 
 
-def test_short_reads_are_not_the_end(tmp_path: Path, monkeypatch):
+def test_writing_at_an_offset(tmp_path: Path, both: str) -> None:
+    fd = os.open(tmp_path / "f", os.O_RDWR | os.O_CREAT)
+    system.write_all(fd, memoryview(b"world"), 5)
+    system.write_all(fd, memoryview(b"hello"), 0)
+    assert (tmp_path / "f").read_bytes() == b"helloworld"
+    os.close(fd)
+
+
+def test_a_file_system_that_refuses_odd_direct_calls_is_served_through_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fd = system.open_file(str(tmp_path / "f"), os.O_RDWR | os.O_CREAT, direct=True)
+    real_read, real_write = os.preadv, os.pwrite
+
+    def read(fd: int, views: list[memoryview], offset: int) -> int:
+        if system.is_direct(fd):
+            raise OSError(errno.EINVAL, "odd")
+        return real_read(fd, views, offset)
+
+    def write(fd: int, view: memoryview, offset: int) -> int:
+        if system.is_direct(fd):
+            raise OSError(errno.EINVAL, "odd")
+        return real_write(fd, view, offset)
+
+    monkeypatch.setattr(os, "preadv", read)
+    monkeypatch.setattr(os, "pwrite", write)
+    system.write_all(fd, memoryview(b"abc"), 0)
+    system.set_direct(fd, on=True)
+    back = bytearray(3)
+    assert system.read_into(fd, memoryview(back), 0) == 3
+    assert back == b"abc"
+    os.close(fd)
+
+
+def test_short_reads_are_not_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "f").write_bytes(data := content(10_000))
     fd = os.open(tmp_path / "f", os.O_RDONLY)
     real = os.preadv
@@ -65,7 +100,7 @@ def test_short_reads_are_not_the_end(tmp_path: Path, monkeypatch):
     os.close(fd)
 
 
-def test_the_twins_may_share_a_descriptor(tmp_path: Path):
+def test_the_twins_may_share_a_descriptor(tmp_path: Path) -> None:
     data = content(64 * 4096)
     (tmp_path / "f").write_bytes(data)
     fd = os.open(tmp_path / "f", os.O_RDONLY)
@@ -89,7 +124,7 @@ def test_the_twins_may_share_a_descriptor(tmp_path: Path):
     os.close(fd)
 
 
-def test_preallocated_space_is_really_taken(tmp_path: Path, both):
+def test_preallocated_space_is_really_taken(tmp_path: Path, both: str) -> None:
     fd = os.open(tmp_path / "f", os.O_RDWR | os.O_CREAT)
     system.preallocate(fd, 1 << 20)
     found = os.fstat(fd)
@@ -100,7 +135,7 @@ def test_preallocated_space_is_really_taken(tmp_path: Path, both):
     os.close(fd)
 
 
-def test_preallocating_too_much_fails_at_once(tiny: Path, both):
+def test_preallocating_too_much_fails_at_once(tiny: Path, both: str) -> None:
     fd = os.open(tiny / "f", os.O_RDWR | os.O_CREAT)
     with pytest.raises(MediumError, match="no space") as caught, faults.reporting("drive"):
         system.preallocate(fd, 2 << 20)
@@ -109,14 +144,14 @@ def test_preallocating_too_much_fails_at_once(tiny: Path, both):
     assert "make room" in caught.value.hint
 
 
-def test_a_full_device_is_a_medium_error(both):
+def test_a_full_device_is_a_medium_error(both: str) -> None:
     fd = os.open("/dev/full", os.O_WRONLY)
     with pytest.raises(MediumError, match="no space"), faults.reporting("x"):
         system.write_all(fd, memoryview(b"abc"), 0)
     os.close(fd)
 
 
-def test_sync_and_facts(tmp_path: Path, both):
+def test_sync_and_facts(tmp_path: Path, both: str) -> None:
     (tmp_path / "a/b").mkdir(parents=True)
     (tmp_path / "a/b/f").write_bytes(b"x")
     system.sync_tree(str(tmp_path))
@@ -127,19 +162,18 @@ def test_sync_and_facts(tmp_path: Path, both):
     assert system.cpu_count() >= 1
 
 
-def test_the_tree_is_synced_file_by_file_where_there_is_no_syncfs(tmp_path: Path, monkeypatch):
+def test_without_syncfs_the_tree_is_synced_file_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a/b").mkdir(parents=True)
     for name in ("a/f", "a/b/g"):
         (tmp_path / name).write_bytes(b"x")
-    synced = []
-    real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd)))
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
     with system.use(system.Features.portable()):
         system.sync_tree(str(tmp_path))
     assert sorted(synced) == sorted(str(tmp_path / n) for n in (".", "a", "a/b", "a/f", "a/b/g"))
 
 
-def test_reading_blocks_to_the_end(tmp_path: Path, both):
+def test_reading_blocks_to_the_end(tmp_path: Path, both: str) -> None:
     data = content(100_000)
     (tmp_path / "f").write_bytes(data)
     fd = os.open(tmp_path / "f", os.O_RDONLY)
@@ -215,7 +249,9 @@ def sick(shim: str, path: Path, block: int, number: int, *, short: bool) -> subp
 @pytest.mark.parametrize("short", [False, True])
 @pytest.mark.parametrize("number", [5, 61])  # EIO, ENODATA
 @pytest.mark.parametrize("block", [4096, 65536])
-def test_a_bad_sector_costs_its_block_and_nothing_else(shim, tmp_path: Path, block, number, short):
+def test_a_bad_sector_costs_its_block_and_nothing_else(
+    shim: str, tmp_path: Path, block: int, number: int, *, short: bool
+) -> None:
     (tmp_path / "f").write_bytes(content(10_000_384))
     done = sick(shim, tmp_path / "f", block, number, short=short)
     assert done.stderr == ""
@@ -223,13 +259,13 @@ def test_a_bad_sector_costs_its_block_and_nothing_else(shim, tmp_path: Path, blo
 
 
 @pytest.mark.parametrize("number", [19, 6])  # ENODEV, ENXIO
-def test_a_device_that_is_gone_ends_the_run(shim, tmp_path: Path, number):
+def test_a_device_that_is_gone_ends_the_run(shim: str, tmp_path: Path, number: int) -> None:
     (tmp_path / "f").write_bytes(content(100_000))
     done = sick(shim, tmp_path / "f", 4096, number, short=False)
     assert "MediumError: stick: the device is gone" in done.stderr
 
 
-def test_a_pulled_drive_is_no_damage(tmp_path: Path, monkeypatch):
+def test_a_pulled_drive_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "f").write_bytes(bytes(8192))
     fd = os.open(tmp_path / "f", os.O_RDONLY)
     exists = os.path.exists
@@ -241,7 +277,7 @@ def test_a_pulled_drive_is_no_damage(tmp_path: Path, monkeypatch):
     os.close(fd)
 
 
-def test_descriptors_in_use_stay_open(tmp_path: Path):
+def test_descriptors_in_use_stay_open(tmp_path: Path) -> None:
     for name in "abc":
         (tmp_path / name).write_text(name)
     opened = []
@@ -264,7 +300,7 @@ def test_descriptors_in_use_stay_open(tmp_path: Path):
         os.fstat(first)
 
 
-def test_the_drive_below_a_path(tmp_path: Path, tiny: Path, both):
+def test_the_drive_below_a_path(tmp_path: Path, tiny: Path, both: str) -> None:
     (tmp_path / "a").mkdir()
     here = drive.physical_device(str(tmp_path))
     assert here == drive.physical_device(str(tmp_path / "a"))
@@ -274,7 +310,7 @@ def test_the_drive_below_a_path(tmp_path: Path, tiny: Path, both):
     assert drive.filesystem_type(str(tiny / "none")) == ("tmpfs" if both == "detected" else "")
 
 
-def test_a_partition_and_a_mapped_device_fall_with_their_disk(tmp_path: Path, monkeypatch):
+def test_a_partition_and_a_mapped_device_fall_with_their_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = tmp_path / "devices/usb1/1-1/block/sdq"
     (disk / "sdq1").mkdir(parents=True)
     (disk / "sdq1/partition").write_text("1")
@@ -297,7 +333,7 @@ def test_a_partition_and_a_mapped_device_fall_with_their_disk(tmp_path: Path, mo
         number.unlink()
 
 
-def test_labels_are_a_strangers_text(tmp_path: Path, monkeypatch):
+def test_labels_are_a_strangers_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mounts = tmp_path / "mountinfo"
     target = tmp_path / "sdq1"
     target.write_text("")

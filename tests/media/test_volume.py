@@ -27,6 +27,7 @@ from airbundle.media.volume import (
 from airbundle.media.writing import VolumeWriter
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 OURS = bytes(range(16))
@@ -52,7 +53,7 @@ def write(writer: VolumeWriter, name: str, *data: bytes, suffix: str = "ab12", s
     writer.write(name, [memoryview(piece) for piece in data], suffix=suffix, sync=sync)
 
 
-def test_names():
+def test_names() -> None:
     assert volume_name("ab", OURS, 2, 3) == "ab-aaaqea-2of3.airbundle"
     assert segment_name(7) == "00000007.abs"
     assert segment_name(123_456_789) == "123456789.abs"
@@ -64,7 +65,7 @@ def test_names():
 
 @pytest.mark.parametrize("shape", ["aligned", "odd", "two views"])
 @pytest.mark.parametrize("sync", [False, True])
-def test_what_is_written_is_read_back(tmp_path: Path, both, shape, sync):
+def test_what_is_written_is_read_back(tmp_path: Path, both: str, shape: str, sync: bool) -> None:
     place = str(tmp_path / "v.airbundle")
     buffer = memoryview(system.huge_buffer(10 << 20))
     buffer[:] = os.urandom(1 << 20) * 10
@@ -87,23 +88,33 @@ def test_what_is_written_is_read_back(tmp_path: Path, both, shape, sync):
                 os.close(fd)
 
 
-def test_aligned_buffers_go_past_the_cache(tmp_path: Path, monkeypatch):
-    seen = []
+def test_aligned_buffers_go_past_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
     real = os.pwrite
-    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: (seen.append(system.is_direct(fd)), real(fd, data, at))[1])
+
+    def watched(fd: int, data: memoryview, offset: int) -> int:
+        seen.append(system.is_direct(fd))
+        return real(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", watched)
     with VolumeWriter(str(tmp_path / "v"), bundle_id=OURS) as writer:
         writer.write("00000000.abs", [memoryview(system.huge_buffer(4096))], suffix="0")
         writer.write("00000001.abs", [memoryview(bytes(100))], suffix="0")
     assert seen == [True, False]
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch, both):
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, both: str) -> None:
     place = tmp_path / "v"
     with VolumeWriter(str(place), bundle_id=OURS) as writer:
         write(writer, "00000000.abs", b"old")
-        seen = []
+        seen: list[list[str]] = []
         real = system.sync_file
-        monkeypatch.setattr(system, "sync_file", lambda fd: (seen.append(sorted(os.listdir(place))), real(fd)))
+
+        def watched(fd: int) -> None:
+            seen.append(sorted(os.listdir(place)))
+            real(fd)
+
+        monkeypatch.setattr(system, "sync_file", watched)
         write(writer, "00000000.abs", b"new")
         assert seen == [[".00000000.abs.ab12.part", "00000000.abs"]]
         assert (place / "00000000.abs").read_bytes() == b"new"
@@ -118,17 +129,27 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch, both):
     assert (place / "00000000.abs").read_bytes() == b"new"
 
 
-def test_the_file_is_synced_before_its_name_and_the_folder_after(tmp_path: Path, monkeypatch):
-    steps = []
-    for owner, name in ((system, "sync_file"), (os, "replace"), (Folder, "sync")):
+def test_the_file_is_synced_before_its_name_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+
+    def watch(owner: object, name: str) -> None:
         real = getattr(owner, name)
-        monkeypatch.setattr(owner, name, lambda *a, n=name, r=real, **k: (steps.append(n), r(*a, **k))[1])
+
+        def watched(*given: object, **named: object) -> object:
+            steps.append(name)
+            return real(*given, **named)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    watch(system, "sync_file")
+    watch(os, "replace")
+    watch(Folder, "sync")
     with VolumeWriter(str(tmp_path / "v"), bundle_id=OURS) as writer:
         write(writer, "00000000.abs", b"x")
     assert steps == ["sync_file", "replace", "sync"]
 
 
-def test_preallocate_then_fill(tmp_path: Path, both):
+def test_preallocate_then_fill(tmp_path: Path, both: str) -> None:
     with VolumeWriter(str(tmp_path / "v"), bundle_id=OURS) as writer:
         writer.preallocate(CATALOG_NAME, 100_000)
         file = tmp_path / "v" / CATALOG_NAME
@@ -144,7 +165,7 @@ def test_preallocate_then_fill(tmp_path: Path, both):
         assert os.listdir(tmp_path / "v") == []
 
 
-def test_a_full_drive(tiny: Path, both):
+def test_a_full_drive(tiny: Path, both: str) -> None:
     with VolumeWriter(str(tiny / "v"), bundle_id=OURS) as writer:
         write(writer, "00000000.abs", bytes(500_000))
         with pytest.raises(MediumError, match="no space is left") as caught:
@@ -155,7 +176,7 @@ def test_a_full_drive(tiny: Path, both):
             writer.preallocate("catalog.abs", 600_000)
 
 
-def test_a_read_only_drive(tiny: Path):
+def test_a_read_only_drive(tiny: Path) -> None:
     with VolumeWriter(str(tiny / "v"), bundle_id=OURS) as writer:
         assert os.system(f"mount -o remount,ro '{tiny}'") == 0
         with pytest.raises(MediumError, match="read-only") as caught:
@@ -174,7 +195,7 @@ def test_a_read_only_drive(tiny: Path):
         ("notes.txt", b"mine"),
     ],
 )
-def test_nothing_is_written_beside_another_bundle(tmp_path: Path, both, name, data):
+def test_nothing_is_written_beside_another_bundle(tmp_path: Path, both: str, name: str, data: bytes) -> None:
     (tmp_path / "00000001.abs").write_bytes(block(OURS))
     (tmp_path / name).write_bytes(data)
     with pytest.raises(UsageError, match=f"{name}.*V-5") as caught:
@@ -183,7 +204,7 @@ def test_nothing_is_written_beside_another_bundle(tmp_path: Path, both, name, da
     assert len(os.listdir(tmp_path)) == 2
 
 
-def test_a_run_that_was_stopped_goes_on_in_its_folder(tmp_path: Path, both):
+def test_a_run_that_was_stopped_goes_on_in_its_folder(tmp_path: Path, both: str) -> None:
     for name, data in (
         ("00000000.abs", block(OURS)),
         (CATALOG_NAME, bytes(5000)),
@@ -200,7 +221,7 @@ def test_a_run_that_was_stopped_goes_on_in_its_folder(tmp_path: Path, both):
     assert len(os.listdir(tmp_path)) == 6
 
 
-def test_a_link_named_as_a_file_of_the_volume_is_not_written_through(tmp_path: Path, both):
+def test_a_link_named_as_a_file_of_the_volume_is_not_written_through(tmp_path: Path, both: str) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
     (tmp_path / "v").mkdir()
@@ -210,9 +231,10 @@ def test_a_link_named_as_a_file_of_the_volume_is_not_written_through(tmp_path: P
     (tmp_path / "v" / CATALOG_NAME).unlink()
     with VolumeWriter(str(tmp_path / "v"), bundle_id=OURS) as writer:
         (tmp_path / "v" / CATALOG_NAME).symlink_to(victim)
-        for attempt in (lambda: writer.preallocate(CATALOG_NAME, 10), lambda: writer.fill(CATALOG_NAME, b"x")):
-            with pytest.raises(MediumError):
-                attempt()
+        with pytest.raises(MediumError):
+            writer.preallocate(CATALOG_NAME, 10)
+        with pytest.raises(MediumError):
+            writer.fill(CATALOG_NAME, b"x")
         write(writer, CATALOG_NAME, b"new")
     assert victim.read_bytes() == b"precious"
     assert (tmp_path / "v" / CATALOG_NAME).read_bytes() == b"new"
@@ -221,7 +243,7 @@ def test_a_link_named_as_a_file_of_the_volume_is_not_written_through(tmp_path: P
         VolumeWriter(str(tmp_path / "link"), bundle_id=OURS)
 
 
-def test_a_file_of_4_gib_is_not_written(tmp_path: Path):
+def test_a_file_of_4_gib_is_not_written(tmp_path: Path) -> None:
     class Huge:
         def __len__(self) -> int:
             return 4 << 30
@@ -233,15 +255,15 @@ def test_a_file_of_4_gib_is_not_written(tmp_path: Path):
             writer.preallocate(CATALOG_NAME, 4 << 30)
 
 
-def test_one_writer_a_drive(tmp_path: Path, monkeypatch):
+def test_one_writer_a_drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inside, most = [0], [0]
     real = system.write_all
 
-    def slow(*given) -> None:
+    def slow(fd: int, view: memoryview, offset: int) -> None:
         inside[0] += 1
         most[0] = max(most[0], inside[0])
         time.sleep(0.005)
-        real(*given)
+        real(fd, view, offset)
         inside[0] -= 1
 
     monkeypatch.setattr(system, "write_all", slow)
@@ -282,7 +304,7 @@ def hostile(place: Path) -> None:
             pass
 
 
-def test_a_hostile_volume_neither_hangs_nor_leads_elsewhere(tmp_path: Path, both):
+def test_a_hostile_volume_neither_hangs_nor_leads_elsewhere(tmp_path: Path, both: str) -> None:
     place = tmp_path / "x.airbundle"
     hostile(place)
     with VolumeReader(str(place)) as reader:
@@ -307,7 +329,7 @@ def test_a_hostile_volume_neither_hangs_nor_leads_elsewhere(tmp_path: Path, both
         assert reader.read_small("\udcff\n\x1b[2J.abs", 99) == b""
 
 
-def test_an_entry_swapped_after_the_look_is_refused(tmp_path: Path, monkeypatch, both):
+def test_an_entry_swapped_after_the_look_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, both: str) -> None:
     (tmp_path / "a.abs").write_bytes(b"x")
     with VolumeReader(str(tmp_path)) as reader:
         fine = (tmp_path / "a.abs").stat()
@@ -322,7 +344,7 @@ def test_an_entry_swapped_after_the_look_is_refused(tmp_path: Path, monkeypatch,
             reader.open("a.abs")
 
 
-def test_a_volume_is_a_folder_and_no_link(tmp_path: Path, both):
+def test_a_volume_is_a_folder_and_no_link(tmp_path: Path, both: str) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link.airbundle").symlink_to("real")
     (tmp_path / "file.airbundle").write_text("")
@@ -333,7 +355,7 @@ def test_a_volume_is_a_folder_and_no_link(tmp_path: Path, both):
         VolumeReader(str(tmp_path / "absent"))
 
 
-def test_entries_are_counted_before_they_are_kept(tmp_path: Path, monkeypatch):
+def test_entries_are_counted_before_they_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "VOLUME_ENTRIES_MAX", 5)
     for number in range(6):
         (tmp_path / str(number)).write_text("")
@@ -343,11 +365,11 @@ def test_entries_are_counted_before_they_are_kept(tmp_path: Path, monkeypatch):
         find_volumes(str(tmp_path))
 
 
-def test_a_sick_folder_gives_what_it_still_has(tmp_path: Path, monkeypatch):
+def test_a_sick_folder_gives_what_it_still_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "00000000.abs").write_text("")
     real = Folder.entries
 
-    def sick(self: Folder):
+    def sick(self: Folder) -> Iterator[os.DirEntry[str]]:
         yield from real(self)
         raise OSError(errno.EIO, "x")
 
@@ -364,7 +386,7 @@ def test_a_sick_folder_gives_what_it_still_has(tmp_path: Path, monkeypatch):
             reader.open("00000000.abs")
 
 
-def test_volumes_are_found_one_level_down(tmp_path: Path, both):
+def test_volumes_are_found_one_level_down(tmp_path: Path, both: str) -> None:
     stick = tmp_path / "stick"
     (stick / "b-1of1.airbundle").mkdir(parents=True)
     (stick / "A-1OF1.AIRBUNDLE").mkdir()
@@ -387,7 +409,7 @@ def test_volumes_are_found_one_level_down(tmp_path: Path, both):
             find_volumes(str(tmp_path / name))
 
 
-def test_a_renamed_volume_is_still_one(tmp_path: Path):
+def test_a_renamed_volume_is_still_one(tmp_path: Path) -> None:
     assert find_volumes(str(tmp_path)) == []
     (tmp_path / "README.txt").write_text("")
     assert find_volumes(str(tmp_path)) == []
