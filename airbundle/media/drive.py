@@ -41,8 +41,8 @@ def filesystem_type(path: str) -> str:
 def filesystem_label(path: str) -> str:
     """The file system's label."""
     source = os.path.realpath(_mount(path)[1])
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(_LABELS):
+    with contextlib.suppress(OSError), os.scandir(_LABELS) as labels:
+        for entry in labels:
             if os.path.realpath(entry.path) == source:
                 return _public(_HEX.sub(lambda m: bytes([int(m[1], 16)]), os.fsencode(entry.name)))
     return ""
@@ -94,8 +94,8 @@ def _disks(folder: str, depth: int = 0) -> set[str]:
     if os.path.exists(os.path.join(folder, "partition")):
         folder = os.path.dirname(folder)
     found: set[str] = set()
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(os.path.join(folder, "slaves")):
+    with contextlib.suppress(OSError), os.scandir(os.path.join(folder, "slaves")) as slaves:
+        for entry in slaves:
             found |= _disks(os.path.realpath(entry.path), depth + 1)
     return found or {os.path.basename(folder)}
 

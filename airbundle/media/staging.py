@@ -158,6 +158,6 @@ def _require_free(target: str, parent: str) -> int | None:
     with reporting(target):
         if os.listdir(target):
             raise UsageError("the folder is not empty", where=shown(target), hint=hint)
-        if os.stat(parent).st_dev != found.st_dev or os.path.ismount(target):
+        if os.stat(parent).st_dev != found.st_dev:
             raise UsageError("the folder is a mount point", where=shown(target), hint="give a new folder inside it")
     return stat.S_IMODE(found.st_mode)
