@@ -69,3 +69,8 @@ def suite_by_name(name: str) -> Suite:
         if suite.name == name:
             return suite
     raise FormatError(f"suite '{name[:40]}' is not known", rule="K-1")
+
+
+def hash_by_suite(number: int) -> Callable[..., bytes]:
+    """The hash of a suite over parts end to end (K-1)."""
+    return suite_by_number(number).hash

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from airbundle.codec.engines import best_engine
 from airbundle.codec.record import RECORD_SIZE, recover_record
 from airbundle.crypto.envelope import BundleKey, Context, open_preamble, parse_preamble, preamble_context
 from airbundle.crypto.seal import Opener
 from airbundle.crypto.signing import Judgement, judge, pae
-from airbundle.crypto.suites import SUITES, Suite, suite_by_name, suite_by_number
+from airbundle.crypto.suites import SUITES, Suite, hash_by_suite, suite_by_name
 from airbundle.errors import (
     AirbundleError,
     DamagedError,
@@ -198,7 +199,7 @@ def read_statements(reader: VolumeReader) -> list[StatementCopy]:
         try:
             raw = reader.read_small(name, RECORD_SIZE + 1)
             if name == volumes.RECORD_NAME:
-                raw = recover_record(raw, hash_by_suite=lambda number: suite_by_number(number).hash).content
+                raw = recover_record(raw, hash_by_suite=hash_by_suite, engine=best_engine()).content
             envelope = parse_envelope(raw, STATEMENT_TYPE)  # T-1
         except FileNotFoundError:
             problem = "is missing"

@@ -25,6 +25,7 @@ from airbundle.codec.engines import best_engine
 from airbundle.codec.record import encode_record
 from airbundle.crypto.envelope import BundleKey, Context, parse_preamble, write_preamble
 from airbundle.crypto.signing import pae, sign
+from airbundle.crypto.suites import hash_by_suite
 from airbundle.errors import MediumError, UsageError
 from airbundle.format import limits
 from airbundle.format.catalog import CATALOG, DATA, Row, row_of, write_body, write_table
@@ -331,7 +332,7 @@ def _finish_volume(job: _Job) -> str:
     volume.fill(volumes.CATALOG_NAME, catalog)
     volume.fill(volumes.CATALOG_COPY_NAME, catalog)
     volume.fill(volumes.RECORD_NAME,
-                encode_record(statement, suite_number=suite.number, hash_bytes=suite.hash, engine=best_engine()))
+                encode_record(statement, suite_number=suite.number, hash_by_suite=hash_by_suite, engine=best_engine()))
     if job.read_back:
         _require_same(volume, volumes.CATALOG_NAME, catalog)
         _require_same(volume, volumes.CATALOG_COPY_NAME, catalog)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from airbundle.codec.engines import best_engine
 from airbundle.codec.record import encode_record
+from airbundle.crypto.suites import hash_by_suite
 from airbundle.errors import MediumError
 from airbundle.media import volume as volumes
 from airbundle.media.writing import VolumeWriter
@@ -196,7 +197,7 @@ def _repair_statements(bench: _Bench) -> None:
     bundle = bench.bundle
     exact = {volumes.STATEMENT_NAME: bundle.document,
              volumes.RECORD_NAME: encode_record(bundle.document, suite_number=bundle.suite.number,
-                                                hash_bytes=bundle.suite.hash, engine=best_engine())}
+                                                hash_by_suite=hash_by_suite, engine=best_engine())}
     for finding in bench.tally.files:
         if finding.file in exact:
             reader = next(reader for reader in bundle.volumes if reader.path == finding.volume)

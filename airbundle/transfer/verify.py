@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from airbundle.codec.engines import best_engine
 from airbundle.codec.record import RECORD_SIZE, encode_record
 from airbundle.crypto.seal import Opener
+from airbundle.crypto.suites import hash_by_suite
 from airbundle.errors import (
     AirbundleError,
     DamagedError,
@@ -135,7 +136,7 @@ def check_statements(bundle: Bundle, tally: Tally) -> None:
         elif copy.raw != bundle.document:
             tally.note(copy.volume, copy.name, "statement: differs from the one that is believed")
         elif copy.name == volumes.RECORD_NAME:
-            exact = encode_record(copy.raw, suite_number=suite.number, hash_bytes=suite.hash, engine=best_engine())
+            exact = encode_record(copy.raw, suite_number=suite.number, hash_by_suite=hash_by_suite, engine=best_engine())
             if copy.volume.read_small(copy.name, RECORD_SIZE + 1) != exact:
                 tally.note(copy.volume, copy.name, "statement: damaged, and corrected by its own code")
 
