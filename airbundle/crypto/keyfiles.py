@@ -62,7 +62,7 @@ class NamedIdentity:
     public: PublicIdentity
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True)
 class PrivateFile:
     """A private key file that was read but not opened; `unlock` opens it. Never shows what it holds."""
 
@@ -128,7 +128,7 @@ class _PrivateDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def write_public(name: str, public: PublicIdentity) -> bytes:
-    """The file of a public identity, about 4.6 KB. Raises FormatError (E-4) for a name that cannot be shown."""
+    """The file of a public identity, about 4.5 KB. Raises FormatError (E-4) for a name that cannot be shown."""
     return encoding.encode(
         _PublicDocument(
             kind="airbundle public key",

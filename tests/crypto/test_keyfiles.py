@@ -31,7 +31,7 @@ def changed(raw: bytes, **changes: object) -> bytes:
     fields = json.loads(raw) | changes
     if "check" in fields and "check" not in changes:
         fields["check"] = ""
-        text = json.dumps(fields, separators=(",", ":")).encode()
+        text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
         fields["check"] = blake3(b"airbundle/keyfile/v1\0" + text).hexdigest()
     return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
 
@@ -216,6 +216,14 @@ def test_every_field_of_the_header_is_bound_to_the_sealed_seeds(alice: PrivateId
 def test_a_file_that_contradicts_itself_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(FormatError):
         parse_private(changed(SEALED, **change))
+
+
+@pytest.mark.parametrize("raw", [CLEAR, SEALED])
+def test_the_name_in_a_private_file_cannot_steer_a_terminal(raw: bytes) -> None:
+    for name in ("a\x1b[2J", "a\u202eb", "n" * 257):
+        with pytest.raises(FormatError) as caught:
+            parse_private(changed(raw, name=name))
+        assert caught.value.rule == "E-4"
 
 
 def test_a_clear_file_has_no_cost() -> None:

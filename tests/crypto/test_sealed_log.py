@@ -49,6 +49,10 @@ def test_what_others_seal_to_the_owner_is_forged(alice: PrivateIdentity, bob: Pr
         raw = HPKE.encrypt(value + b"evil", alice.public.hpke_key, info=info(alice))
         with pytest.raises(ForgedError):
             open_from_self(alice, raw, "journal")
+    ledger = b"airbundle/ledger/v1\0" + info(alice)[len(b"airbundle/journal/v1\0") :]
+    moved = HPKE.encrypt(sign(alice, kind, b"good").value + b"good", alice.public.hpke_key, info=ledger)
+    with pytest.raises(ForgedError):  # the purpose is signed, not only sealed
+        open_from_self(alice, moved, "ledger")
     honest = HPKE.encrypt(sign(alice, kind, b"good").value + b"good", alice.public.hpke_key, info=info(alice))
     assert open_from_self(alice, honest, "journal") == b"good"
 

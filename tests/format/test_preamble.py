@@ -76,7 +76,8 @@ def test_length_is_exact() -> None:
         assert refusal(wrong) == "K-6"
 
 
-def test_sixty_five_envelopes_are_refused() -> None:
+def test_no_envelope_and_sixty_five_are_refused() -> None:
+    assert refusal(write_preamble_bytes(preamble(0))) == "K-6"
     assert refusal(write_preamble_bytes(preamble(65))) == "K-6"
 
 
