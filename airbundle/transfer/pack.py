@@ -286,8 +286,8 @@ def _ending(job: _Job, found: Source, rows: list[Row], digests: list[str], decla
         recipients=tuple(recipient.hex() for recipient in parse_preamble(plan.preamble).recipients), series=declared.series, sequence=declared.sequence,
         meta=declared.meta,
         segments=tuple(SliceRow(part.number, part.start, part.length) for part in job.stream.slices),
-        files=tuple(FileRow(file.path, file.size, digest) for file, digest in zip(found.files, digests, strict=True)),
-        folders=tuple(found.folders))
+        files=tuple(FileRow(str(file.path), file.size, digest) for file, digest in zip(found.files, digests, strict=True)),
+        folders=tuple(map(str, found.folders)))
     sealed_manifest, salt = seal_manifest(plan, len(rows), write_manifest(manifest), entropy=job.entropy)
     body = write_body(write_table(tuple(rows)), sealed_manifest)
     space = Workspace(3 * len(body) + 4 * limits.MIB, best_engine())

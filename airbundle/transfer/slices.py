@@ -74,7 +74,7 @@ class Stream:
         for number in range(part.first, part.last + 1):
             file = self.source.files[number]
             if file.size:
-                yield FileSpan(file.path, self.starts[number], file.size)
+                yield FileSpan(str(file.path), self.starts[number], file.size)
 
     def largest_body(self, part: Slice) -> int:
         """Bytes that the body of a slice never exceeds, however badly it compresses."""
