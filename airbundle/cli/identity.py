@@ -13,6 +13,7 @@ from airbundle.cli import output, words
 from airbundle.cli.choices import Json
 from airbundle.crypto.identities import generate, parse_fingerprint
 from airbundle.crypto.keyfiles import NamedIdentity, write_private, write_public
+from airbundle.crypto.trust import TrustSet
 from airbundle.errors import StrangerError, UsageError
 from airbundle.format.names import SafePath
 from airbundle.media import keystore
@@ -77,7 +78,7 @@ def add(
     known = api.load_trust()
     if known.find(found.public.key_id) is not None:
         raise UsageError("this key is trusted already", where=path)
-    api.TrustSet([*known, NamedIdentity(name, found.public)])  # K-4
+    TrustSet([*known, NamedIdentity(name, found.public)])  # K-4
     place = keystore.add_to_folder(store, name, write_public(name, found.public))
     if as_json:
         output.emit("trust add", {"name": name, "fingerprint": found.public.hex, "path": place})

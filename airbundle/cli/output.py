@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -92,12 +92,8 @@ def _print_json(value: object) -> None:
 def plain(value: object) -> Any:
     """Dataclasses and structs as dictionaries."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {key: plain(item) for key, item in _shallow(value).items()}
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     return msgspec.to_builtins(value)
-
-
-def _shallow(value: Any) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__dataclass_fields__} if value is not None else asdict(value)
 
 
 def show_error(error: AirbundleError) -> None:

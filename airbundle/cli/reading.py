@@ -58,18 +58,14 @@ def verify(volumes: Volumes, trust: Trust = None, key: Keys = None, key_passphra
            fast: Annotated[bool, typer.Option("--fast", help="Check statement and catalog only; exits 10.")] = False,
            bundle: BundleId = "", jobs: Jobs = 0, progress: ProgressStyle = "auto", as_json: Json = False) -> None:
     """Read every byte and say whether the bundle is well-formed, whole, and to be believed. Needs no secret."""
-    with output.ProgressView(progress) as view:
-        try:
+    try:
+        with output.ProgressView(progress) as view:
             report = api.verify(volumes, trust=api.load_trust(*trust or ()), keys=_keys(key, key_passphrase_file),
                                 bundle=bundle, fast=fast, pace=Pace(jobs=jobs), progress=view)
-        except AirbundleError as error:
-            failed = error
-        else:
-            failed = None
-    if failed is not None:
-        if isinstance(failed.report, Report) and not as_json:
-            show_report(failed.report)
-        raise failed
+    except AirbundleError as error:
+        if isinstance(error.report, Report) and not as_json:
+            show_report(error.report)
+        raise
     if as_json:
         output.emit("verify", report)
         return

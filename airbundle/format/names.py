@@ -73,10 +73,10 @@ def check_paths(files: Iterable[SafePath], folders: Iterable[SafePath] = ()) -> 
                     known_folders.add(folder)
                     _claim(spelling, folder)
                 cut = path.find("/", cut + 1)
-    for path in leaves:
-        if path in known_folders:
-            raise _refusal(path, "is also a folder", "P-5")
-        _claim(spelling, path)
+    for leaf in leaves:
+        if leaf in known_folders:
+            raise _refusal(leaf, "is also a folder", "P-5")
+        _claim(spelling, leaf)
 
 
 def check_public_text(text: str) -> str:

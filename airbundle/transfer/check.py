@@ -105,7 +105,7 @@ def check_merged(work: Workspace, descriptors: Sequence[int], expected: Expected
 
 def _read(descriptor: int, blocks: Blocks, size: int, *, offset: int = 0) -> Flags:
     """Fill `blocks` from the file; gives which of them could not be read or lie past its end."""
-    reading = system.read_blocks(descriptor, memoryview(blocks.reshape(-1)), size, offset=offset)
+    reading = system.read_blocks(descriptor, blocks.reshape(-1).data, size, offset=offset)
     unreadable = np.arange(len(blocks)) >= -(-reading.length // size)
     unreadable[list(reading.unreadable)] = True
     return unreadable
@@ -131,12 +131,13 @@ def judge_image(work: Workspace, image: Image, expected: Expected, unreadable: F
     lost = _recover(work, image, suite, ~right[coded], leaves)
     # (6)
     preamble = expected.preamble or _find_preamble(image, expected, sound & in_place)
-    for content, places in ((leaves, place.lists_at), (preamble, place.preambles_at)):
-        for at in places if content is not None else ():
-            copy = copy_blocks(image, suite, at, content)
-            here = image.blocks[at:at + len(copy)]
-            right[at:at + len(copy)] = (here == copy).all(axis=1) & ~unreadable[at:at + len(copy)]
-            here[...] = copy
+    copies = [(leaves, at) for at in place.lists_at]
+    copies += [(preamble, at) for at in place.preambles_at if preamble is not None]
+    for content, at in copies:
+        copy = copy_blocks(image, suite, at, content)
+        here = image.blocks[at:at + len(copy)]
+        right[at:at + len(copy)] = (here == copy).all(axis=1) & ~unreadable[at:at + len(copy)]
+        here[...] = copy
     return _findings(image, sound, in_place, unreadable, surplus, right, lost=lost, preamble=preamble)
 
 
@@ -189,10 +190,11 @@ def _find_leaves(work: Workspace, image: Image, expected: Expected, own: Blocks,
             leaves = b"".join(choice)[:length]
             if fits(leaves):
                 return leaves
-    for offers in (candidates, [[] for _ in candidates]):  # with what is left of the lists, then without
-        leaves = _leaves_by_recovery(work, image, suite, own, usable, offers)
-        if leaves is not None and fits(leaves):
-            return leaves
+    nothing: list[list[bytes]] = [[] for _ in candidates]
+    for offers in (candidates, nothing):  # with what is left of the lists, then without
+        found = _leaves_by_recovery(work, image, suite, own, usable, offers)
+        if found is not None and fits(found):
+            return found
     return None
 
 

@@ -51,7 +51,7 @@ def layout_of(geometry: Geometry) -> Layout:
 def digests(blocks: Blocks, suite: Suite) -> bytes:
     """`H` over bytes 56 to the end of each block, end to end; `blocks` has shape (count, B) and no gaps."""
     size, new_hash = blocks.shape[1], suite.new_hash
-    flat = memoryview(blocks.reshape(-1))
+    flat = blocks.reshape(-1).data
     return b"".join([new_hash(flat[at + HASHED_AT:at + size]).digest() for at in range(0, len(flat), size)])
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from airbundle.crypto.suites import Suite
-    from airbundle.media.source import SourceReader
+    from airbundle.media.reading import SourceReader
     from airbundle.transfer.progress import Meter
     from airbundle.transfer.slices import Slice, Stream
 

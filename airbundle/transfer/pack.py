@@ -253,7 +253,7 @@ def _make(job: _Job, space: Workspace, part: Slice) -> Finished:
     sealed = seal_slice(space, job.plan, job.stream, part, job.reader.read, entropy=job.entropy,
                         alive=job.meter.alive)
     name = volumes.segment_name(part.number)
-    temporary = job.volume.write(name, [memoryview(sealed.image.blocks.reshape(-1))],
+    temporary = job.volume.write(name, [sealed.image.blocks.reshape(-1).data],
                                  suffix=sealed.geometry.salt.hex())
     if job.read_back:
         _read_back(job, space, temporary, sealed)
@@ -270,7 +270,7 @@ def _read_back(job: _Job, space: Workspace, name: str, sealed: Sealed) -> None:
     with job.volume.opened(name) as descriptor:
         for at in range(0, len(blocks), len(space.window)):
             part = space.window[:len(blocks) - at]
-            count = system.read_into(descriptor, memoryview(part), at)
+            count = system.read_into(descriptor, part.data, at)
             if count != len(part) or not np.array_equal(part, blocks[at:at + len(part)]):
                 raise MediumError(f"gives back other bytes than were written, near byte {at:,} of {name}",
                                   where=job.volume.path, hint="do not use this drive; pack onto another one")

@@ -157,7 +157,7 @@ def _patch(bench: _Bench, reader: VolumeReader, name: str, findings: Findings, i
     if findings.clean:
         return
     size = image.place.geometry.block_size
-    pieces = [(at * size, memoryview(image.blocks[at])) for at in findings.dead]
+    pieces = [(at * size, image.blocks[at].data) for at in findings.dead]
     bench.writer(reader).patch(name, pieces, image.place.stored_size)
     _note(bench, reader, name, len(pieces))
     row = next(row for row in (*bench.bundle.rows, bench.bundle.statement.catalog) if row.number == findings.number)
@@ -170,7 +170,7 @@ def _patch(bench: _Bench, reader: VolumeReader, name: str, findings: Findings, i
 def _put_whole(bench: _Bench, reader: VolumeReader, name: str, image: Image) -> None:
     """Write a file anew under a temporary name and settle it."""
     writer = bench.writer(reader)
-    temporary = writer.write(name, [memoryview(image.blocks.reshape(-1))], suffix=image.place.geometry.salt.hex())
+    temporary = writer.write(name, [image.blocks.reshape(-1).data], suffix=image.place.geometry.salt.hex())
     writer.settle(temporary, name)
     _note(bench, reader, name, len(image.blocks))
 

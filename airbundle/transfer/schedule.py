@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
@@ -27,7 +28,7 @@ def run_all(tasks: Iterable[Task], work: Callable[[Task], Result], *, workers: i
         source = iter(tasks)
         try:
             while True:
-                while len(pending) < 2 * workers and (task := next(source, pending)) is not pending:
+                for task in itertools.islice(source, 2 * workers - len(pending)):
                     pending.append(pool.submit(work, task))
                 if not pending:
                     return

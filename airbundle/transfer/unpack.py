@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from airbundle.crypto.identities import PrivateIdentity
     from airbundle.crypto.trust import TrustSet
     from airbundle.media.volume import VolumeReader
+    from airbundle.transfer.check import Findings
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def _unpack_segments(bundle: Bundle, opened: Opened, contents: Contents, staging
     workers = pace.workers(bundle.largest_segment())
     spaces = Workspaces(workers, bundle.largest_segment(), best_engine())
 
-    def work(row: Row) -> tuple[Row, list[tuple[VolumeReader, str, object]]]:
+    def work(row: Row) -> tuple[Row, list[tuple[VolumeReader, str, Findings]]]:
         meter.alive()
         with spaces.borrow() as space:
             found = read_segment(bundle, row, space)

@@ -230,7 +230,9 @@ def belief_of(bundle: Bundle) -> Belief:
     """The third answer."""
     if bundle.distrust is None:
         return Belief.TRUSTED
-    return {StrangerError: Belief.STRANGER, ForgedError: Belief.FORGED}.get(type(bundle.distrust), Belief.UNSIGNED)
+    if isinstance(bundle.distrust, StrangerError):
+        return Belief.STRANGER
+    return Belief.FORGED if isinstance(bundle.distrust, ForgedError) else Belief.UNSIGNED
 
 
 def make_report(bundle: Bundle, tally: Tally, *, opened: bool, began: float) -> Report:

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from airbundle.crypto.identities import PrivateIdentity
 from airbundle.crypto.keyfiles import NamedIdentity
-from airbundle.crypto.signing import STATEMENT_TYPE, check, group_copies, judge, pae, sign
+from airbundle.crypto.signing import check, group_copies, judge, pae, sign
+from airbundle.format.statement import STATEMENT_TYPE
 from airbundle.crypto.suites import STANDARD
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import ForgedError, StrangerError, UnsignedError
