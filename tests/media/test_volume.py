@@ -187,7 +187,7 @@ def test_names_that_were_swapped_are_put_right(tmp_path: Path, both: str) -> Non
         with writer.opened("00000000.abs") as fd:
             back = memoryview(system.huge_buffer(4096))[:12]
             assert system.read_into(fd, back, 0) == 12
-            assert back == b"00000001.abs"
+            assert bytes(back) == b"00000001.abs"
     assert (tmp_path / "00000001.abs").read_text() == "00000000.abs"
     assert sorted(os.listdir(tmp_path)) == ["00000000.abs", "00000001.abs", "00000002.abs"]
 
