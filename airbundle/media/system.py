@@ -362,9 +362,6 @@ def sync_tree(path: str) -> None:
         sync_directory(folder)
 
 
-# ---- the page cache and the file system ----
-
-
 def drop_cache(fd: int) -> None:
     """Forget the file's clean pages, so that the next read comes from the medium; nothing where that cannot be."""
     if features().advice:

@@ -36,6 +36,18 @@ def tiny(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
+def roomy(tmp_path: Path) -> Iterator[Path]:
+    """A file system in memory with room for many names."""
+    place = tmp_path / "roomy"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m,nr_inodes=200000", "roomy", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+@pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths that `os.open` was called with."""
     paths: list[str] = []

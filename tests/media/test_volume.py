@@ -49,8 +49,8 @@ def record(bundle: bytes) -> bytes:
     return MAGIC + bytes(48) + b"\x01\x00\x01\x05" + len(content).to_bytes(4, "little") + content + bytes(200_000)
 
 
-def write(writer: VolumeWriter, name: str, *data: bytes, suffix: str = "ab12", sync: bool = True) -> None:
-    writer.write(name, [memoryview(piece) for piece in data], suffix=suffix, sync=sync)
+def write(writer: VolumeWriter, name: str, *data: bytes, suffix: str = "ab12") -> None:
+    writer.settle(writer.write(name, [memoryview(piece) for piece in data], suffix=suffix), name)
 
 
 def test_names() -> None:
@@ -64,8 +64,7 @@ def test_names() -> None:
 
 
 @pytest.mark.parametrize("shape", ["aligned", "odd", "two views"])
-@pytest.mark.parametrize("sync", [False, True])
-def test_what_is_written_is_read_back(tmp_path: Path, both: str, shape: str, sync: bool) -> None:
+def test_what_is_written_is_read_back(tmp_path: Path, both: str, shape: str) -> None:
     place = str(tmp_path / "v.airbundle")
     buffer = memoryview(system.huge_buffer(10 << 20))
     buffer[:] = os.urandom(1 << 20) * 10
@@ -75,7 +74,8 @@ def test_what_is_written_is_read_back(tmp_path: Path, both: str, shape: str, syn
         "two views": [buffer[: 9 << 20], buffer[4096:8192]],
     }[shape]
     with VolumeWriter(place, bundle_id=OURS) as writer:
-        writer.write("00000000.abs", views, suffix="00ff", sync=sync)
+        assert writer.write("00000000.abs", views, suffix="00ff") == ".00000000.abs.00ff.part"
+        writer.settle(".00000000.abs.00ff.part", "00000000.abs")
         writer.sync()
         with VolumeReader(place) as reader:
             assert reader.listing().files == ("00000000.abs",)
@@ -146,7 +146,7 @@ def test_the_file_is_synced_before_its_name_is_given(tmp_path: Path, monkeypatch
     watch(Folder, "sync")
     with VolumeWriter(str(tmp_path / "v"), bundle_id=OURS) as writer:
         write(writer, "00000000.abs", b"x")
-    assert steps == ["sync_file", "replace", "sync"]
+    assert steps == ["sync_file", "sync", "replace", "sync"]
 
 
 def test_preallocate_then_fill(tmp_path: Path, both: str) -> None:
@@ -158,11 +158,38 @@ def test_preallocate_then_fill(tmp_path: Path, both: str) -> None:
         writer.fill(CATALOG_NAME, data := os.urandom(60_001))
         assert file.read_bytes() == data
         assert file.stat().st_ino == before.st_ino
-        with pytest.raises(MediumError):
-            writer.fill(STATEMENT_NAME, b"x")
+        writer.fill(STATEMENT_NAME, b"x")
+        writer.remove(STATEMENT_NAME)
         writer.remove(CATALOG_NAME)
         writer.remove(CATALOG_NAME)
         assert os.listdir(tmp_path / "v") == []
+
+
+def test_patching_touches_its_pieces_only(tmp_path: Path, both: str) -> None:
+    data = bytearray(os.urandom(20_000))
+    (tmp_path / "00000000.abs").write_bytes(data)
+    with VolumeWriter.reopen(str(tmp_path)) as writer:
+        before = (tmp_path / "00000000.abs").stat()
+        writer.patch("00000000.abs", [(8192, memoryview(b"x" * 4096)), (0, memoryview(b"y"))], 16_384)
+        data[8192:12_288], data[:1] = b"x" * 4096, b"y"
+        assert (tmp_path / "00000000.abs").read_bytes() == data[:16_384]
+        assert (tmp_path / "00000000.abs").stat().st_ino == before.st_ino
+        with pytest.raises(MediumError):
+            writer.patch("00000001.abs", [], 1)
+        assert writer.stored_bytes() == 16_384
+
+
+def test_names_that_were_swapped_are_put_right(tmp_path: Path, both: str) -> None:
+    for name in ("00000000.abs", "00000001.abs", "00000002.abs"):
+        (tmp_path / name).write_text(name)
+    with VolumeWriter.reopen(str(tmp_path)) as writer:
+        writer.rename_all({"00000000.abs": "00000001.abs", "00000001.abs": "00000000.abs"})
+        with writer.opened("00000000.abs") as fd:
+            back = memoryview(system.huge_buffer(4096))[:12]
+            assert system.read_into(fd, back, 0) == 12
+            assert bytes(back) == b"00000001.abs"
+    assert (tmp_path / "00000001.abs").read_text() == "00000000.abs"
+    assert sorted(os.listdir(tmp_path)) == ["00000000.abs", "00000001.abs", "00000002.abs"]
 
 
 def test_a_full_drive(tiny: Path, both: str) -> None:
