@@ -111,6 +111,7 @@ def seal_slice(work: Workspace, plan: SealPlan, stream: Stream, part: Slice, rea
     body = _Body(work, plan, part.number, room)
     sealer = Sealer(plan.context, plan.key, part.number, entropy=entropy)
     rows: list[ChunkRow] = []
+    work.compressor.forget()
     for cut in stream.chunks(part):
         alive()
         plain = work.plain[:cut.length]
