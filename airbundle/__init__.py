@@ -1,20 +1,18 @@
-"""Carry AI checkpoints across an air gap: compressed, sealed, signed, and repairable from the drive itself."""
+"""Carry AI checkpoints across an air gap: compressed, sealed, signed, and repairable from the drive itself.
+
+The functions of `airbundle.api` are offered here under their own names. They are imported when first asked for, so that the
+command line can say how its libraries are to start.
+"""
 
 from __future__ import annotations
 
-from airbundle.api import (
-    inspect,
-    load_private,
-    load_public,
-    load_trust,
-    pack,
-    plan,
-    repair,
-    unpack,
-    verify,
-)
+from typing import TYPE_CHECKING
+
 from airbundle.errors import AirbundleError
 from airbundle.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from airbundle.api import inspect, load_private, load_public, load_trust, pack, plan, repair, unpack, verify
 
 __all__ = [
     "AirbundleError",
@@ -29,3 +27,11 @@ __all__ = [
     "unpack",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        from airbundle import api  # noqa: PLC0415 - see above
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'airbundle' has no attribute '{name}'")

@@ -36,8 +36,6 @@ _WORTH_TRYING: Final = 0.99
 _CLOSE: Final = 0.01
 """Costs that differ by less are equal; the simpler form is taken."""
 _WIDTHS: Final = (2, 4)
-_PLAN_USES: Final = 16
-"""A survey costs as much as a digest; for chunks of one known type it is made once in so many."""
 
 # Entropy coding at full speed: matches are so rare in exponents that looking for them costs more than it brings.
 _ENTROPY: Final = zstandard.ZstdCompressionParameters(
@@ -76,15 +74,6 @@ class _Plan:
         return len(self.gains)
 
 
-@dataclass(frozen=True, slots=True)
-class _Recent:
-    """A plan, how many chunks it was used for, and the packed share of the first of them."""
-
-    plan: _Plan
-    uses: int
-    share: float
-
-
 class Compressor:
     """Packs chunks. One per worker: it owns its contexts and buffers, and is not to be shared by threads."""
 
@@ -92,7 +81,7 @@ class Compressor:
         self._entropy = zstandard.ZstdCompressor(compression_params=_ENTROPY)
         self._text = zstandard.ZstdCompressor(level=_TEXT_LEVEL)
         self._expander = Expander()
-        self._recent: dict[Dtype, _Recent] = {}
+        self._phases: dict[Dtype, int] = {}
         self._packed = np.empty(CHUNK_MAX, np.uint8)
         self._planes = np.empty(CHUNK_MAX, np.uint8)
         self._again = np.empty(CHUNK_MAX, np.uint8)
@@ -106,7 +95,7 @@ class Compressor:
         if not 1 <= plain.nbytes <= CHUNK_MAX:
             raise FormatError(f"a chunk of {plain.nbytes} bytes", rule="S-14")
         source = np.frombuffer(plain, np.uint8)
-        plan = self._recent_plan(dtype) or self._plan(source, dtype)
+        plan = self._plan(source, dtype)
         room = source.size - max(1, source.size // _GAIN)
         if plan.codec is Codec.ZSTD:
             size = self._pack_frame(source, self._text if dtype is Dtype.UNKNOWN else self._entropy, room)
@@ -114,32 +103,14 @@ class Compressor:
             size = self._pack_planes(source, plan, room)
         else:
             size = 0
-        self._remember(dtype, plan, size / source.size)
         packed = self._packed[:size].data
         if size and self._comes_back(plan.codec, packed, source):
             return plan.codec, packed
         return Codec.RAW, plain
 
     def forget(self) -> None:
-        """Survey the next chunk anew. Called where a segment begins, so that its bytes depend on nothing before it."""
-        self._recent.clear()
-
-    def _recent_plan(self, dtype: Dtype) -> _Plan | None:
-        """The plan of the chunks before, for a few chunks of a type that a header vouches for."""
-        recent = self._recent.get(dtype)
-        return recent.plan if recent is not None and recent.uses < _PLAN_USES else None
-
-    def _remember(self, dtype: Dtype, plan: _Plan, share: float) -> None:
-        """Keep a plan while it packs as well as it did when it was made."""
-        recent = self._recent.get(dtype)
-        if dtype is Dtype.UNKNOWN:
-            return
-        if recent is None or recent.plan is not plan:
-            self._recent[dtype] = _Recent(plan, 1, share)
-        elif abs(share - recent.share) > _CLOSE:
-            del self._recent[dtype]
-        else:
-            self._recent[dtype] = _Recent(plan, recent.uses + 1, recent.share)
+        """Look for the phase anew. Called where a segment begins, so that its bytes depend on nothing before it."""
+        self._phases.clear()
 
     def _plan(self, source: Bytes, dtype: Dtype) -> _Plan:
         sample = pieces_of(source)
@@ -147,8 +118,11 @@ class Compressor:
             return _Plan(Codec.ZSTD if byte_cost(sample) < _WORTH_TRYING else Codec.RAW)
         widths = {Dtype.FLOAT16: (2,), Dtype.FLOAT32: (4,)}.get(dtype, _WIDTHS)
         best, plan = _WORTH_TRYING, _Plan(Codec.RAW)
+        known = self._phases.get(dtype)
         for width in widths:
-            costs = np.minimum(plane_costs(sample, width), 1)
+            # Chunks of one run of known floats have one phase: it is looked for once.
+            phases = range(width) if known is None else (known,)
+            costs = np.minimum(plane_costs(sample, width, phases), 1)
             # A phase that is off by one can look as good by its sample: phase 0 goes first.
             means = costs.mean(axis=1)
             means[1:] += _CLOSE / 2
@@ -157,9 +131,13 @@ class Compressor:
             if costs[phase].mean() < best - (_CLOSE if plan.width else 0):
                 best = float(costs[phase].mean())
                 gains = tuple(bool(cost < _WORTH_TRYING) for cost in costs[phase])
+                if dtype is not Dtype.UNKNOWN:
+                    self._phases[dtype] = phase
                 plan = _Plan(Codec.PLANES2 if width == 2 else Codec.PLANES4, phase, gains)
         if dtype is Dtype.UNKNOWN and self._frame_cost(source) < best + (_CLOSE if plan.width else 0):
             return _Plan(Codec.ZSTD)
+        if not plan.width:
+            self._phases.pop(dtype, None)
         return plan
 
     def _frame_cost(self, source: Bytes) -> float:

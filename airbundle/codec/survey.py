@@ -13,6 +13,8 @@ import numpy as np
 from airbundle.codec.planes import word_type
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from airbundle.codec.planes import Bytes
@@ -40,11 +42,11 @@ def byte_cost(sample: Bytes) -> float:
     return float(_costs(sample.reshape(-1, 1))[0])
 
 
-def plane_costs(sample: Bytes, width: int) -> NDArray[np.float64]:
-    """The cost of each plane at each phase, shape (phases, planes), for rotated words of `width` bytes."""
+def plane_costs(sample: Bytes, width: int, phases: Iterable[int]) -> NDArray[np.float64]:
+    """The cost of each plane, shape (width, planes), for rotated words of `width` bytes; 1 at other than `phases`."""
     costs = np.ones((width, width))
     words_each = (sample.shape[1] - width + 1) // width
-    for phase in range(width if words_each > 0 else 0):
+    for phase in phases if words_each > 0 else ():
         body = np.ascontiguousarray(sample[:, phase : phase + words_each * width])
         words = body.view(word_type(width))
         rotated = (words << 1) | (words >> (8 * width - 1))

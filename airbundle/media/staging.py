@@ -17,6 +17,7 @@ from collections import OrderedDict
 from typing import Final, Self
 
 from airbundle.errors import MediumError, UsageError
+from airbundle.format.limits import MIB
 from airbundle.format.names import SafePath, shown
 from airbundle.media import system
 from airbundle.media.descriptors import Descriptors
@@ -25,6 +26,7 @@ from airbundle.media.folder import Folder
 
 _TREE: Final = "tree"
 _FILES_OPEN: Final = 64
+_DIRECT_FROM: Final = MIB
 _FOLDERS_OPEN: Final = 32
 _NAME_SHOWN: Final = 40
 
@@ -47,6 +49,7 @@ class StagingTree:
         self._lock = threading.Lock()
         self._folders: OrderedDict[str, Folder] = OrderedDict()
         self._files: Descriptors[SafePath] = Descriptors(self._open_again, _FILES_OPEN)
+        self._direct_files: Descriptors[SafePath] = Descriptors(self._open_direct, _FILES_OPEN)
         self._done = False
 
     def create(self, path: SafePath, size: int) -> None:
@@ -64,9 +67,21 @@ class StagingTree:
         self._files.adopt(path, fd)
 
     def write_at(self, path: SafePath, offset: int, view: memoryview) -> None:
-        """Write `view` at `offset` of a file that `create` made. Raises MediumError."""
-        with reporting(path), self._files.borrow(path) as fd:
-            system.write_all(fd, view, offset)
+        """Write `view` at `offset` of a file that `create` made. Raises MediumError.
+
+        What is large, and lies in memory as it will lie in pages of the file, goes past the page cache.
+        """
+        head = -offset % system.ALIGNMENT
+        middle = (len(view) - head) // system.ALIGNMENT * system.ALIGNMENT
+        if middle < _DIRECT_FROM or not system.aligned(view[head : head + middle]):
+            head, middle = len(view), 0
+        with reporting(path):
+            if middle:
+                with self._direct_files.borrow(path) as fd:
+                    system.write_all(fd, view[head : head + middle], offset + head)
+            with self._files.borrow(path) as fd:
+                system.write_all(fd, view[:head], offset)
+                system.write_all(fd, view[head + middle :], offset + head + middle)
 
     def make_folder(self, path: SafePath) -> None:
         """Make the folder `path` and those on the way. Raises MediumError."""
@@ -103,14 +118,19 @@ class StagingTree:
 
     def _release(self) -> None:
         self._files.close()
+        self._direct_files.close()
         with self._lock:
             while self._folders:
                 self._folders.popitem()[1].close()
             self._root.close()
 
-    def _open_again(self, path: SafePath) -> int:
+    def _open_again(self, path: SafePath, *, direct: bool = False) -> int:
+        folder, _, name = path.rpartition("/")
         with self._lock:
-            return self._folder(path.rpartition("/")[0]).open_file(path.rpartition("/")[2], os.O_WRONLY)
+            return self._folder(folder).open_file(name, os.O_WRONLY, direct=direct)
+
+    def _open_direct(self, path: SafePath) -> int:
+        return self._open_again(path, direct=True)
 
     def _folder(self, path: str) -> Folder:
         """The folder `path`, made if it is not there; call with the lock held and use before letting it go."""

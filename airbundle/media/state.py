@@ -42,6 +42,15 @@ def save_document(path: str, content: bytes) -> None:
     os.replace(temporary, path)
 
 
+def read_document(path: str) -> bytes:
+    """A small file, at most 64 KiB of it; nothing if it is not there."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(64 * limits.KIB)
+    except FileNotFoundError:
+        return b""
+
+
 class AppendLog:
     """An append-only log, open by one process at a time."""
 

@@ -36,7 +36,7 @@ from airbundle.format.statement import STATEMENT_TYPE, PreambleRef, Statement, V
 from airbundle.media import system
 from airbundle.media import volume as volumes
 from airbundle.media.drive import device_serial, filesystem_label
-from airbundle.media.state import save_document, state_folder
+from airbundle.media.state import read_document, save_document, state_folder
 from airbundle.media.writing import VolumeWriter, temporary_name
 from airbundle.transfer.check import Expected, check_segment
 from airbundle.transfer.journal import Ending, Finished, Journal
@@ -117,6 +117,7 @@ def pack(source: str, target: str, *, identity: PrivateIdentity, recipients: Seq
     with reader:
         _require_room(target, stream, options, reader, len(recipients))
         plan_hash = _plan_hash(found, target, identity, recipients, declared, options)
+        _refuse_finished(plan_hash)
         with Journal(identity, plan_hash, entropy) as journal:
             plan, created = _seal_plan(journal, found, identity, recipients, options, now, entropy)
             name = volumes.volume_name(declared.label, plan.context.bundle_id, 1, 1)
@@ -131,6 +132,7 @@ def pack(source: str, target: str, *, identity: PrivateIdentity, recipients: Seq
                     journal.add(_ending(job, found, rows, digests, declared, identity, created, target))
                 statement_hash = _finish_volume(job)
                 result = _result(job, found, rows, kept, volume.path, statement_hash, began)
+            save_document(os.path.join(state_folder("finished"), plan_hash[:32]), os.path.abspath(volume.path).encode())
             journal.erase()
             return result
 
@@ -142,6 +144,14 @@ def _check_declared(declared: Declared) -> None:
     check_meta(declared.meta)
     if (declared.series is None) != (declared.sequence is None):
         raise UsageError("--series and --sequence go together")
+
+
+def _refuse_finished(plan_hash: str) -> None:
+    """The same command again, after it has finished, would only write the same content a second time."""
+    volume = read_document(os.path.join(state_folder("finished"), plan_hash[:32])).decode(errors="replace")
+    if volume and os.path.exists(os.path.join(volume, volumes.STATEMENT_NAME)):
+        raise UsageError("holds this bundle already, finished", where=volume,
+                         hint="verify it, or remove it to pack again")
 
 
 def _require_room(target: str, stream: Stream, options: Options, reader: SourceReader, recipients: int) -> None:

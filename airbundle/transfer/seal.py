@@ -178,22 +178,22 @@ def open_index(image: Image, opener: Opener) -> Index:
     return parse_index(bytes(plain), trailer)
 
 
-def open_chunks(work: Workspace, image: Image, suite: Suite, opener: Opener, index: Index) -> Iterator[tuple[int, memoryview]]:
-    """Each chunk's place in the source stream and its bytes, valid until the next one. Opens only checked blocks."""
+def open_chunks(work: Workspace, image: Image, suite: Suite, opener: Opener, index: Index,
+                room: Callable[[int], memoryview]) -> Iterator[int]:
+    """Open the chunks of a checked segment, one after another, each into `room(its length)`; yields the lengths."""
     payloads = image.payloads[:image.place.geometry.data_blocks]
-    position, start = 0, index.start
+    position = 0
     for number, row in enumerate(index.chunks):
         if row.codec != FILLER:
             sealed, packed = work.sealed[:row.sealed], work.packed[:row.sealed - TAG_SIZE]
-            plain = work.plain[:row.length]
+            plain = room(row.length)
             gather(payloads, position, sealed)
             opener.open_into(number, sealed, packed, last=False)
             work.expander.expand(Codec(row.codec), packed, plain)
             if suite.hash(plain) != bytes.fromhex(row.digest):  # S-13
                 raise DamagedError(f"chunk {number} is not what was packed", rule="S-13")
-            yield start, plain
+            yield row.length
         position += row.sealed
-        start += row.length
 
 
 def seal_manifest(plan: SealPlan, number: int, raw: bytes, *, entropy: Callable[[int], bytes]) -> tuple[bytes, bytes]:

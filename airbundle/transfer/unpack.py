@@ -21,6 +21,7 @@ from airbundle.errors import AirbundleError, DamagedError, IncompleteError
 from airbundle.format.catalog import Row
 from airbundle.format.names import SafePath
 from airbundle.media import volume as volumes
+from airbundle.media.flow import StreamWriter
 from airbundle.media.staging import StagingTree, require_space
 from airbundle.transfer.content import Contents
 from airbundle.transfer.open import Bundle, Opened, open_bundle, open_manifest
@@ -89,15 +90,17 @@ def _unpack_segments(bundle: Bundle, opened: Opened, contents: Contents, staging
     sizes = {row.number: bundle.expected(row).place.stored_size for row in bundle.rows}
     meter.begin("unpacking", opened.manifest.size)
     workers = pace.workers(bundle.largest_segment())
-    spaces = Workspaces(workers, bundle.largest_segment(), best_engine())
+    paths = [SafePath(file.path) for file in opened.manifest.files]
+    spaces = Workspaces(workers, bundle.largest_segment(), best_engine(),
+                        writer=lambda: StreamWriter(staging, paths, contents.starts))
 
     def work(row: Row) -> tuple[Row, list[tuple[VolumeReader, str, Findings]]]:
         meter.alive()
         with spaces.borrow() as space:
-            found = read_segment(bundle, row, space)
+            found = read_segment(bundle, row, space, from_medium=False)
             _require_whole(bundle, row, [findings.lost for _, _, findings in found])
             try:
-                _write_out(bundle, row, space, opened, contents, staging, meter)
+                _write_out(bundle, row, space, opened, contents, meter)
             except AirbundleError as error:
                 error.where = error.where or volumes.segment_name(row.number)
                 raise
@@ -120,23 +123,16 @@ def _require_whole(bundle: Bundle, row: Row, lost: list[int]) -> None:
                        hint="fetch another copy of the bundle, or try salvage for single files")
 
 
-def _write_out(bundle: Bundle, row: Row, space: Workspace, opened: Opened, contents: Contents, staging: StagingTree,
-               meter: Meter) -> None:
-    """Open the checked image and write each chunk to the files that it belongs to."""
+def _write_out(bundle: Bundle, row: Row, space: Workspace, opened: Opened, contents: Contents, meter: Meter) -> None:
+    """Open the checked image and write its slice of the source stream into the files that it belongs to."""
     assert space.image is not None
+    assert space.writer is not None
     opener = Opener(bundle.context, opened.key, row.number, bytes.fromhex(row.salt))
     index = open_index(space.image, opener)
     contents.require(index, row.number)
-    files = contents.touched(index.start, index.length)
-    at = 0
-    for start, plain in open_chunks(space, space.image, bundle.suite, opener, index):
+    space.writer.begin(index.start)
+    for length in open_chunks(space, space.image, bundle.suite, opener, index, space.writer.room):
         meter.alive()
-        done = 0
-        while done < len(plain):
-            number, file = files[at]
-            offset = start + done - contents.starts[number]
-            piece = plain[done:done + file.size - offset]
-            staging.write_at(SafePath(file.path), offset, piece)
-            done += len(piece)
-            at += offset + len(piece) == file.size
-        meter.add(len(plain))
+        space.writer.advance(length)
+        meter.add(length)
+    space.writer.flush()

@@ -173,7 +173,7 @@ def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents]
     def work(row: Row) -> tuple[Row, list[tuple[VolumeReader, str, Findings]]]:
         meter.alive()
         with spaces.borrow() as space:
-            found = read_segment(bundle, row, space)
+            found = read_segment(bundle, row, space, from_medium=True)
             if inside is not None and found and found[-1][2].lost == 0:
                 try:
                     _open_all(bundle, row, space, *inside)
@@ -192,12 +192,16 @@ def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents]
     return failures[0] if failures else None
 
 
-def read_segment(bundle: Bundle, row: Row, space: Workspace) -> list[tuple[VolumeReader, str, Findings]]:
-    """Check the files that hold a segment until one is whole; afterwards `space` holds the last one's image."""
+def read_segment(bundle: Bundle, row: Row, space: Workspace, *,
+                 from_medium: bool) -> list[tuple[VolumeReader, str, Findings]]:
+    """Check the files that hold a segment until one is whole; afterwards `space` holds the last one's image.
+
+    What is said of a medium has to be read `from_medium`; bytes that are only used may come from the page cache.
+    """
     results: list[tuple[VolumeReader, str, Findings]] = []
     expected = bundle.expected(row)
     for reader, name in bundle.segments.get(row.number, []):
-        with reader.opened(name) as descriptor:
+        with reader.opened(name, direct=from_medium) as descriptor:
             findings, image = check_segment(space, descriptor, expected)
         space.image = image
         bundle.used.add((reader.path, name))
@@ -212,7 +216,7 @@ def _open_all(bundle: Bundle, row: Row, space: Workspace, opened: Opened, conten
     assert space.image is not None
     index = open_index(space.image, opener)
     contents.require(index, row.number)
-    for _ in open_chunks(space, space.image, bundle.suite, opener, index):
+    for _ in open_chunks(space, space.image, bundle.suite, opener, index, lambda length: space.plain[:length]):
         pass
 
 

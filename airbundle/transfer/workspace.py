@@ -23,9 +23,10 @@ from airbundle.format.segment import TAG_SIZE
 from airbundle.media import system
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from airbundle.format.block import Blocks
+    from airbundle.media.flow import StreamWriter
     from airbundle.transfer.image import Image
 
 MEMORY_DEFAULT: Final = 640 * limits.MIB
@@ -48,10 +49,11 @@ class Pace:
 class Workspace:
     """The buffers of one worker. `capacity` is the largest stored segment in bytes."""
 
-    def __init__(self, capacity: int, engine: Engine | None = None) -> None:
+    def __init__(self, capacity: int, engine: Engine | None = None, writer: StreamWriter | None = None) -> None:
         if capacity > limits.SEGMENT_STORED_MAX + limits.BLOCK_MAX:
             raise MediumError(f"a buffer of {capacity} bytes", rule="B-3")
         self.engine = engine or best_engine()
+        self.writer = writer
         self._memory = system.huge_buffer(capacity)
         self.bytes: Blocks = np.frombuffer(self._memory, np.uint8)
         self.plain = memoryview(system.huge_buffer(limits.CHUNK_MAX))
@@ -86,10 +88,11 @@ class Workspace:
 class Workspaces:
     """A fixed set of workspaces, lent one at a time."""
 
-    def __init__(self, count: int, capacity: int, engine: Engine | None = None) -> None:
+    def __init__(self, count: int, capacity: int, engine: Engine | None = None, *,
+                 writer: Callable[[], StreamWriter] | None = None) -> None:
         self._free: queue.SimpleQueue[Workspace] = queue.SimpleQueue()
         for _ in range(count):
-            self._free.put(Workspace(capacity, engine))
+            self._free.put(Workspace(capacity, engine, writer() if writer else None))
 
     @contextmanager
     def borrow(self) -> Iterator[Workspace]:

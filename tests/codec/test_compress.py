@@ -122,7 +122,7 @@ def test_a_sample_of_noise_costs_its_size() -> None:
     sample = pieces_of(np.frombuffer(noise(MIB), np.uint8))
     assert byte_cost(sample) == pytest.approx(1, abs=0.004)
     for width in (2, 4):
-        assert plane_costs(sample, width) == pytest.approx(1, abs=0.004)
+        assert plane_costs(sample, width, range(width)) == pytest.approx(1, abs=0.004)
 
 
 @pytest.mark.parametrize("width", [2, 4])
@@ -131,7 +131,7 @@ def test_the_survey_finds_the_phase(width: int) -> None:
     words = np.frombuffer(noise(MIB), f"<u{width}") & ((1 << (8 * width)) - 1 - (0xFF << (8 * width - 9)))
     for phase in range(width):
         costs = plane_costs(
-            pieces_of(np.frombuffer(noise(phase) + words.astype(f"<u{width}").tobytes(), np.uint8)), width
+            pieces_of(np.frombuffer(noise(phase) + words.astype(f"<u{width}").tobytes(), np.uint8)), width, range(width)
         )
         assert costs.shape == (width, width)
         assert np.argmin(costs.mean(axis=1)) == phase
