@@ -67,7 +67,7 @@ class StagingTree:
         self._files.adopt(path, fd)
 
     def write_at(self, path: SafePath, offset: int, view: memoryview) -> None:
-        """Write `view` at `offset` of a file that `create` made. Raises MediumError.
+        """Write `view` at `offset` of a file, which is made if it is not there. Raises MediumError.
 
         What is large, and lies in memory as it will lie in pages of the file, goes past the page cache.
         """
@@ -79,9 +79,10 @@ class StagingTree:
             if middle:
                 with self._direct_files.borrow(path) as fd:
                     system.write_all(fd, view[head : head + middle], offset + head)
-            with self._files.borrow(path) as fd:
-                system.write_all(fd, view[:head], offset)
-                system.write_all(fd, view[head + middle :], offset + head + middle)
+            if len(view) > middle:
+                with self._files.borrow(path) as fd:
+                    system.write_all(fd, view[:head], offset)
+                    system.write_all(fd, view[head + middle :], offset + head + middle)
 
     def make_folder(self, path: SafePath) -> None:
         """Make the folder `path` and those on the way. Raises MediumError."""
@@ -127,7 +128,7 @@ class StagingTree:
     def _open_again(self, path: SafePath, *, direct: bool = False) -> int:
         folder, _, name = path.rpartition("/")
         with self._lock:
-            return self._folder(folder).open_file(name, os.O_WRONLY, direct=direct)
+            return self._folder(folder).open_file(name, os.O_WRONLY | os.O_CREAT, direct=direct)
 
     def _open_direct(self, path: SafePath) -> int:
         return self._open_again(path, direct=True)

@@ -72,9 +72,10 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, identities: Sequen
     check_catalogs(bundle, tally)
     with StagingTree(target) as staging:
         for file in opened.manifest.files:
-            staging.create(SafePath.parse(file.path), file.size)
+            if file.size == 0:  # the others are made when their first bytes are there
+                staging.create(SafePath(file.path), 0)
         for folder in opened.manifest.folders:
-            staging.make_folder(SafePath.parse(folder))
+            staging.make_folder(SafePath(folder))
         _unpack_segments(bundle, opened, contents, staging, tally, pace or Pace(), meter)  # (3)
         meter.begin("publishing", 0)
         staging.publish()  # (4)
