@@ -31,7 +31,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        from airbundle import api  # noqa: PLC0415 - see above
+        from airbundle import api
 
         return getattr(api, name)
     raise AttributeError(f"module 'airbundle' has no attribute '{name}'")

@@ -22,11 +22,7 @@ from airbundle.transfer import repair as repairing
 from airbundle.transfer import unpack as unpacking
 from airbundle.transfer import verify as verifying
 from airbundle.transfer.open import find_volumes
-from airbundle.transfer.pack import Declared, PackResult
 from airbundle.transfer.plan import Options, Plan
-from airbundle.transfer.repair import RepairResult
-from airbundle.transfer.unpack import UnpackResult
-from airbundle.transfer.workspace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,8 +30,12 @@ if TYPE_CHECKING:
     from airbundle.crypto.identities import PrivateIdentity, PublicIdentity
     from airbundle.media.volume import VolumeReader
     from airbundle.transfer.inspect import Inspection
+    from airbundle.transfer.pack import Declared, PackResult
     from airbundle.transfer.progress import Tick
+    from airbundle.transfer.repair import RepairResult
     from airbundle.transfer.report import Report
+    from airbundle.transfer.unpack import UnpackResult
+    from airbundle.transfer.workspace import Pace
 
     Progress = Callable[[Tick], None]
 

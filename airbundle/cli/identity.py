@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from airbundle import api
 from airbundle.cli import output, words
-from airbundle.cli.choices import Json
 from airbundle.crypto.identities import generate, parse_fingerprint
 from airbundle.crypto.keyfiles import NamedIdentity, write_private, write_public
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import StrangerError, UsageError
 from airbundle.format.names import SafePath
 from airbundle.media import keystore
+
+if TYPE_CHECKING:
+    from airbundle.cli.choices import Json
 
 trust = typer.Typer(no_args_is_help=True, help="The keys whose bundles are believed here.", add_completion=False)
 

@@ -26,12 +26,12 @@ app.add_typer(identity.trust, name="trust")
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        print(f"airbundle {VERSION}")  # noqa: T201 - the command line prints
+        print(f"airbundle {VERSION}")
         raise typer.Exit
 
 
 @app.callback()
-def _airbundle(version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True,  # noqa: ARG001
+def _airbundle(version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True,
                                             help="Show the version.")) -> None:
     """Carry AI checkpoints across an air gap."""
 

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-from airbundle.errors import AirbundleError
 from airbundle.format.names import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from airbundle.errors import AirbundleError
     from airbundle.transfer.progress import Tick
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from airbundle import api
 from airbundle.cli import output, words
-from airbundle.cli.choices import Jobs, Json, KeyPassphrase, Parity, ProgressStyle, SegmentSize
 from airbundle.errors import MediumError, UsageError
 from airbundle.transfer.pack import Declared, PackResult
 from airbundle.transfer.plan import DriveEstimate, Fit, Options, Plan
 from airbundle.transfer.workspace import Pace
+
+if TYPE_CHECKING:
+    from airbundle.cli.choices import Jobs, Json, KeyPassphrase, Parity, ProgressStyle, SegmentSize
 
 Source = Annotated[str, typer.Argument(metavar="SRC", help="A folder or a file.")]
 

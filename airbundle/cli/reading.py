@@ -8,13 +8,13 @@ import typer
 
 from airbundle import api
 from airbundle.cli import output, words
-from airbundle.cli.choices import BundleId, Jobs, Json, KeyPassphrase, Keys, ProgressStyle, Trust, Volumes
 from airbundle.crypto.identities import fingerprint_hex
 from airbundle.errors import AirbundleError
 from airbundle.transfer.report import Belief, Report
 from airbundle.transfer.workspace import Pace
 
 if TYPE_CHECKING:
+    from airbundle.cli.choices import BundleId, Jobs, Json, KeyPassphrase, Keys, ProgressStyle, Trust, Volumes
     from airbundle.crypto.identities import PrivateIdentity
     from airbundle.transfer.inspect import Inspection
 

@@ -25,6 +25,7 @@ from airbundle.crypto.envelope import BundleKey, Context, open_preamble, parse_p
 from airbundle.crypto.seal import Opener
 from airbundle.crypto.signing import Judgement, judge, pae
 from airbundle.crypto.suites import SUITES, Suite, hash_by_suite, suite_by_name
+from airbundle.crypto.trust import TrustSet
 from airbundle.errors import (
     AirbundleError,
     DamagedError,
@@ -34,26 +35,25 @@ from airbundle.errors import (
     UnsignedError,
     UsageError,
 )
-from airbundle.crypto.trust import TrustSet
 from airbundle.format import limits
 from airbundle.format.block import MAGIC, Header, parse_header
 from airbundle.format.catalog import Row, parse_body, parse_table
-from airbundle.format.dsse import Envelope, parse_envelope, write_envelope
+from airbundle.format.dsse import Envelope, parse_envelope
 from airbundle.format.geometry import HEADER_SIZE
 from airbundle.format.manifest import Manifest, parse_manifest
-from airbundle.format.preamble import Preamble
 from airbundle.format.segment import TAG_SIZE
 from airbundle.format.statement import STATEMENT_TYPE, Statement, parse_statement
 from airbundle.media import volume as volumes
-from airbundle.media.volume import Listing, VolumeReader
 from airbundle.transfer.check import Expected, Findings, check_merged, check_segment
-from airbundle.transfer.image import Image
 from airbundle.transfer.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from airbundle.crypto.identities import PrivateIdentity
+    from airbundle.format.preamble import Preamble
+    from airbundle.media.volume import Listing, VolumeReader
+    from airbundle.transfer.image import Image
 
 DIGEST_SIZES = {suite.number: suite.digest_size for suite in SUITES}
 

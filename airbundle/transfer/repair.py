@@ -23,7 +23,6 @@ from airbundle.media.writing import VolumeWriter
 from airbundle.transfer.check import Findings, check_segment
 from airbundle.transfer.open import Bundle, open_bundle
 from airbundle.transfer.progress import Meter, Tick
-from airbundle.transfer.report import Report
 from airbundle.transfer.verify import (
     CATALOGS,
     Tally,
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from airbundle.format.catalog import Row
     from airbundle.media.volume import VolumeReader
     from airbundle.transfer.image import Image
+    from airbundle.transfer.report import Report
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from airbundle.codec.engines import best_engine
 from airbundle.crypto.seal import Opener
 from airbundle.errors import AirbundleError, DamagedError, IncompleteError
-from airbundle.format.catalog import Row
 from airbundle.format.names import SafePath
 from airbundle.media import volume as volumes
 from airbundle.media.flow import StreamWriter
@@ -26,7 +25,6 @@ from airbundle.media.staging import StagingTree, require_space
 from airbundle.transfer.content import Contents
 from airbundle.transfer.open import Bundle, Opened, open_bundle, open_manifest
 from airbundle.transfer.progress import Meter, Tick
-from airbundle.transfer.report import Report
 from airbundle.transfer.schedule import run_all
 from airbundle.transfer.seal import open_chunks, open_index
 from airbundle.transfer.verify import Tally, check_catalogs, check_statements, make_report, read_segment
@@ -37,8 +35,10 @@ if TYPE_CHECKING:
 
     from airbundle.crypto.identities import PrivateIdentity
     from airbundle.crypto.trust import TrustSet
+    from airbundle.format.catalog import Row
     from airbundle.media.volume import VolumeReader
     from airbundle.transfer.check import Findings
+    from airbundle.transfer.report import Report
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,6 @@ from airbundle.errors import (
     StrangerError,
     UncheckedError,
 )
-from airbundle.format.catalog import Row
 from airbundle.media import volume as volumes
 from airbundle.transfer.check import Findings, check_segment
 from airbundle.transfer.content import Contents
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
 
     from airbundle.crypto.identities import PrivateIdentity
     from airbundle.crypto.trust import TrustSet
+    from airbundle.format.catalog import Row
     from airbundle.media.volume import VolumeReader
 
 
