@@ -25,6 +25,7 @@ from airbundle.crypto.envelope import BundleKey, Context, open_preamble, parse_p
 from airbundle.crypto.seal import Opener
 from airbundle.crypto.signing import Judgement, judge, pae
 from airbundle.crypto.suites import Suite, hash_by_suite, suite_by_name
+from airbundle.crypto.trust import TrustSet
 from airbundle.errors import (
     AirbundleError,
     DamagedError,
@@ -34,7 +35,6 @@ from airbundle.errors import (
     UnsignedError,
     UsageError,
 )
-from airbundle.crypto.trust import TrustSet
 from airbundle.format import limits
 from airbundle.format.catalog import Row, parse_body, parse_table
 from airbundle.format.dsse import Envelope, parse_envelope, write_envelope
@@ -82,7 +82,7 @@ class Bundle:
     copies: tuple[StatementCopy, ...]
     rows: tuple[Row, ...] = ()
     catalog_body: bytes = b""
-    catalog_findings: list[tuple[VolumeReader, str, Findings | None]] = field(default_factory=list)
+    catalog_findings: list[tuple[VolumeReader, str, Findings]] = field(default_factory=list)
     preamble_raw: bytes | None = None
     segments: dict[int, list[tuple[VolumeReader, str]]] = field(default_factory=dict)
     used: set[tuple[str, str]] = field(default_factory=set)
