@@ -106,7 +106,7 @@ def check_merged(work: Workspace, descriptors: Sequence[int], expected: Expected
 def _read(descriptor: int, blocks: Blocks, size: int, *, offset: int = 0) -> Flags:
     """Fill `blocks` from the file; gives which of them could not be read or lie past its end."""
     reading = system.read_blocks(descriptor, blocks.reshape(-1).data, size, offset=offset)
-    unreadable = np.arange(len(blocks)) >= -(-reading.length // size)
+    unreadable = np.arange(len(blocks)) >= reading.length // size  # a block that is cut is lost, even if zeros follow
     unreadable[list(reading.unreadable)] = True
     return unreadable
 

@@ -24,7 +24,7 @@ from airbundle.codec.record import RECORD_SIZE, recover_record
 from airbundle.crypto.envelope import BundleKey, Context, open_preamble, parse_preamble, preamble_context
 from airbundle.crypto.seal import Opener
 from airbundle.crypto.signing import Judgement, judge, pae
-from airbundle.crypto.suites import SUITES, Suite, hash_by_suite, suite_by_name
+from airbundle.crypto.suites import Suite, hash_by_suite, suite_by_name
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import (
     AirbundleError,
@@ -36,27 +36,24 @@ from airbundle.errors import (
     UsageError,
 )
 from airbundle.format import limits
-from airbundle.format.block import MAGIC, Header, parse_header
 from airbundle.format.catalog import Row, parse_body, parse_table
 from airbundle.format.dsse import Envelope, parse_envelope
-from airbundle.format.geometry import HEADER_SIZE
 from airbundle.format.manifest import Manifest, parse_manifest
 from airbundle.format.segment import TAG_SIZE
 from airbundle.format.statement import STATEMENT_TYPE, Statement, parse_statement
 from airbundle.media import volume as volumes
 from airbundle.transfer.check import Expected, Findings, check_merged, check_segment
+from airbundle.transfer.claims import claims_of
+from airbundle.transfer.image import Image
 from airbundle.transfer.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from airbundle.crypto.identities import PrivateIdentity
     from airbundle.format.preamble import Preamble
     from airbundle.media.volume import Listing, VolumeReader
     from airbundle.transfer.image import Image
-
-DIGEST_SIZES = {suite.number: suite.digest_size for suite in SUITES}
-
 
 @dataclass(frozen=True, slots=True)
 class StatementCopy:
@@ -86,7 +83,7 @@ class Bundle:
     copies: tuple[StatementCopy, ...]
     rows: tuple[Row, ...] = ()
     catalog_body: bytes = b""
-    catalog_findings: list[tuple[VolumeReader, str, Findings | None]] = field(default_factory=list)
+    catalog_findings: list[tuple[VolumeReader, str, Findings]] = field(default_factory=list)
     preamble_raw: bytes | None = None
     segments: dict[int, list[tuple[VolumeReader, str]]] = field(default_factory=dict)
     used: set[tuple[str, str]] = field(default_factory=set)
@@ -158,7 +155,7 @@ def find_volumes(paths: Sequence[str], bundle_id: str = "") -> tuple[VolumeReade
 
 
 def _claimed_bundles(reader: VolumeReader) -> set[str]:
-    """Bundle ids that the volume's statements claim, or if none can be read, its blocks."""
+    """Bundle ids that the volume's statements claim; its blocks decide if they differ or none can be read."""
     claimed = set()
     for copy in read_statements(reader):
         if copy.envelope is not None:
@@ -166,29 +163,11 @@ def _claimed_bundles(reader: VolumeReader) -> set[str]:
                 claimed.add(parse_statement(copy.envelope.payload).bundle)
             except FormatError:
                 continue
-    if not claimed:
-        claimed = {header.geometry.bundle.hex() for _, header in headers_on(reader, reader.listing().files)}
-    return claimed
-
-
-def headers_on(reader: VolumeReader, files: Iterable[str]) -> Iterable[tuple[str, Header]]:
-    """What the files of a volume say they are (V-2), from the first header that can be read at either end."""
-    for name in files:
-        header = _header_of(reader, name)
-        if header is not None:
-            yield name, header
-
-
-def _header_of(reader: VolumeReader, name: str) -> Header | None:
-    for start in (0, *(-(limits.BLOCK_MIN << n) for n in range(9))):
-        raw = reader.peek(name, start, HEADER_SIZE)
-        if raw[:8] != MAGIC:
-            continue
-        try:
-            return parse_header(raw, DIGEST_SIZES)
-        except FormatError:
-            continue
-    return None
+    if len(claimed) == 1:
+        return claimed
+    held = {claim.geometry.bundle.hex() for name in reader.listing().files for claim in claims_of(reader, name)
+            if claim.sound}
+    return (claimed & held or claimed) if claimed else held
 
 
 def read_statements(reader: VolumeReader) -> list[StatementCopy]:
@@ -277,19 +256,27 @@ def _best_copy(chosen: _Candidate, copies: tuple[StatementCopy, ...], trust: Tru
 
 
 def _map_files(bundle: Bundle) -> None:
-    """Which file holds which segment, by what its header says, else by its name (V-2, G-3)."""
+    """Which files may hold which segment: by what their blocks say, and after that by their names (V-2, G-3).
+
+    Where both agree comes first. A block that was damaged or moved may name another segment than the file holds, so a
+    name counts even against it.
+    """
+    ranked: dict[int, list[tuple[int, VolumeReader, str]]] = {}
     for reader in bundle.volumes:
         listing = reader.listing()
         bundle.listings[reader.path] = listing
-        known = {name: header.geometry for name, header in headers_on(reader, listing.files)}
         for name in listing.files:
             by_name = bundle.number_by_name(name)
-            if name in known and known[name].bundle != bundle.id:
-                continue
-            number = known[name].number if name in known else by_name
-            if number is not None:
-                places = bundle.segments.setdefault(number, [])
-                places.insert(0 if by_name == number else len(places), (reader, name))
+            ranks = {} if by_name is None else {by_name: 2}
+            for claim in claims_of(reader, name):
+                if claim.geometry.bundle == bundle.id:
+                    number = claim.geometry.number
+                    ranks[number] = 3 if not claim.sound and number != by_name else 0 if number == by_name else 1
+            for number, rank in ranks.items():
+                ranked.setdefault(number, []).append((rank, reader, name))
+    for number, places in ranked.items():
+        places.sort(key=lambda place: place[0])
+        bundle.segments[number] = [(reader, name) for _, reader, name in places]
 
 
 def _open_catalog(bundle: Bundle, work: Workspace | None) -> None:

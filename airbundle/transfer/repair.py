@@ -14,18 +14,23 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from airbundle.codec.engines import best_engine
 from airbundle.codec.record import encode_record
 from airbundle.crypto.suites import hash_by_suite
-from airbundle.errors import MediumError
+from airbundle.errors import DamagedError, MediumError
 from airbundle.media import volume as volumes
 from airbundle.media.writing import VolumeWriter
 from airbundle.transfer.check import Findings, check_segment
+from airbundle.transfer.image import Image, finish
 from airbundle.transfer.open import Bundle, open_bundle
 from airbundle.transfer.progress import Meter, Tick
+from airbundle.transfer.report import Report
 from airbundle.transfer.verify import (
     CATALOGS,
     Tally,
+    catalog_name,
     check_beside,
     check_catalogs,
     check_statements,
@@ -41,7 +46,7 @@ if TYPE_CHECKING:
     from airbundle.format.catalog import Row
     from airbundle.media.volume import VolumeReader
     from airbundle.transfer.image import Image
-    from airbundle.transfer.report import Report
+    from airbundle.transfer.report import FileFindings, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,7 @@ def repair(readers: tuple[VolumeReader, ...], *, trust: TrustSet,
             meter.add(bundle.expected(row).place.stored_size)
         check_beside(bundle, tally)
         _repair_names(bench)  # (4)
+        _restore_catalogs(bench)
         _repair_statements(bench)
     finally:
         for writer in bench.writers.values():
@@ -105,31 +111,41 @@ def repair(readers: tuple[VolumeReader, ...], *, trust: TrustSet,
 
 
 def _repair_catalogs(bench: _Bench) -> None:
-    """Each copy that is not clean, then each that is missing; the other stays untouched meanwhile."""
-    bundle = bench.bundle
-    row = bundle.statement.catalog
-    there = bundle.segments.get(row.number, [])
-    for reader, name in there:
-        findings, image = _check(bench, reader, name, row)
-        if findings.lost:
-            findings, image = _rebuild_catalog(bench, row)
-            _put_whole(bench, reader, name, image)
-        else:
-            _patch(bench, reader, name, findings, image)
-    for reader in bundle.volumes:
-        for name in CATALOGS:
-            if (reader, name) not in there:
-                _, image = _rebuild_catalog(bench, row)
-                _put_whole(bench, reader, name, image)
-
-
-def _rebuild_catalog(bench: _Bench, row: Row) -> tuple[Findings, Image]:
-    """The catalog in the buffer, from a copy that can be read."""
-    for reader, name in bench.bundle.segments[row.number]:
+    """Each copy that can be put right where it is; what is under the name of the others may be something else."""
+    row = bench.bundle.statement.catalog
+    for reader, name in bench.bundle.segments.get(row.number, []):
         findings, image = _check(bench, reader, name, row)
         if findings.lost == 0:
-            return findings, image
-    raise MediumError("the catalog could be read a moment ago and cannot now", where=bench.bundle.volumes[0].path)
+            _patch(bench, reader, name, findings, image)
+
+
+def _restore_catalogs(bench: _Bench) -> None:
+    """Each copy that is missing or beyond its own parity, from the body that was checked before."""
+    bundle = bench.bundle
+    row = bundle.statement.catalog
+    for reader in bundle.volumes:
+        for name in CATALOGS:
+            try:
+                lost = _check(bench, reader, name, row)[0].lost
+            except (FileNotFoundError, DamagedError):
+                lost = 1
+            if lost:
+                _put_whole(bench, reader, name, _rebuilt_catalog(bench))
+
+
+def _rebuilt_catalog(bench: _Bench) -> Image:
+    """The catalog in the buffer, made again."""
+    bundle = bench.bundle
+    expected = bundle.expected(bundle.statement.catalog)
+    place, geometry = expected.place, expected.geometry
+    image = Image(place, bench.space.blocks(place.block_count, geometry.block_size))
+    body = np.frombuffer(bundle.catalog_body, np.uint8)
+    image.payloads[:geometry.data_blocks] = body.reshape(geometry.data_blocks, geometry.payload_size)
+    if bundle.preamble_raw is None:
+        raise DamagedError("no copy of the preamble can be repaired", where=bundle.volumes[0].path, rule="K-7")
+    root = finish(image, bundle.suite, bench.space.engine, bundle.preamble_raw)
+    assert root == expected.root
+    return image
 
 
 def _repair_segment(bench: _Bench, row: Row) -> None:
@@ -183,13 +199,19 @@ def _note(bench: _Bench, reader: VolumeReader, name: str, blocks: int) -> None:
 def _repair_names(bench: _Bench) -> None:
     """Give files that were found under a wrong name their own, over a temporary one since they may be swapped."""
     for reader in bench.bundle.volumes:
-        wrong = {finding.file: volumes.segment_name(finding.segment) for finding in bench.tally.files
-                 if finding.volume == reader.path and finding.segment is not None
-                 and finding.segment != bench.bundle.statement.catalog.number
-                 and finding.file != volumes.segment_name(finding.segment)}
+        wrong = {finding.file: _right_name(bench.bundle, reader, finding) for finding in bench.tally.files
+                 if finding.volume == reader.path and finding.segment is not None and finding.whole}
+        wrong = {name: right for name, right in wrong.items() if name != right}
         if wrong:
             bench.writer(reader).rename_all(wrong)
             bench.touched += [f"{reader.path}/{name}" for name in wrong.values()]
+
+
+def _right_name(bundle: Bundle, reader: VolumeReader, finding: FileFindings) -> str:
+    assert finding.segment is not None
+    if finding.segment == bundle.statement.catalog.number:
+        return catalog_name(bundle, reader, finding.file)
+    return volumes.segment_name(finding.segment)
 
 
 def _repair_statements(bench: _Bench) -> None:

@@ -148,13 +148,19 @@ def check_catalogs(bundle: Bundle, tally: Tally) -> None:
     names = {reader.path: {name for other, name in bundle.segments.get(row.number, []) if other is reader}
              for reader in bundle.volumes}
     for reader, name, findings in bundle.catalog_findings:
-        if findings is not None:
-            right = name if name in CATALOGS else volumes.CATALOG_NAME
-            tally.count(reader, name, findings, size=size, right_name=right)
+        if name in CATALOGS or findings.lost == 0:  # others only say that they hold the catalog
+            tally.count(reader, name, findings, size=size, right_name=catalog_name(bundle, reader, name))
     for reader in bundle.volumes:
         for name in CATALOGS:
             if name not in names[reader.path]:
                 tally.note(reader, name, "catalog: is missing")
+
+
+def catalog_name(bundle: Bundle, reader: VolumeReader, name: str) -> str:
+    """The name that a file with a catalog should have: its own, unless that is none and one of the two is free."""
+    whole = {other for holder, other, findings in bundle.catalog_findings if holder is reader and findings.lost == 0}
+    free = [right for right in CATALOGS if right not in whole]
+    return name if name in CATALOGS or not free else free[0]
 
 
 def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents] | None, fast: bool, pace: Pace,
@@ -249,7 +255,6 @@ def make_report(bundle: Bundle, tally: Tally, *, opened: bool, began: float) -> 
     if tally.beyond or tally.missing:
         condition = Condition.DAMAGED if complete or tally.beyond else Condition.INCOMPLETE
     signers = tuple(identity.hex for identity in bundle.judgement.valid) if bundle.judgement else ()
-    ignored = tuple(f"{name}: {why}" for listing in bundle.listings.values() for name, why in listing.ignored)
     return Report(
         bundle=statement.bundle, label=statement.label, marking=statement.marking, suite=statement.suite,
         packer=statement.packer, created=statement.created, expires=statement.expires, series=statement.series,
@@ -258,9 +263,17 @@ def make_report(bundle: Bundle, tally: Tally, *, opened: bool, began: float) -> 
         believed_by=bundle.believed_by, signers=signers, opened=opened, segments=len(bundle.rows),
         blocks=tally.blocks, bytes_read=tally.bytes_read, bytes_not_read=tally.bytes_not_read,
         unreadable=tally.unreadable, damaged=tally.damaged, misplaced=tally.misplaced, altered=tally.altered,
-        findings=tuple(tally.files), missing=tuple(tally.missing), ignored=ignored, repaired=tally.repaired,
+        findings=tuple(tally.files), missing=tuple(tally.missing), ignored=_ignored(bundle), repaired=tally.repaired,
         statement_hash=bundle.statement_hash,
         seconds=time.monotonic() - began)
+
+
+def _ignored(bundle: Bundle) -> tuple[str, ...]:
+    """What lies beside the bundle's own files (V-2)."""
+    ours = {(reader.path, name) for places in bundle.segments.values() for reader, name in places}
+    return tuple(f"{name}: {why}" for path, listing in bundle.listings.items() for name, why in (
+        *listing.ignored, *((name, "no file of this bundle") for name in listing.files
+                            if (path, name) not in ours and name not in volumes.FIXED_NAMES)))
 
 
 def raise_verdict(bundle: Bundle, report: Report, failure: AirbundleError | None) -> None:

@@ -1,0 +1,53 @@
+"""What the files of a volume say they are (V-2), before anything is believed.
+
+A block may lie, because it was damaged or moved here from another file. So a claim only says where to look first: what a
+file holds is what its signed root bears out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airbundle.crypto.suites import SUITES, hash_by_suite
+from airbundle.errors import FormatError
+from airbundle.format import limits
+from airbundle.format.block import DIGEST_AT, HASHED_AT, MAGIC, parse_header
+from airbundle.format.geometry import HEADER_SIZE, Geometry
+
+if TYPE_CHECKING:
+    from airbundle.media.volume import VolumeReader
+
+DIGEST_SIZES = {suite.number: suite.digest_size for suite in SUITES}
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one block says of the file that it lies in; `sound` if it carries its own digest."""
+
+    geometry: Geometry
+    sound: bool
+
+
+def claims_of(reader: VolumeReader, name: str) -> list[Claim]:
+    """What a file says by its first and its last block: the sound ones of them, else whatever can be parsed."""
+    front = _claims_at(reader, name, (0,))
+    back = _claims_at(reader, name, tuple(-(limits.BLOCK_MIN << n) for n in range(9)))
+    claims = [next((claim for claim in end if claim.sound), end[0]) for end in (front, back) if end]
+    return [claim for claim in claims if claim.sound] or claims
+
+
+def _claims_at(reader: VolumeReader, name: str, starts: tuple[int, ...]) -> list[Claim]:
+    found = []
+    for start in starts:
+        raw = reader.peek(name, start, HEADER_SIZE)
+        if raw[:8] != MAGIC:
+            continue
+        try:
+            geometry = parse_header(raw, DIGEST_SIZES).geometry
+        except FormatError:
+            continue
+        block = reader.peek(name, start, geometry.block_size)
+        digest = hash_by_suite(geometry.suite)(block[HASHED_AT:]).ljust(HASHED_AT - DIGEST_AT, b"\0")
+        found.append(Claim(geometry, len(block) == geometry.block_size and block[DIGEST_AT:HASHED_AT] == digest))
+    return found
