@@ -14,7 +14,7 @@ from airbundle.api import (
     verify,
 )
 from airbundle.errors import AirbundleError
-from airbundle.version import VERSION as __version__
+from airbundle.version import VERSION as __version__  # noqa: N811 - the name that Python expects
 
 __all__ = [
     "AirbundleError",

@@ -1,0 +1,1 @@
+"""The command line: words, flags, exit codes, progress, tables."""

@@ -82,7 +82,8 @@ def _run(place: str, size: int) -> None:
     done("pack", f"{output.human(packed.stored_bytes)} on the drive, the content at "
                  f"{packed.sealed_bytes / packed.source_bytes:.0%} of its size, parity and all copies on top", at)
 
-    output.say("4. The drive has a bad day: a hole of 1 MiB in a segment, flipped bits, a lost statement, a broken catalog.")
+    output.say("4. The drive has a bad day: a hole of 1 MiB in a segment, flipped bits, a lost statement, a broken "
+               "catalog.")
     at = time.monotonic()
     before = _digests(volume)
     harm = _damage(volume)

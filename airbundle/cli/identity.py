@@ -71,7 +71,7 @@ def add(
     SafePath.parse(name)
     api.load_trust()  # the store has to be sound before something is added
     if fingerprint is None:
-        fingerprint = _ask_fingerprint(found)
+        fingerprint = _ask_fingerprint()
     if parse_fingerprint(fingerprint) != found.public.fingerprint:
         raise StrangerError("these are not the words of this key", where=path, rule="K-3",
                             hint="do not trust it: the file may have been exchanged on its way")
@@ -87,7 +87,7 @@ def add(
         output.table([("fingerprint", found.public.hex), ("in words", found.public.words), ("kept in", place)])
 
 
-def _ask_fingerprint(found: NamedIdentity) -> str:
+def _ask_fingerprint() -> str:
     if not sys.stdin.isatty():
         raise UsageError("no terminal to ask for the fingerprint on",
                          hint="give --fingerprint with the words that its owner read to you")

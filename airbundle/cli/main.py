@@ -31,12 +31,12 @@ def _show_version(wanted: bool) -> None:
 
 
 @app.callback()
-def _airbundle(version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True,  # noqa: ARG001
+def _airbundle(version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True,
                                             help="Show the version.")) -> None:
     """Carry AI checkpoints across an air gap."""
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911 - one return for each kind of ending
     """Run one command; gives the exit status (spec of the command line in the README)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     command = next((word for word in arguments if not word.startswith("-")), "")

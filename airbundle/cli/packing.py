@@ -72,7 +72,7 @@ def pack(
     series: Annotated[str | None, typer.Option(help="Name of a series of bundles.")] = None,
     sequence: Annotated[int | None, typer.Option(min=0, help="Number in the series.")] = None,
     expires: Annotated[str | None, typer.Option(metavar="WHEN", help="2027-01-31 or +90d.")] = None,
-    record_serials: Annotated[bool, typer.Option("--record-serials", help="Name the drive's serial in public.")] = False,
+    record_serials: Annotated[bool, typer.Option("--record-serials", help="Put the drive's serial in public.")] = False,
     no_read_back: Annotated[bool, typer.Option("--no-read-back", help="Do not read the drive back.")] = False,
     jobs: Jobs = 0,
     key_passphrase_file: KeyPassphrase = None,

@@ -25,6 +25,7 @@ from airbundle.crypto.envelope import BundleKey, Context, open_preamble, parse_p
 from airbundle.crypto.seal import Opener
 from airbundle.crypto.signing import Judgement, judge, pae
 from airbundle.crypto.suites import SUITES, Suite, hash_by_suite, suite_by_name
+from airbundle.crypto.trust import TrustSet
 from airbundle.errors import (
     AirbundleError,
     DamagedError,
@@ -34,11 +35,10 @@ from airbundle.errors import (
     UnsignedError,
     UsageError,
 )
-from airbundle.crypto.trust import TrustSet
 from airbundle.format import limits
 from airbundle.format.block import MAGIC, Header, parse_header
 from airbundle.format.catalog import Row, parse_body, parse_table
-from airbundle.format.dsse import Envelope, parse_envelope, write_envelope
+from airbundle.format.dsse import Envelope, parse_envelope
 from airbundle.format.geometry import HEADER_SIZE
 from airbundle.format.manifest import Manifest, parse_manifest
 from airbundle.format.preamble import Preamble

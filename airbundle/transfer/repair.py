@@ -74,8 +74,10 @@ class _Bench:
 
 def repair(readers: tuple[VolumeReader, ...], *, trust: TrustSet,
            progress: Callable[[Tick], None] | None = None) -> RepairResult:
-    """Repair what can be repaired. Raises UntrustedError before anything is written, DamagedError or IncompleteError
-    if something is left that cannot be; MediumError if the medium does not take what is written.
+    """Repair what can be repaired.
+
+    Raises UntrustedError before anything is written, DamagedError or IncompleteError if something is left that cannot
+    be; MediumError if the medium does not take what is written.
     """
     began = time.monotonic()
     meter = Meter(progress)

@@ -177,7 +177,8 @@ def open_index(image: Image, opener: Opener) -> Index:
     return parse_index(bytes(plain), trailer)
 
 
-def open_chunks(work: Workspace, image: Image, suite: Suite, opener: Opener, index: Index) -> Iterator[tuple[int, memoryview]]:
+def open_chunks(work: Workspace, image: Image, suite: Suite, opener: Opener,
+                index: Index) -> Iterator[tuple[int, memoryview]]:
     """Each chunk's place in the source stream and its bytes, valid until the next one. Opens only checked blocks."""
     payloads = image.payloads[:image.place.geometry.data_blocks]
     position, start = 0, index.start
