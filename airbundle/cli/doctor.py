@@ -14,7 +14,7 @@ from airbundle.cli.choices import Json
 from airbundle.codec.compress import Codec, Compressor, Expander
 from airbundle.codec.dtypes import Dtype
 from airbundle.codec.engines import NumpyEngine, best_engine
-from airbundle.codec.erasure import Layout, encode, recover
+from airbundle.codec.erasure import Layout, encode_blocks, recover
 from airbundle.codec.galois import cauchy
 from airbundle.codec.record import encode_record, recover_record
 from airbundle.crypto.envelope import BundleKey, Context, open_preamble, parse_preamble, write_preamble
@@ -148,7 +148,7 @@ def _erasure() -> bool:
     for engine in (best_engine(), NumpyEngine()):
         blocks = np.zeros((13, 256), np.uint8)
         blocks[:10] = source * np.arange(1, 11, dtype=np.uint8)[:, None]
-        encode(engine, layout, blocks)
+        encode_blocks(engine, layout, blocks)
         whole = blocks.copy()
         lost = np.zeros(13, np.bool_)
         lost[[0, 5, 11]] = True
