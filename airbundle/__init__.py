@@ -1,7 +1,7 @@
 """Carry AI checkpoints across an air gap: compressed, sealed, signed, and repairable from the drive itself.
 
-The functions of `airbundle.api` are offered here under their own names. They are imported when first asked for, so that the
-command line can say how its libraries are to start.
+The functions of `airbundle.api` are offered here under their own names. They are imported when first asked for, so
+that the command line can say how its libraries are to start.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airbundle.errors import AirbundleError
-from airbundle.version import VERSION as __version__
+from airbundle.version import VERSION
 
 if TYPE_CHECKING:
     from airbundle.api import inspect, load_private, load_public, load_trust, pack, plan, repair, unpack, verify
+
+__version__ = VERSION
 
 __all__ = [
     "AirbundleError",
@@ -31,7 +33,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        from airbundle import api
+        from airbundle import api  # noqa: PLC0415 - see above
 
         return getattr(api, name)
     raise AttributeError(f"module 'airbundle' has no attribute '{name}'")

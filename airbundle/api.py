@@ -21,7 +21,8 @@ from airbundle.transfer import plan as planning
 from airbundle.transfer import repair as repairing
 from airbundle.transfer import unpack as unpacking
 from airbundle.transfer import verify as verifying
-from airbundle.transfer.open import find_volumes
+from airbundle.transfer.open import open_volumes
+from airbundle.transfer.pack import Declared, PackResult
 from airbundle.transfer.plan import Options, Plan
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def inspect(volumes: Sequence[str], *, trust: TrustSet | None = None, keys: Sequ
 
 @contextlib.contextmanager
 def _opened(volumes: Sequence[str], bundle: str) -> Iterator[tuple[VolumeReader, ...]]:
-    readers = find_volumes(volumes, bundle)
+    readers = open_volumes(volumes, bundle)
     try:
         yield readers
     finally:

@@ -15,7 +15,8 @@ Keys = Annotated[list[str] | None, typer.Option("--key", metavar="NAME.key", hel
 KeyPassphrase = Annotated[str | None, typer.Option(
     "--key-passphrase-file", metavar="FILE", help="Passphrase of the key ('-': standard input).")]
 BundleId = Annotated[str, typer.Option("--bundle", metavar="ID", help="Which bundle, where there are several.")]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, max=256, help="Segments at a time. Default: by cores and memory.")]
+Jobs = Annotated[int, typer.Option(
+    "--jobs", "-j", min=0, max=256, help="Segments at a time. Default: by cores and memory.")]
 ProgressStyle = Annotated[str, typer.Option("--progress", metavar="auto|plain|json|none", help="How to show progress.")]
 SegmentSize = Annotated[str, typer.Option("--segment-size", metavar="SIZE", help="Source bytes of a segment.")]
 Parity = Annotated[float, typer.Option("--parity", metavar="PCT", min=0, max=100, help="Parity blocks in percent.")]

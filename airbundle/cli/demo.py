@@ -77,12 +77,13 @@ def _run(place: str, size: int) -> None:
 
     output.say("3. Pack it onto a folder that stands for a drive, and read every byte back.")
     at = time.monotonic()
-    packed = api.pack(model, drive, sign=sender, to=[receiver.public], options=Options(segment_size=64 * limits.MIB))
+    several = Options(segment_size=min(64 * limits.MIB, max(limits.KIB * 256, size // 4)))
+    packed = api.pack(model, drive, sign=sender, to=[receiver.public], options=several)
     volume = packed.volumes[0]
     done("pack", f"{output.human(packed.stored_bytes)} on the drive, the content at "
                  f"{packed.sealed_bytes / packed.source_bytes:.0%} of its size, parity and all copies on top", at)
 
-    output.say("4. The drive has a bad day: a hole of 1 MiB in a segment, flipped bits, a lost statement, a broken catalog.")
+    output.say("4. The drive has a bad day: a hole in a segment, flipped bits, a lost statement, a broken catalog.")
     at = time.monotonic()
     before = _digests(volume)
     harm = _damage(volume)
@@ -142,30 +143,40 @@ def make_checkpoint(folder: str, size: int) -> None:
 def _damage(volume: str) -> str:
     segment = os.path.join(volume, segment_name(0))
     with open(segment, "r+b") as file:
-        file.seek(os.path.getsize(segment) // 3)
-        file.write(bytes(HOLE))
-    for name, at in ((segment_name(1), 300_000), (CATALOG_NAME, 5_000)):
+        block_size, blocks = _blocks(segment)
+        hole = min(HOLE // block_size, blocks // 4) * block_size
+        file.seek(blocks // 3 * block_size)  # a hole that starts inside a block costs that block too
+        file.write(bytes(hole))
+    for name in (segment_name(1), CATALOG_NAME):
         with open(os.path.join(volume, name), "r+b") as file:
+            at = os.path.getsize(file.name) // 3
             file.seek(at)
             byte = file.read(1)[0]
             file.seek(at)
             file.write(bytes([byte ^ 0x40]))
     os.unlink(os.path.join(volume, STATEMENT_NAME))
-    return f"a hole of {output.human(HOLE)}, two flipped bits, one file deleted"
+    return f"a hole of {output.human(hole)}, two flipped bits, one file deleted"
 
 
 def _tamper(volume: str) -> None:
     """Change a block of a segment and store a digest that fits, as someone with the drive could."""
     path = os.path.join(volume, segment_name(1))
-    block_size = limits.BLOCK_DEFAULT
+    block_size, blocks = _blocks(path)
+    at = blocks // 2 * block_size
     with open(path, "r+b") as file:
-        at = 100 * block_size
         file.seek(at)
         block = bytearray(file.read(block_size))
-        block[5000] ^= 1
+        block[2000] ^= 1
         block[8:40] = STANDARD.hash(block[56:])
         file.seek(at)
         file.write(block)
+
+
+def _blocks(path: str) -> tuple[int, int]:
+    """The size of the blocks of a segment, from its first header, and their number."""
+    with open(path, "rb") as file:
+        block_size = int.from_bytes(file.read(72)[68:], "little")
+    return block_size, os.path.getsize(path) // block_size
 
 
 def _expect_damage(volume: str, trust: TrustSet) -> str:

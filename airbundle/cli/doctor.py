@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from airbundle.cli import output
+from airbundle.cli.choices import Json
 from airbundle.codec.compress import Codec, Compressor, Expander
 from airbundle.codec.dtypes import Dtype
 from airbundle.codec.engines import NumpyEngine, best_engine
-from airbundle.codec.erasure import Layout, encode, recover
+from airbundle.codec.erasure import Layout, encode_blocks, recover
 from airbundle.codec.galois import cauchy
 from airbundle.codec.record import encode_record, recover_record
 from airbundle.crypto.envelope import BundleKey, Context, open_preamble, parse_preamble, write_preamble
@@ -28,7 +29,6 @@ from airbundle.version import VERSION
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airbundle.cli.choices import Json
 
 PACKAGES: Final = ("blake3", "cryptography", "mnemonic", "msgspec", "numpy", "pyeclib", "reedsolo", "rich", "typer",
                    "zstandard")
@@ -85,7 +85,7 @@ def known_answers() -> dict[str, str]:
     for name, test in tests.items():
         try:
             answers[name] = "right" if test() else "WRONG"
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a broken library may raise anything
             answers[name] = f"FAILED: {type(error).__name__}: {error}"
     return answers
 
@@ -149,7 +149,7 @@ def _erasure() -> bool:
     for engine in (best_engine(), NumpyEngine()):
         blocks = np.zeros((13, 256), np.uint8)
         blocks[:10] = source * np.arange(1, 11, dtype=np.uint8)[:, None]
-        encode(engine, layout, blocks)
+        encode_blocks(engine, layout, blocks)
         whole = blocks.copy()
         lost = np.zeros(13, np.bool_)
         lost[[0, 5, 11]] = True

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from airbundle import api
 from airbundle.cli import output, words
+from airbundle.cli.choices import Json
 from airbundle.crypto.identities import generate, parse_fingerprint
 from airbundle.crypto.keyfiles import NamedIdentity, write_private, write_public
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import StrangerError, UsageError
 from airbundle.format.names import SafePath
 from airbundle.media import keystore
-
-if TYPE_CHECKING:
-    from airbundle.cli.choices import Json
 
 trust = typer.Typer(no_args_is_help=True, help="The keys whose bundles are believed here.", add_completion=False)
 
@@ -73,7 +71,7 @@ def add(
     SafePath.parse(name)
     api.load_trust()  # the store has to be sound before something is added
     if fingerprint is None:
-        fingerprint = _ask_fingerprint(found)
+        fingerprint = _ask_fingerprint()
     if parse_fingerprint(fingerprint) != found.public.fingerprint:
         raise StrangerError("these are not the words of this key", where=path, rule="K-3",
                             hint="do not trust it: the file may have been exchanged on its way")
@@ -89,7 +87,7 @@ def add(
         output.table([("fingerprint", found.public.hex), ("in words", found.public.words), ("kept in", place)])
 
 
-def _ask_fingerprint(found: NamedIdentity) -> str:
+def _ask_fingerprint() -> str:
     if not sys.stdin.isatty():
         raise UsageError("no terminal to ask for the fingerprint on",
                          hint="give --fingerprint with the words that its owner read to you")

@@ -26,7 +26,7 @@ app.add_typer(identity.trust, name="trust")
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        print(f"airbundle {VERSION}")
+        print(f"airbundle {VERSION}")  # noqa: T201 - the command line prints
         raise typer.Exit
 
 
@@ -36,7 +36,7 @@ def _airbundle(version: bool = typer.Option(False, "--version", callback=_show_v
     """Carry AI checkpoints across an air gap."""
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911 - one way out for each kind of end
     """Run one command; gives the exit status (spec of the command line in the README)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     command = next((word for word in arguments if not word.startswith("-")), "")

@@ -1,4 +1,4 @@
-"""What a person sees: tables, sizes, progress, errors. `--json` prints one object on stdout, all else goes to stderr."""
+"""What a person sees: tables, sizes, progress, errors. `--json` prints one object on stdout; the rest is on stderr."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 from rich.console import Console
@@ -116,7 +116,7 @@ class ProgressView:
         self._phase = ""
         self._began = self._last = 0.0
 
-    def __enter__(self) -> ProgressView:
+    def __enter__(self) -> Self:
         if self._style == "fancy":
             self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=20), DownloadColumn(
                 binary_units=True), TransferSpeedColumn(), TimeRemainingColumn(), console=err, transient=True)

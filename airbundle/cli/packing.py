@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from airbundle import api
 from airbundle.cli import output, words
+from airbundle.cli.choices import Jobs, Json, KeyPassphrase, Parity, ProgressStyle, SegmentSize
 from airbundle.errors import MediumError, UsageError
 from airbundle.transfer.pack import Declared, PackResult
 from airbundle.transfer.plan import DriveEstimate, Fit, Options, Plan
 from airbundle.transfer.workspace import Pace
-
-if TYPE_CHECKING:
-    from airbundle.cli.choices import Jobs, Json, KeyPassphrase, Parity, ProgressStyle, SegmentSize
 
 Source = Annotated[str, typer.Argument(metavar="SRC", help="A folder or a file.")]
 
@@ -74,7 +72,7 @@ def pack(
     series: Annotated[str | None, typer.Option(help="Name of a series of bundles.")] = None,
     sequence: Annotated[int | None, typer.Option(min=0, help="Number in the series.")] = None,
     expires: Annotated[str | None, typer.Option(metavar="WHEN", help="2027-01-31 or +90d.")] = None,
-    record_serials: Annotated[bool, typer.Option("--record-serials", help="Name the drive's serial in public.")] = False,
+    record_serials: Annotated[bool, typer.Option("--record-serials", help="Put the drive's serial in public.")] = False,
     no_read_back: Annotated[bool, typer.Option("--no-read-back", help="Do not read the drive back.")] = False,
     jobs: Jobs = 0,
     key_passphrase_file: KeyPassphrase = None,

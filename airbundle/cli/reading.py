@@ -8,13 +8,13 @@ import typer
 
 from airbundle import api
 from airbundle.cli import output, words
+from airbundle.cli.choices import BundleId, Jobs, Json, KeyPassphrase, Keys, ProgressStyle, Trust, Volumes
 from airbundle.crypto.identities import fingerprint_hex
 from airbundle.errors import AirbundleError
 from airbundle.transfer.report import Belief, Report
 from airbundle.transfer.workspace import Pace
 
 if TYPE_CHECKING:
-    from airbundle.cli.choices import BundleId, Jobs, Json, KeyPassphrase, Keys, ProgressStyle, Trust, Volumes
     from airbundle.crypto.identities import PrivateIdentity
     from airbundle.transfer.inspect import Inspection
 
@@ -111,7 +111,7 @@ def repair(volumes: Volumes, trust: Trust = None, bundle: BundleId = "", progres
 
 
 def unpack(volumes: Volumes,
-           target: Annotated[str, typer.Option("-o", "--output", metavar="DIR", help="A folder that is not there yet.")],
+           target: Annotated[str, typer.Option("-o", "--output", metavar="DIR", help="A folder that does not exist.")],
            key: Keys = None, key_passphrase_file: KeyPassphrase = None, trust: Trust = None, bundle: BundleId = "",
            jobs: Jobs = 0, progress: ProgressStyle = "auto", as_json: Json = False) -> None:
     """Verify, repair in memory and unpack into DIR, which appears only when everything was verified."""

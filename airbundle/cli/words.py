@@ -1,4 +1,4 @@
-"""What people type: sizes with binary suffixes, times, `key=value`, passphrases by file or prompt. Pure but for those."""
+"""What people type: sizes with binary suffixes, times, `key=value`, passphrases by file or prompt."""
 
 from __future__ import annotations
 

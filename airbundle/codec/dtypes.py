@@ -62,7 +62,7 @@ class _OffError(Exception):
     """The header is not what its format says."""
 
 
-def runs(name: str, size: int, read: Read) -> list[Run]:
+def runs(size: int, read: Read) -> list[Run]:
     """Cover `[0, size)` of a file with runs, in order. `read(offset, length)` gives its bytes; its errors pass.
 
     No run is shorter than 64 KiB unless the file is. Nothing is raised for any content.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Bytes = NDArray[np.uint8]
 
-__all__: Final = ["Layout", "encode", "recover"]
+__all__: Final = ["Layout", "encode_blocks", "recover"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Layout:
         return np.arange(self.n + (stripe - self.n) % self.stripes, self.count, self.stripes)
 
 
-def encode(engine: Engine, layout: Layout, blocks: Bytes) -> None:
+def encode_blocks(engine: Engine, layout: Layout, blocks: Bytes) -> None:
     """Write the parity rows of `blocks`, shape (count, P), from its data rows."""
     matrix = cauchy(layout.k, layout.m)
     for stripe in range(layout.stripes):

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 class Hasher(Protocol):
     """What the hash constructors of a suite give."""
 
-    def update(self, data: Buffer, /) -> object: ...
-    def digest(self) -> bytes: ...
+    def update(self, data: Buffer, /) -> object:
+        """Take more input."""
+
+    def digest(self) -> bytes:
+        """The digest of all input so far."""
+
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,7 @@ def _check_part(text: str, part: str) -> None:
         raise _refusal(text, "has a character that not every system can store or show", "P-2")
     if part[-1] in ". ":
         raise _refusal(text, "has a part that ends in a dot or a space", "P-3")
-    if _RESERVED.fullmatch(part.casefold()) or _RESERVED.fullmatch(part.split(".", maxsplit=1)[0].rstrip().casefold()):
+    if _RESERVED.fullmatch(part.casefold()) or _RESERVED.fullmatch(part.partition(".")[0].rstrip().casefold()):
         raise _refusal(text, "has a part that is a device name on Windows", "P-3")
     if len(part.encode()) > limits.PATH_PART_MAX:
         raise _refusal(text, "has a part of more than 255 bytes", "P-4")

@@ -1,7 +1,7 @@
 """The source stream on its way back into files: the inverse of `reading.py`.
 
-A stretch of the stream is collected in a window and written in large calls. The window is placed so that a file's bytes lie
-at the same distance from a page border in memory as in the file, which is what direct I/O wants.
+A stretch of the stream is collected in a window and written in large calls. The window is placed so that a file's
+bytes lie at the same distance from a page border in memory as in the file, which is what direct I/O wants.
 """
 
 from __future__ import annotations

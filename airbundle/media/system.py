@@ -1,9 +1,8 @@
 """What differs between operating systems: memory, descriptors, syncing. Each call has a portable twin.
 
-The Linux calls are used where they were found at import; `use(Features.portable())` hides them, so that tests can
-show that both give the same bytes. A file system that refuses direct I/O, preallocation or advice is served by the
-twin without a word. Functions raise OSError as it comes; damage found while reading is no error but a result of
-`read_blocks` (spec B-4).
+The Linux calls are used where they were found at import; `use(Features.portable())` hides them for tests. A file
+system that refuses direct I/O, preallocation or advice is served by the twin without a word. Functions raise OSError
+as it comes; damage found while reading is no error but a result of `read_blocks` (spec B-4).
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The verbs, each as its steps in order."""

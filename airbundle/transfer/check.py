@@ -1,6 +1,6 @@
 """Check one segment against its signed root and repair it in memory: what verify, repair and unpack share.
 
-The steps, in order (spec chapter 5 and rules B-4 to B-8):
+The steps, in order (spec chapter 5 and rules B-4 to B-7):
 
 1. read all blocks; what cannot be read is lost, and the run goes on
 2. digest each data and parity block in the buffer
@@ -58,8 +58,8 @@ class Findings:
     """What was found in one file: counts of blocks, and the places that a repair has to write.
 
     `unreadable`: read errors and missing ends. `damaged`: wrong digest. `misplaced`: a sound block of another place.
-    `altered`: a sound block of this place that nobody signed. `surplus`: bytes past the end. `lost`: coded blocks
-    that could not be recovered; `whole` means the buffer holds the segment as it was written.
+    `altered`: a sound block of this place that nobody signed. `surplus`: bytes past the end (S-9). `lost`: coded
+    blocks that could not be recovered; `whole` means the buffer holds the segment as it was written.
     """
 
     number: int

@@ -27,7 +27,8 @@ class Contents:
         row = self.manifest.segments[number]
         if (index.start, index.length) != (row.start, row.length):
             raise FormatError(f"segment {number} holds another slice than the manifest says", rule="G-5")
-        spans = tuple(FileSpan(file.path, self.starts[at], file.size) for at, file in self.touched(row.start, row.length))
+        spans = tuple(FileSpan(file.path, self.starts[at], file.size)
+                      for at, file in self.touched(row.start, row.length))
         if index.files != spans:
             raise FormatError(f"segment {number} names other files than the manifest", rule="G-5")
 

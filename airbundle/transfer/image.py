@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from airbundle.codec.erasure import Layout, encode
+from airbundle.codec.erasure import Layout, encode_blocks
 from airbundle.crypto.suites import Suite, tag
 from airbundle.format.block import HASHED_AT, headers_of, write_digests, write_header
 from airbundle.format.geometry import HEADER_SIZE, Geometry, Placement
@@ -75,9 +75,9 @@ def copy_blocks(image: Image, suite: Suite, at: int, content: bytes) -> Blocks:
 def finish(image: Image, suite: Suite, engine: Engine, preamble: bytes) -> bytes:
     """Make a whole segment around the body that lies in the payloads of the data blocks; returns the root."""
     place, geometry = image.place, image.place.geometry
-    encode(engine, layout_of(geometry), image.payloads)
+    encode_blocks(engine, layout_of(geometry), image.payloads)
     write_header(image.blocks, place.data_at, geometry.coded_blocks, image.headers)
-    leaves = digests(image.coded, suite)
+    leaves = digests(image.coded, suite)  # S-5
     write_digests(image.blocks, place.data_at, leaves, suite.digest_size)
     for content, places in ((leaves, place.lists_at), (preamble, place.preambles_at)):
         for at in places:

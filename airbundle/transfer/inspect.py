@@ -1,4 +1,4 @@
-"""Inspect: what a bundle says of itself, without keys; names and sizes with one. Nothing but headers is read in bulk."""
+"""Inspect: what a bundle says of itself, without keys; names and sizes with one. In bulk only headers are read."""
 
 from __future__ import annotations
 

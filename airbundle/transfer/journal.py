@@ -1,8 +1,8 @@
 """The journal of a pack: what the same command needs to go on after `kill -9`.
 
-The head (bundle id and key, preamble, time) is signed by the packer and then sealed to it: a forged journal would choose
-the bundle key. It carries a journal key under which every further record is sealed with a salt of its own. A segment
-is in the journal before it has its final name, so a file with a final name is never written again.
+The head (bundle id and key, preamble, time) is signed by the packer and then sealed to it: a forged journal would
+choose the bundle key. It carries a journal key under which every further record is sealed with a salt of its own. A
+segment is in the journal before it has its final name, so a file with a final name is never written again.
 """
 
 from __future__ import annotations

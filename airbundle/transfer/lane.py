@@ -80,7 +80,7 @@ class Lane:
     def _run(self) -> None:
         try:
             self._read_all()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again by `expect` and `result`
             with self._news:
                 self._error = error
                 self._news.notify_all()

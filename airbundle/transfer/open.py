@@ -128,7 +128,7 @@ class Bundle:
         return max(self.expected(row).place.stored_size for row in (*self.rows, self.statement.catalog))
 
 
-def find_volumes(paths: Sequence[str], bundle_id: str = "") -> tuple[VolumeReader, ...]:
+def open_volumes(paths: Sequence[str], bundle_id: str = "") -> tuple[VolumeReader, ...]:
     """(1) The volumes at `paths`. Raises UsageError if there is none, or several bundles and no `bundle_id`."""
     found: dict[str, str] = {}
     for path in paths:

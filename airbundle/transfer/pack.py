@@ -1,4 +1,6 @@
-"""Pack a source onto a medium. The steps, in order:
+"""Pack a source onto a medium.
+
+The steps, in order:
 
 1. scan the source, cut it into slices, ask whether it fits
 2. open the journal of this plan, or draw bundle id, bundle key and preamble and begin one
@@ -122,7 +124,7 @@ def pack(source: str, target: str, *, identity: PrivateIdentity, recipients: Seq
             plan, created = _seal_plan(journal, found, identity, recipients, options, now, entropy)
             name = volumes.volume_name(declared.label, plan.context.bundle_id, 1, 1)
             with VolumeWriter(os.path.join(target, name), bundle_id=plan.context.bundle_id) as volume:
-                _prepare(volume, journal, plan, stream, declared)
+                _prepare(volume, journal, plan, stream)
                 lane = Lane(stream, reader, plan.context.suite, meter)
                 job = _Job(stream, reader, plan, volume, journal, lane, meter, read_back, entropy)
                 with lane:
@@ -165,7 +167,8 @@ def _require_room(target: str, stream: Stream, options: Options, reader: SourceR
     if answer.fit is Fit.NOT:
         short = answer.need_by_sample + answer.margin - answer.room
         raise MediumError(f"does not fit: needs {answer.need_by_sample:,} bytes and a margin of {answer.margin:,}, "
-                          f"has {answer.room:,}", where=target, hint=f"free {short:,} bytes more, or take a larger drive")
+                          f"has {answer.room:,}", where=target,
+                           hint=f"free {short:,} bytes more, or take a larger drive")
 
 
 def _plan_hash(found: Source, target: str, identity: PrivateIdentity, recipients: Sequence[PublicIdentity],
@@ -197,7 +200,7 @@ def _seal_plan(journal: Journal, found: Source, identity: PrivateIdentity, recip
     return plan, head.created
 
 
-def _prepare(volume: VolumeWriter, journal: Journal, plan: SealPlan, stream: Stream, declared: Declared) -> None:
+def _prepare(volume: VolumeWriter, journal: Journal, plan: SealPlan, stream: Stream) -> None:
     """(3) V-3: statement and catalog get their places before the first segment."""
     if journal.finished or journal.ending:
         return
@@ -293,10 +296,11 @@ def _ending(job: _Job, found: Source, rows: list[Row], digests: list[str], decla
     suite = context.suite
     manifest = Manifest(
         bundle=context.bundle_id.hex(), packer=context.packer_id.hex(),
-        recipients=tuple(recipient.hex() for recipient in parse_preamble(plan.preamble).recipients), series=declared.series, sequence=declared.sequence,
-        meta=declared.meta,
+        recipients=tuple(recipient.hex() for recipient in parse_preamble(plan.preamble).recipients),
+        series=declared.series, sequence=declared.sequence, meta=declared.meta,
         segments=tuple(SliceRow(part.number, part.start, part.length) for part in job.stream.slices),
-        files=tuple(FileRow(str(file.path), file.size, digest) for file, digest in zip(found.files, digests, strict=True)),
+        files=tuple(FileRow(str(file.path), file.size, digest)
+                    for file, digest in zip(found.files, digests, strict=True)),
         folders=tuple(map(str, found.folders)))
     sealed_manifest, salt = seal_manifest(plan, len(rows), write_manifest(manifest), entropy=job.entropy)
     body = write_body(write_table(tuple(rows)), sealed_manifest)

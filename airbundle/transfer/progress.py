@@ -25,7 +25,7 @@ class Meter:
     """Counts bytes from several threads and tells `report`; `stop` makes every worker end at its next chunk."""
 
     def __init__(self, report: Callable[[Tick], None] | None = None) -> None:
-        self._report = report or (lambda tick: None)
+        self._report = report or (lambda _: None)
         self._lock = threading.Lock()
         self._phase, self._done, self._total = "", 0, 0
         self._stopped = False

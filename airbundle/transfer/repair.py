@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from airbundle.crypto.trust import TrustSet
     from airbundle.format.catalog import Row
     from airbundle.media.volume import VolumeReader
-    from airbundle.transfer.image import Image
     from airbundle.transfer.report import FileFindings, Report
 
 
@@ -79,8 +78,10 @@ class _Bench:
 
 def repair(readers: tuple[VolumeReader, ...], *, trust: TrustSet,
            progress: Callable[[Tick], None] | None = None) -> RepairResult:
-    """Repair what can be repaired. Raises UntrustedError before anything is written, DamagedError or IncompleteError
-    if something is left that cannot be; MediumError if the medium does not take what is written.
+    """Repair what can be repaired.
+
+    Raises UntrustedError before anything is written, DamagedError or IncompleteError if something is left that cannot
+    be; MediumError if the medium does not take what is written.
     """
     began = time.monotonic()
     meter = Meter(progress)

@@ -8,7 +8,7 @@ import msgspec
 
 
 class Belief(enum.StrEnum):
-    """Third question: is it to be believed?"""
+    """The answer to the third question: is it to be believed."""
 
     TRUSTED = "trusted"
     STRANGER = "signed by a stranger"
@@ -17,7 +17,7 @@ class Belief(enum.StrEnum):
 
 
 class Condition(enum.StrEnum):
-    """First and second question: well-formed and whole?"""
+    """The answer to the first and second question: well-formed and whole."""
 
     WHOLE = "whole"
     REPAIRABLE = "repairable"

@@ -33,7 +33,7 @@ def run_all(tasks: Iterable[Task], work: Callable[[Task], Result], *, workers: i
                 if not pending:
                     return
                 yield pending.popleft().result()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again when all workers have stopped
             meter.stop()
             for future in pending:
                 future.cancel()

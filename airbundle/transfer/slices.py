@@ -98,7 +98,7 @@ def cut_stream(source: Source, segment_size: int, read: FileRead) -> Stream:
         if file.size < LARGE_FILE:
             _add_run(stream_runs, Run(start, file.size, Dtype.UNKNOWN))
         else:
-            for run in runs(file.path, file.size, partial(read, number)):
+            for run in runs(file.size, partial(read, number)):
                 _add_run(stream_runs, Run(start + run.start, run.length, run.dtype, run.phase))
     slices = tuple(_cut_slices(starts, stream_runs, segment_size))
     if len(slices) > limits.ROWS_MAX:

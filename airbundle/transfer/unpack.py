@@ -1,4 +1,6 @@
-"""Unpack a bundle into a folder. The steps, in order:
+"""Unpack a bundle into a folder.
+
+The steps, in order:
 
 1. open: statement, signature, catalog, preamble, key, manifest; stop at the first that does not hold
 2. room on the target; a staging folder on the same file system
@@ -87,7 +89,7 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, identities: Sequen
 
 def _unpack_segments(bundle: Bundle, opened: Opened, contents: Contents, staging: StagingTree, tally: Tally,
                      pace: Pace, meter: Meter) -> None:
-    """(3)"""
+    """Step (3)."""
     sizes = {row.number: bundle.expected(row).place.stored_size for row in bundle.rows}
     meter.begin("unpacking", opened.manifest.size)
     workers = pace.workers(bundle.largest_segment())

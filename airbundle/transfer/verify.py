@@ -103,8 +103,10 @@ def describe(findings: Findings) -> str:
 
 def verify(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None, identities: Sequence[PrivateIdentity] = (),
            fast: bool = False, pace: Pace | None = None, progress: Callable[[Tick], None] | None = None) -> Report:
-    """All steps. Raises UntrustedError, NoKeyError, DamagedError, IncompleteError, RepairableError or
-    UncheckedError (`fast`), in this order of precedence; each carries the report as `.report`.
+    """All steps, then the report, or the error that outranks the others with the report as `.report`.
+
+    Raises UntrustedError, NoKeyError, DamagedError, IncompleteError, RepairableError or UncheckedError (`fast`), in
+    this order of precedence.
     """
     began = time.monotonic()
     meter = Meter(progress)
@@ -120,7 +122,7 @@ def verify(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None, identit
             inside = opened, Contents(opened.manifest, len(bundle.rows))
         except AirbundleError as error:
             failure = error
-    failure = check_segments(bundle, tally, inside, fast, pace or Pace(), meter) or failure
+    failure = check_segments(bundle, tally, inside, fast=fast, pace=pace or Pace(), meter=meter) or failure
     check_beside(bundle, tally)  # (4)
     report = make_report(bundle, tally, opened=inside is not None and failure is None, began=began)
     raise_verdict(bundle, report, failure)
@@ -136,7 +138,8 @@ def check_statements(bundle: Bundle, tally: Tally) -> None:
         elif copy.raw != bundle.document:
             tally.note(copy.volume, copy.name, "statement: differs from the one that is believed")
         elif copy.name == volumes.RECORD_NAME:
-            exact = encode_record(copy.raw, suite_number=suite.number, hash_by_suite=hash_by_suite, engine=best_engine())
+            exact = encode_record(copy.raw, suite_number=suite.number, hash_by_suite=hash_by_suite,
+                                  engine=best_engine())
             if copy.volume.read_small(copy.name, RECORD_SIZE + 1) != exact:
                 tally.note(copy.volume, copy.name, "statement: damaged, and corrected by its own code")
 
@@ -163,7 +166,7 @@ def catalog_name(bundle: Bundle, reader: VolumeReader, name: str) -> str:
     return name if name in CATALOGS or not free else free[0]
 
 
-def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents] | None, fast: bool, pace: Pace,
+def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents] | None, *, fast: bool, pace: Pace,
                    meter: Meter) -> AirbundleError | None:
     """(3), and (5) for the chunks. Returns the first error of opening; damage is only counted."""
     sizes = {row.number: bundle.expected(row).place.stored_size for row in bundle.rows}

@@ -28,7 +28,7 @@ def found(data: bytes, size: int | None = None) -> list[Run]:
         assert 0 <= offset <= offset + length <= size
         return data[offset : offset + length].ljust(length, b"\0")
 
-    result = runs("model", size, read)
+    result = runs(size, read)
     assert sum(run.length for run in result) == size
     assert all(a.end == b.start for a, b in pairwise(result))
     assert not result or result[0].start == 0
@@ -111,7 +111,7 @@ def test_a_header_over_100_mb_is_not_read() -> None:
         read.append(length)
         return ((100_000_001).to_bytes(8, "little") + b"{")[offset : offset + length]
 
-    assert kinds(runs("x", 1 << 40, reader)) == [(UNKNOWN, 1 << 40)]
+    assert kinds(runs(1 << 40, reader)) == [(UNKNOWN, 1 << 40)]
     assert read == [9]
 
 
@@ -232,13 +232,13 @@ def test_other_files_are_unknown() -> None:
 
 def test_a_reader_that_ends_early_is_no_error_and_its_own_errors_pass() -> None:
     data = safetensors({"a": tensor("BF16", 0, 200_000)})
-    assert runs("x", 300_000, lambda o, n: data[o : o + n][:30]) == [Run(0, 300_000, UNKNOWN)]
+    assert runs(300_000, lambda o, n: data[o : o + n][:30]) == [Run(0, 300_000, UNKNOWN)]
 
     def broken(_offset: int, _length: int) -> bytes:
         raise OSError
 
     with pytest.raises(OSError):
-        runs("x", 300_000, broken)
+        runs(300_000, broken)
 
 
 @given(st.data())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from airbundle.codec import engines
 from airbundle.codec.engines import Engine, IsalEngine, NumpyEngine, best_engine
-from airbundle.codec.erasure import Layout, encode, recover
+from airbundle.codec.erasure import Layout, encode_blocks, recover
 from airbundle.codec.galois import INVERSES, POWERS, PRODUCTS, cauchy, invert, multiply
 from airbundle.errors import FormatError
 
@@ -244,7 +244,7 @@ def test_geometries_beyond_b_2_are_refused(bad: tuple[int, int, int, int]) -> No
 
 def encoded(layout: Layout, size: int = 70, seed: int = 0) -> Bytes:
     blocks = segment(np.random.default_rng(seed), layout.count, size)
-    encode(ENGINES[0], layout, blocks)
+    encode_blocks(ENGINES[0], layout, blocks)
     return blocks
 
 
@@ -254,7 +254,7 @@ def test_parity_is_that_of_s_4_from_every_engine(layout: Layout) -> None:
     for engine in ENGINES:
         again = blocks.copy()
         again[layout.n :] = 0xEE
-        encode(engine, layout, again)
+        encode_blocks(engine, layout, again)
         assert (again == blocks).all()
     for j in {0, 1, layout.m * layout.stripes - 1}:
         stripe, row = (layout.n + j) % layout.stripes, j // layout.stripes

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from airbundle.crypto.identities import PrivateIdentity
 from airbundle.crypto.keyfiles import NamedIdentity
 from airbundle.crypto.signing import check, group_copies, judge, pae, sign
-from airbundle.format.statement import STATEMENT_TYPE
 from airbundle.crypto.suites import STANDARD
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import ForgedError, StrangerError, UnsignedError
 from airbundle.format.dsse import Envelope, Signature
+from airbundle.format.statement import STATEMENT_TYPE
 
 PAYLOAD = b'{"airbundle":1}'
 

