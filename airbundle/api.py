@@ -22,7 +22,7 @@ from airbundle.transfer import repair as repairing
 from airbundle.transfer import unpack as unpacking
 from airbundle.transfer import verify as verifying
 from airbundle.transfer.open import open_volumes
-from airbundle.transfer.pack import Declared, PackResult
+from airbundle.transfer.pack import PackResult
 from airbundle.transfer.plan import Options, Plan
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
     from airbundle.crypto.identities import PrivateIdentity, PublicIdentity
     from airbundle.media.volume import VolumeReader
+    from airbundle.transfer.ending import Declared
     from airbundle.transfer.inspect import Inspection
-    from airbundle.transfer.pack import Declared, PackResult
+    from airbundle.transfer.pack import PackResult
     from airbundle.transfer.progress import Tick
     from airbundle.transfer.repair import RepairResult
     from airbundle.transfer.report import Report

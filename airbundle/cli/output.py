@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from airbundle.format.names import shown
@@ -118,8 +118,8 @@ class ProgressView:
 
     def __enter__(self) -> Self:
         if self._style == "fancy":
-            self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=20), DownloadColumn(
-                binary_units=True), TransferSpeedColumn(), TimeRemainingColumn(), console=err, transient=True)
+            self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn(
+                "{task.fields[amount]}"), TimeRemainingColumn(), console=err, transient=True)
             self._bar.start()
         return self
 
@@ -138,11 +138,14 @@ class ProgressView:
     def _show_bar(self, tick: Tick) -> None:
         assert self._bar is not None
         if tick.phase != self._phase:
-            self._phase = tick.phase
+            self._phase, self._began = tick.phase, time.monotonic()
             if self._task is not None:
                 self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(tick.phase, total=tick.total or None)
-        self._bar.update(self._task, completed=tick.done)
+            self._task = self._bar.add_task(tick.phase, total=tick.total or None, amount="")
+        passed = time.monotonic() - self._began
+        rate = f", {human(round(tick.done / passed))}/s" if passed > 0 and tick.done else ""
+        amount = f"{human(tick.done)} of {human(tick.total)}{rate}" if tick.total else ""
+        self._bar.update(self._task, completed=tick.done, amount=amount)
 
     def _show_line(self, tick: Tick) -> None:
         now = time.monotonic()

@@ -10,7 +10,8 @@ from airbundle import api
 from airbundle.cli import output, words
 from airbundle.cli.choices import Jobs, Json, KeyPassphrase, Parity, ProgressStyle, SegmentSize
 from airbundle.errors import MediumError, UsageError
-from airbundle.transfer.pack import Declared, PackResult
+from airbundle.transfer.ending import Declared
+from airbundle.transfer.pack import PackResult
 from airbundle.transfer.plan import DriveEstimate, Fit, Options, Plan
 from airbundle.transfer.workspace import Pace
 

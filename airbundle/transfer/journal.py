@@ -134,6 +134,11 @@ class Journal:
             if isinstance(record, Ending):
                 self.ending = record
 
+    def forget(self) -> None:
+        """Begin anew next time, with another bundle id."""
+        with self._lock:
+            self._log.keep(0)
+
     def erase(self) -> None:
         """The bundle is done."""
         self._log.erase()

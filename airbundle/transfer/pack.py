@@ -24,30 +24,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from airbundle.codec.engines import best_engine
-from airbundle.codec.record import encode_record
-from airbundle.crypto.envelope import BundleKey, Context, parse_preamble, write_preamble
-from airbundle.crypto.signing import pae, sign
-from airbundle.crypto.suites import hash_by_suite
+from airbundle.crypto.envelope import BundleKey, Context, write_preamble
 from airbundle.errors import MediumError, UsageError
 from airbundle.format import limits
-from airbundle.format.catalog import CATALOG, DATA, Row, row_of, write_body, write_table
-from airbundle.format.dsse import Envelope, parse_envelope, write_envelope
-from airbundle.format.manifest import FileRow, Manifest, SliceRow, check_meta, write_manifest
+from airbundle.format.catalog import DATA, Row, row_of
+from airbundle.format.manifest import check_meta
 from airbundle.format.names import check_public_text
-from airbundle.format.statement import STATEMENT_TYPE, PreambleRef, Statement, VolumeRow, write_statement
+from airbundle.format.statement import VolumeRow
 from airbundle.media import system
 from airbundle.media import volume as volumes
 from airbundle.media.drive import device_serial, filesystem_label
 from airbundle.media.state import read_document, save_document, state_folder
 from airbundle.media.writing import VolumeWriter, temporary_name
 from airbundle.transfer.check import Expected, check_segment
-from airbundle.transfer.journal import Ending, Finished, Journal
+from airbundle.transfer.ending import Declared, make_ending, write_ending
+from airbundle.transfer.journal import Finished, Journal
 from airbundle.transfer.lane import Lane
 from airbundle.transfer.plan import Fit, Options, estimate, open_stream, overall, sample
 from airbundle.transfer.progress import Meter, Tick
 from airbundle.transfer.readme import volume_readme
 from airbundle.transfer.schedule import run_all
-from airbundle.transfer.seal import Sealed, SealPlan, capacity, finish_catalog, seal_manifest, seal_slice
+from airbundle.transfer.seal import Sealed, SealPlan, capacity, seal_slice
 from airbundle.transfer.workspace import Pace, Workspace, Workspaces
 from airbundle.version import WRITER
 
@@ -58,19 +55,6 @@ if TYPE_CHECKING:
     from airbundle.media.reading import SourceReader
     from airbundle.media.source import Source
     from airbundle.transfer.slices import Slice, Stream
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """What the packer says in public, and the sealed `meta`. Times in seconds since 1970."""
-
-    label: str = "ab"
-    marking: str = ""
-    meta: tuple[tuple[str, str], ...] = ()
-    series: str | None = None
-    sequence: int | None = None
-    expires: int | None = None
-    record_serials: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +115,11 @@ def pack(source: str, target: str, *, identity: PrivateIdentity, recipients: Seq
                     rows, kept = _segments(job, pace)
                     digests = lane.result()
                 if journal.ending is None:
-                    journal.add(_ending(job, found, rows, digests, declared, identity, created, target))
-                statement_hash = _finish_volume(job)
+                    journal.add(make_ending(plan, stream, rows, digests, declared=declared, identity=identity,
+                                            created=created, medium=_describe(target, declared), entropy=entropy))
+                assert journal.ending is not None
+                meter.begin("finishing", 0)
+                statement_hash = write_ending(volume, plan, journal.ending, read_back=read_back)
                 result = _result(job, found, rows, kept, volume.path, statement_hash, began)
             save_document(os.path.join(state_folder("finished"), plan_hash[:32]), os.path.abspath(volume.path).encode())
             journal.erase()
@@ -225,8 +212,10 @@ def _segments(job: _Job, pace: Pace) -> tuple[list[Row], int]:
             finished = _keep(job, space, part)
             again = finished is not None
             if finished is None:
+                _require_open(job)
                 finished = _make(job, space, part)
-        job.meter.add(part.length)
+            else:
+                job.meter.add(part.length)
         return finished.row, bytes.fromhex(finished.content), again
 
     rows = []
@@ -261,10 +250,18 @@ def _keep(job: _Job, space: Workspace, part: Slice) -> Finished | None:
     return None
 
 
+def _require_open(job: _Job) -> None:
+    """A statement that was made once binds the segments as they were; a new segment would need a second one."""
+    if job.journal.ending is not None:
+        job.journal.forget()
+        raise MediumError("what was packed here before is damaged or gone", where=job.volume.path,
+                          hint="remove that folder and run the same command again: it makes a new bundle")
+
+
 def _make(job: _Job, space: Workspace, part: Slice) -> Finished:
     """Seal one slice and put it on the medium; durable, read back and journaled before it gets its name."""
     sealed = seal_slice(space, job.plan, job.stream, part, job.reader.read, entropy=job.entropy,
-                        alive=job.meter.alive)
+                        done=job.meter.add)
     name = volumes.segment_name(part.number)
     temporary = job.volume.write(name, [sealed.image.blocks.reshape(-1).data],
                                  suffix=sealed.geometry.salt.hex())
@@ -289,74 +286,10 @@ def _read_back(job: _Job, space: Workspace, name: str, sealed: Sealed) -> None:
                                   where=job.volume.path, hint="do not use this drive; pack onto another one")
 
 
-def _ending(job: _Job, found: Source, rows: list[Row], digests: list[str], declared: Declared,
-            identity: PrivateIdentity, created: int, target: str) -> Ending:
-    """Catalog and statement, made once and journaled before any of it is on the medium."""
-    context, plan = job.plan.context, job.plan
-    suite = context.suite
-    manifest = Manifest(
-        bundle=context.bundle_id.hex(), packer=context.packer_id.hex(),
-        recipients=tuple(recipient.hex() for recipient in parse_preamble(plan.preamble).recipients),
-        series=declared.series, sequence=declared.sequence, meta=declared.meta,
-        segments=tuple(SliceRow(part.number, part.start, part.length) for part in job.stream.slices),
-        files=tuple(FileRow(str(file.path), file.size, digest)
-                    for file, digest in zip(found.files, digests, strict=True)),
-        folders=tuple(map(str, found.folders)))
-    sealed_manifest, salt = seal_manifest(plan, len(rows), write_manifest(manifest), entropy=job.entropy)
-    body = write_body(write_table(tuple(rows)), sealed_manifest)
-    space = Workspace(3 * len(body) + 4 * limits.MIB, best_engine())
-    catalog = finish_catalog(plan, len(rows), salt, body, space)
-    statement = Statement(
-        airbundle=1, bundle=context.bundle_id.hex(), suite=suite.name, packer=context.packer_id.hex(), revision=0,
-        created=created, expires=declared.expires, series=declared.series, sequence=declared.sequence,
-        label=declared.label, marking=declared.marking,
-        preamble=PreambleRef(len(plan.preamble), suite.hash(plan.preamble).hex()),
-        catalog=row_of(catalog.geometry, role=CATALOG, volume=0, root=catalog.root),
-        volumes=(_describe(target, declared),),
-        lose=0, base=None, writer=WRITER)
-    payload = write_statement(statement)
-    envelope = write_envelope(Envelope(STATEMENT_TYPE, payload, (sign(identity, STATEMENT_TYPE, payload),)))
-    return Ending.of(catalog.image.blocks.tobytes(), envelope)
-
-
 def _describe(target: str, declared: Declared) -> VolumeRow:
     """What the statement says of the medium."""
     serial = device_serial(target) if declared.record_serials else None
     return VolumeRow(1, filesystem_label(target), system.total_space(target), serial or None)
-
-
-def _require_same(volume: VolumeWriter, name: str, content: bytes) -> None:
-    """Read a small file back past the cache."""
-    with volume.opened(name) as descriptor:
-        found = bytearray(len(content) + 1)
-        count = system.read_into(descriptor, memoryview(found), 0)
-    if bytes(found[:count]) != content:
-        raise MediumError("gives back other bytes than were written", where=os.path.join(volume.path, name),
-                          hint="do not use this drive; pack onto another one")
-
-
-def _finish_volume(job: _Job) -> str:
-    """(5) Catalogs, record, statement, each durable before the next (V-4). Returns the hash of the statement's PAE."""
-    ending = job.journal.ending
-    assert ending is not None
-    catalog, statement = ending.catalog_bytes, ending.statement_bytes
-    suite = job.plan.context.suite
-    job.meter.begin("finishing", 0)
-    volume = job.volume
-    volume.fill(volumes.CATALOG_NAME, catalog)
-    volume.fill(volumes.CATALOG_COPY_NAME, catalog)
-    volume.fill(volumes.RECORD_NAME,
-                encode_record(statement, suite_number=suite.number, hash_by_suite=hash_by_suite, engine=best_engine()))
-    if job.read_back:
-        _require_same(volume, volumes.CATALOG_NAME, catalog)
-        _require_same(volume, volumes.CATALOG_COPY_NAME, catalog)
-    volume.discard_leftovers()
-    folder = state_folder("sent", job.plan.context.bundle_id.hex())
-    save_document(os.path.join(folder, volumes.STATEMENT_NAME), statement)
-    save_document(os.path.join(folder, volumes.CATALOG_NAME), catalog)
-    volume.fill(volumes.STATEMENT_NAME, statement)
-    volume.sync()
-    return suite.hash(pae(STATEMENT_TYPE, parse_envelope(statement, STATEMENT_TYPE).payload)).hex()
 
 
 def _result(job: _Job, found: Source, rows: list[Row], kept: int, path: str, statement_hash: str,

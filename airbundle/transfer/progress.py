@@ -37,7 +37,8 @@ class Meter:
             self._report(Tick(phase, 0, total))
 
     def add(self, count: int) -> None:
-        """`count` more bytes of this phase are done."""
+        """`count` more bytes of this phase are done. Raises InterruptedRunError after `stop`."""
+        self.alive()
         with self._lock:
             self._done += count
             self._report(Tick(self._phase, self._done, self._total))

@@ -104,8 +104,11 @@ class _Body:
 
 
 def seal_slice(work: Workspace, plan: SealPlan, stream: Stream, part: Slice, read: Read, *,
-               entropy: Callable[[int], bytes], alive: Callable[[], None] = lambda: None) -> Sealed:
-    """Make the segment of `part`. `read(start, out)` fills `out` from the source stream; `alive` may raise to stop."""
+               entropy: Callable[[int], bytes], done: Callable[[int], None] = lambda _: None) -> Sealed:
+    """Make the segment of `part`.
+
+    `read(start, out)` fills `out` from the source stream; `done` hears the bytes of each chunk and may raise to stop.
+    """
     suite = plan.context.suite
     room = stream.largest_body(part)
     body = _Body(work, plan, part.number, room)
@@ -113,7 +116,6 @@ def seal_slice(work: Workspace, plan: SealPlan, stream: Stream, part: Slice, rea
     rows: list[ChunkRow] = []
     work.compressor.forget()
     for cut in stream.chunks(part):
-        alive()
         plain = work.plain[:cut.length]
         read(cut.start, plain)
         digest = suite.hash(plain)
@@ -121,6 +123,7 @@ def seal_slice(work: Workspace, plan: SealPlan, stream: Stream, part: Slice, rea
         size = sealer.seal_into(len(rows), packed, work.sealed, last=False)
         body.append(work.sealed[:size])
         rows.append(ChunkRow(cut.length, size, codec.value, digest.hex()))
+        done(cut.length)
     content = suite.hash(*(bytes.fromhex(row.digest) for row in rows))
     if plan.pad:
         _fill(body, sealer, work, rows, room, suite.digest_size)

@@ -135,7 +135,6 @@ def _write_out(bundle: Bundle, row: Row, space: Workspace, opened: Opened, conte
     contents.require(index, row.number)
     space.writer.begin(index.start)
     for length in open_chunks(space, space.image, bundle.suite, opener, index, space.writer.room):
-        meter.alive()
         space.writer.advance(length)
         meter.add(length)
     space.writer.flush()
