@@ -1,7 +1,7 @@
 """What the files of a volume say they are (V-2), before anything is believed.
 
-A block may lie, because it was damaged or moved here from another file. So a claim only says where to look first: what a
-file holds is what its signed root bears out.
+A block may lie, because it was damaged or moved here from another file. So a claim only says where to look first:
+what a file holds is what its signed root bears out.
 """
 
 from __future__ import annotations
