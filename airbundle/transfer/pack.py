@@ -1,7 +1,7 @@
 """Pack a source onto a medium. The steps, in order:
 
-1. scan the source, cut it into slices, ask whether it fits
-2. open the journal of this plan, or draw bundle id, bundle key and preamble and begin one
+1. scan the source, cut it into slices; with what the journal's bundle has taken already, ask whether it fits
+2. go on with the journal of this plan, or draw bundle id, bundle key and preamble and begin one
 3. make the volume's folder; preallocate statement and catalog in front of everything else
 4. per segment: read, digest, compress, compare, seal, blocks, parity; write under a temporary name; read back past
    the cache; journal; rename. A second reader follows and makes the SHA-256 of each file, and compares what it saw
@@ -115,9 +115,9 @@ def pack(source: str, target: str, *, identity: PrivateIdentity, recipients: Seq
     meter = Meter(progress)
     found, stream, reader = open_stream(source, options)
     with reader:
-        _require_room(target, stream, options, reader, len(recipients))
         plan_hash = _plan_hash(found, target, identity, recipients, declared, options)
         with Journal(identity, plan_hash, entropy) as journal:
+            _require_room(target, stream, options, reader, len(recipients), _taken(journal, target, declared))
             plan, created = _seal_plan(journal, found, identity, recipients, options, now, entropy)
             name = volumes.volume_name(declared.label, plan.context.bundle_id, 1, 1)
             with VolumeWriter(os.path.join(target, name), bundle_id=plan.context.bundle_id) as volume:
@@ -144,14 +144,23 @@ def _check_declared(declared: Declared) -> None:
         raise UsageError("--series and --sequence go together")
 
 
-def _require_room(target: str, stream: Stream, options: Options, reader: SourceReader, recipients: int) -> None:
+def _taken(journal: Journal, target: str, declared: Declared) -> int:
+    """Bytes on the medium that the bundle of the journal has taken in an earlier run."""
+    if journal.head is None:
+        return 0
+    name = volumes.volume_name(declared.label, bytes.fromhex(journal.head.bundle), 1, 1)
+    return volumes.bytes_in(os.path.join(target, name))
+
+
+def _require_room(target: str, stream: Stream, options: Options, reader: SourceReader, recipients: int,
+                  taken: int) -> None:
     """(1) Refuse before anything is written; sample only if the worst case would not fit."""
     if not os.path.isdir(target):
         raise UsageError("is not a folder", where=target, hint="mount the drive, or make the folder")
-    answer = estimate(target, stream, options, None, recipients=recipients)
+    answer = estimate(target, stream, options, None, recipients=recipients, taken=taken)
     if answer.fit is Fit.NOT and not options.pad:
         ratio = overall(stream, sample(stream, reader.read))
-        answer = estimate(target, stream, options, ratio, recipients=recipients)
+        answer = estimate(target, stream, options, ratio, recipients=recipients, taken=taken)
     if answer.fit is Fit.NOT:
         short = answer.need_by_sample + answer.margin - answer.room
         raise MediumError(f"does not fit: needs {answer.need_by_sample:,} bytes and a margin of {answer.margin:,}, "
