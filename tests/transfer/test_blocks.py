@@ -137,7 +137,8 @@ def stripes(bundle: Packed, number: int) -> list[list[int]]:
     """The places of the coded blocks of each stripe."""
     row = bundle.rows()[number]
     place = bundle.place(row)
-    data, found = place.geometry.data_blocks, [[] for _ in range(row.stripes)]  # type: list[list[int]]
+    data = place.geometry.data_blocks
+    found: list[list[int]] = [[] for _ in range(row.stripes)]
     for index in range(place.geometry.coded_blocks):
         found[index % row.stripes].append(place.data_at + index)
     assert data + row.m * row.stripes == place.geometry.coded_blocks
