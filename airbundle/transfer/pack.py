@@ -26,7 +26,7 @@ from airbundle.codec.record import encode_record
 from airbundle.crypto.envelope import BundleKey, Context, parse_preamble, write_preamble
 from airbundle.crypto.signing import pae, sign
 from airbundle.crypto.suites import hash_by_suite
-from airbundle.errors import MediumError, UsageError
+from airbundle.errors import FormatError, MediumError, UsageError
 from airbundle.format import limits
 from airbundle.format.catalog import CATALOG, DATA, Row, row_of, write_body, write_table
 from airbundle.format.dsse import Envelope, parse_envelope, write_envelope
@@ -136,10 +136,13 @@ def pack(source: str, target: str, *, identity: PrivateIdentity, recipients: Seq
 
 
 def _check_declared(declared: Declared) -> None:
-    for text in (declared.label, declared.marking, declared.series or ""):
-        check_public_text(text)
+    try:
+        for text in (declared.label, declared.marking, declared.series or ""):
+            check_public_text(text)
+        check_meta(declared.meta)
+    except FormatError as error:  # what a reader would refuse is a mistake of the command here
+        raise UsageError(error.what, rule=error.rule) from error
     volumes.volume_name(declared.label, bytes(16), 1, 1)
-    check_meta(declared.meta)
     if (declared.series is None) != (declared.sequence is None):
         raise UsageError("--series and --sequence go together")
 
