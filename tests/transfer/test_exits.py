@@ -222,12 +222,15 @@ def tiny(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", place], check=True)
 
 
-def test_a_drive_that_is_too_small(keys: Keys, tmp_path: Path, tiny: Path) -> None:
+def test_a_drive_that_is_too_small(keys: Keys, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused before anything is written, here or in the state folder."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     source = write_tree(tmp_path / "source", {"f": noise(20 * MIB)})
     with pytest.raises(MediumError, match="does not fit") as caught:
         api.pack(str(source), str(tiny), sign=keys.packer, to=[keys.reader.public])
     assert str(tiny) in str(caught.value)
     assert os.listdir(tiny) == []
+    assert os.listdir(tmp_path / "state/airbundle/pack") == []
 
 
 def test_a_drive_that_fills_up(keys: Keys, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
