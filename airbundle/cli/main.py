@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911 - one way 
     command = next((word for word in arguments if not word.startswith("-")), "")
     as_json = "--json" in arguments
     try:
-        return int(app(arguments, prog_name="airbundle", standalone_mode=False) or 0)
+        status = int(app(arguments, prog_name="airbundle", standalone_mode=False) or 0)
     except AirbundleError as error:
         return _fail(command, error, as_json)
     except TyperException as error:
@@ -51,12 +51,15 @@ def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911 - one way 
                 "  ", " ")), as_json)
         return 0 if type(error).__name__ == "Exit" else _fail(command, InterruptedRunError("stopped"), as_json)
     except KeyboardInterrupt:
-        return _fail(command, InterruptedRunError("stopped", hint="the same command goes on where this one was"),
-                     as_json)
+        status = InterruptedRunError.exit_status
     except OSError as error:
         return _fail(command, MediumError(error.strerror or str(error), where=str(error.filename or "")), as_json)
     except MemoryError:
         return _fail(command, MediumError("out of memory", hint="take fewer --jobs"), as_json)
+    if status == InterruptedRunError.exit_status:  # typer turns Ctrl-C into this number and says nothing
+        return _fail(command, InterruptedRunError("stopped", hint="the same command goes on where this one was"),
+                     as_json)
+    return status
 
 
 def _fail(command: str, error: AirbundleError, as_json: bool) -> int:

@@ -226,6 +226,13 @@ def find_volumes(path: str) -> list[str]:
     return sorted(found, key=os.fsencode)
 
 
+def bytes_in(path: str) -> int:
+    """Bytes of the files in a volume's folder; none if there is no folder."""
+    with contextlib.suppress(OSError), os.scandir(path) as entries:
+        return sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+    return 0
+
+
 def _why_ignored(entry: os.DirEntry[str]) -> str:
     if is_litter(entry.name):
         return "left by the operating system"

@@ -148,6 +148,8 @@ class Journal:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
+        if self.head is None:  # nothing was begun
+            self._log.erase()
         self._log.__exit__(kind, error, trace)
 
 

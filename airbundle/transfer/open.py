@@ -45,6 +45,7 @@ from airbundle.media import volume as volumes
 from airbundle.transfer.check import Expected, Findings, check_merged, check_segment
 from airbundle.transfer.claims import claims_of
 from airbundle.transfer.image import Image
+from airbundle.transfer.preambles import search_preamble
 from airbundle.transfer.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -306,6 +307,10 @@ def _open_catalog(bundle: Bundle, work: Workspace | None) -> None:
     bundle.rows = parse_table(table, catalog_number=row.number)
     for each in bundle.rows:
         _ = bundle.expected(each).place  # B-1 to B-3 before anything is allocated
+    if bundle.preamble_raw is None:
+        bundle.preamble_raw = search_preamble(
+            (bundle.expected(each), reader, name) for each in (row, *bundle.rows)
+            for reader, name in bundle.segments.get(each.number, []))
 
 
 def _merged_catalog(bundle: Bundle, expected: Expected, work: Workspace,

@@ -2,8 +2,8 @@
 
 The steps, in order:
 
-1. scan the source, cut it into slices, ask whether it fits
-2. open the journal of this plan, or draw bundle id, bundle key and preamble and begin one
+1. scan the source, cut it into slices; with what the journal's bundle has taken already, ask whether it fits
+2. go on with the journal of this plan, or draw bundle id, bundle key and preamble and begin one
 3. make the volume's folder; preallocate statement and catalog in front of everything else
 4. per segment: read, digest, compress, compare, seal, blocks, parity; write under a temporary name; read back past
    the cache; journal; rename. A second reader follows and makes the SHA-256 of each file, and compares what it saw
@@ -25,7 +25,7 @@ import numpy as np
 
 from airbundle.codec.engines import best_engine
 from airbundle.crypto.envelope import BundleKey, Context, write_preamble
-from airbundle.errors import MediumError, UsageError
+from airbundle.errors import FormatError, MediumError, UsageError
 from airbundle.format import limits
 from airbundle.format.catalog import DATA, Row, row_of
 from airbundle.format.manifest import check_meta
@@ -101,10 +101,10 @@ def pack(source: str, target: str, *, identity: PrivateIdentity, recipients: Seq
     meter = Meter(progress)
     found, stream, reader = open_stream(source, options)
     with reader:
-        _require_room(target, stream, options, reader, len(recipients))
         plan_hash = _plan_hash(found, target, identity, recipients, declared, options)
         _refuse_finished(plan_hash)
         with Journal(identity, plan_hash, entropy) as journal:
+            _require_room(target, stream, options, reader, len(recipients), _taken(journal, target, declared))
             plan, created = _seal_plan(journal, found, identity, recipients, options, now, entropy)
             name = volumes.volume_name(declared.label, plan.context.bundle_id, 1, 1)
             with VolumeWriter(os.path.join(target, name), bundle_id=plan.context.bundle_id) as volume:
@@ -127,10 +127,13 @@ def pack(source: str, target: str, *, identity: PrivateIdentity, recipients: Seq
 
 
 def _check_declared(declared: Declared) -> None:
-    for text in (declared.label, declared.marking, declared.series or ""):
-        check_public_text(text)
+    try:
+        for text in (declared.label, declared.marking, declared.series or ""):
+            check_public_text(text)
+        check_meta(declared.meta)
+    except FormatError as error:  # what a reader would refuse is a mistake of the command here
+        raise UsageError(error.what, rule=error.rule) from error
     volumes.volume_name(declared.label, bytes(16), 1, 1)
-    check_meta(declared.meta)
     if (declared.series is None) != (declared.sequence is None):
         raise UsageError("--series and --sequence go together")
 
@@ -143,14 +146,23 @@ def _refuse_finished(plan_hash: str) -> None:
                          hint="verify it, or remove it to pack again")
 
 
-def _require_room(target: str, stream: Stream, options: Options, reader: SourceReader, recipients: int) -> None:
+def _taken(journal: Journal, target: str, declared: Declared) -> int:
+    """Bytes on the medium that the bundle of the journal has taken in an earlier run."""
+    if journal.head is None:
+        return 0
+    name = volumes.volume_name(declared.label, bytes.fromhex(journal.head.bundle), 1, 1)
+    return volumes.bytes_in(os.path.join(target, name))
+
+
+def _require_room(target: str, stream: Stream, options: Options, reader: SourceReader, recipients: int,
+                  taken: int) -> None:
     """(1) Refuse before anything is written; sample only if the worst case would not fit."""
     if not os.path.isdir(target):
         raise UsageError("is not a folder", where=target, hint="mount the drive, or make the folder")
-    answer = estimate(target, stream, options, None, recipients=recipients)
+    answer = estimate(target, stream, options, None, recipients=recipients, taken=taken)
     if answer.fit is Fit.NOT and not options.pad:
         ratio = overall(stream, sample(stream, reader.read))
-        answer = estimate(target, stream, options, ratio, recipients=recipients)
+        answer = estimate(target, stream, options, ratio, recipients=recipients, taken=taken)
     if answer.fit is Fit.NOT:
         short = answer.need_by_sample + answer.margin - answer.room
         raise MediumError(f"does not fit: needs {answer.need_by_sample:,} bytes and a margin of {answer.margin:,}, "

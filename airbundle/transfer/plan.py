@@ -119,10 +119,10 @@ def make_plan(path: str, targets: Sequence[str | int], options: Options, *, reci
 
 
 def estimate(target: str | int, stream: Stream, options: Options, ratio: float | None, *,
-             recipients: int) -> DriveEstimate:
-    """What one drive has to hold. `ratio` None means that nothing was sampled."""
+             recipients: int, taken: int = 0) -> DriveEstimate:
+    """What one drive has to hold, `taken` bytes of it by now. `ratio` None means that nothing was sampled."""
     room, cluster = (target, 32 * limits.KIB) if isinstance(target, int) else (
-        system.free_space(target), system.cluster_size(target))
+        system.free_space(target) + taken, system.cluster_size(target))
     most = stored_bytes(stream, options, 1.0, cluster=cluster, recipients=recipients)
     likely = most if ratio is None or options.pad else stored_bytes(stream, options, ratio, cluster=cluster,
                                                                     recipients=recipients)

@@ -88,6 +88,8 @@ def repair(readers: tuple[VolumeReader, ...], *, trust: TrustSet,
     bundle = open_bundle(readers, trust)  # (1)
     if bundle.distrust is not None:
         raise bundle.distrust
+    if bundle.preamble_raw is None:
+        raise DamagedError("no copy of the preamble can be repaired", where=bundle.volumes[0].path, rule="K-7")
     tally = Tally([], [])
     check_statements(bundle, tally)
     check_catalogs(bundle, tally)
@@ -142,8 +144,7 @@ def _rebuilt_catalog(bench: _Bench) -> Image:
     image = Image(place, bench.space.blocks(place.block_count, geometry.block_size))
     body = np.frombuffer(bundle.catalog_body, np.uint8)
     image.payloads[:geometry.data_blocks] = body.reshape(geometry.data_blocks, geometry.payload_size)
-    if bundle.preamble_raw is None:
-        raise DamagedError("no copy of the preamble can be repaired", where=bundle.volumes[0].path, rule="K-7")
+    assert bundle.preamble_raw is not None
     root = finish(image, bundle.suite, bench.space.engine, bundle.preamble_raw)
     assert root == expected.root
     return image

@@ -146,6 +146,7 @@ def check_statements(bundle: Bundle, tally: Tally) -> None:
 
 def check_catalogs(bundle: Bundle, tally: Tally) -> None:
     """(2) Both copies on each volume."""
+    tally.beyond |= bundle.preamble_raw is None  # K-7
     row = bundle.statement.catalog
     size = bundle.expected(row).place.stored_size
     names = {reader.path: {name for other, name in bundle.segments.get(row.number, []) if other is reader}

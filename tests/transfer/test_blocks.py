@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,8 @@ def test_blocks_swapped_between_files(small: Packed, tmp_path: Path, pair: tuple
 def test_first_and_last_block_of_another_segment(small: Packed, tmp_path: Path) -> None:
     """Both ends of a file say that it is another one."""
     before = digests(small.volume)
-    for one, two in (("00000000.abs", "00000001.abs"), ("00000001.abs", "catalog.abs"), ("catalog.abs", "00000000.abs")):
+    files = ("00000000.abs", "00000001.abs", "catalog.abs", "00000000.abs")
+    for one, two in itertools.pairwise(files):
         path, other = small.volume / one, small.volume / two
         for number in (0, -1):
             last = path.stat().st_size // SIZE
@@ -135,7 +137,8 @@ def stripes(bundle: Packed, number: int) -> list[list[int]]:
     """The places of the coded blocks of each stripe."""
     row = bundle.rows()[number]
     place = bundle.place(row)
-    data, found = place.geometry.data_blocks, [[] for _ in range(row.stripes)]  # type: list[list[int]]
+    data = place.geometry.data_blocks
+    found: list[list[int]] = [[] for _ in range(row.stripes)]
     for index in range(place.geometry.coded_blocks):
         found[index % row.stripes].append(place.data_at + index)
     assert data + row.m * row.stripes == place.geometry.coded_blocks
@@ -199,7 +202,7 @@ def test_runs_over_several_stripes(striped: Packed) -> None:
 
 def places_of_holes(total: int) -> list[int]:
     random_ = random.Random(11)
-    return [*range(0, total - MIB, 1500 * 1024), total - MIB, *(random_.randrange(total - MIB) for _ in range(8))]
+    return [*range(0, total - MIB, 3000 * 1024), total - MIB, *(random_.randrange(total - MIB) for _ in range(6))]
 
 
 def test_a_hole_of_a_mebibyte_anywhere_on_the_medium(large: Packed, tmp_path: Path) -> None:

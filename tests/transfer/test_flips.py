@@ -44,8 +44,8 @@ def blocks_of(bundle: Packed, path: Path) -> dict[str, int]:
     """One block of each kind and copy by its place in the file."""
     row = bundle.statement().catalog if path.name.startswith("catalog") else bundle.rows()[int(path.stem)]
     place = bundle.place(row)
-    return {"first preamble": 0, "first list": place.lists_at[0], "data": place.data_at + 1, "parity": place.parity_at + 1,
-            "second list": place.lists_at[1], "last preamble": place.block_count - 1}
+    return {"first preamble": 0, "first list": place.lists_at[0], "data": place.data_at + 1,
+            "parity": place.parity_at + 1, "second list": place.lists_at[1], "last preamble": place.block_count - 1}
 
 
 @pytest.mark.parametrize("name", ["00000000.abs", "00000001.abs", "catalog.abs", "catalog-copy.abs"])
@@ -70,8 +70,8 @@ def test_statement_in_all_its_regions(small: Packed, tmp_path: Path) -> None:
     before, random_ = digests(small.volume), random.Random(5)
     path = small.volume / names.STATEMENT_NAME
     raw = path.read_bytes()
-    regions = {word: raw.index(word) for word in (b'"payload"', b'"payloadType"', b'"signatures"', b'"keyid"', b'"sig"')}
-    borders = [0, *sorted(regions.values()), len(raw)]
+    words = (b'"payload"', b'"payloadType"', b'"signatures"', b'"keyid"', b'"sig"')
+    borders = [0, *sorted(raw.index(word) for word in words), len(raw)]
     places = {random_.randrange(*pair) for pair in itertools.pairwise(borders) for _ in range(25)}
     for at in sorted({0, len(raw) - 1, *places}):
         flipped(small, path, at, 1 << random_.randrange(8), tmp_path / "back", before, unpack=at % 7 == 0)

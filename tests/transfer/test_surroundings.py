@@ -75,7 +75,7 @@ def test_a_segment_that_is_no_file(small: Packed, tmp_path: Path, kind: str) -> 
     error = small.refused(4)
     assert isinstance(error, DamagedError)
     assert error.report.missing == (0,)  # type: ignore[attr-defined]
-    with pytest.raises(DamagedError, match="00000000.abs"):
+    with pytest.raises(DamagedError, match=r"00000000\.abs"):
         small.unpack(tmp_path / "back")
     with pytest.raises(DamagedError):
         small.repair()

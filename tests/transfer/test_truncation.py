@@ -50,7 +50,7 @@ def all_segments(bundle: Packed, tmp_path: Path) -> tuple[int, int]:
                 error = bundle.refused(4)
                 assert isinstance(error, DamagedError)
                 assert error.report.condition == "damaged beyond repair"  # type: ignore[attr-defined]
-                with pytest.raises(DamagedError, match="segment|abs"):
+                with pytest.raises(DamagedError, match=r"0000000\d\.abs"):
                     bundle.unpack(tmp_path / "back")
                 with pytest.raises(DamagedError):
                     bundle.repair()
@@ -104,13 +104,17 @@ def test_both_catalogs(small: Packed, tmp_path: Path) -> None:
 
 
 def test_record(small: Packed, tmp_path: Path) -> None:
+    """Cuts within the second and third copy; those within the first need the code, which takes seconds."""
     before, path = digests(small.volume), small.volume / names.RECORD_NAME
     content, copy = path.read_bytes(), 131072
-    for mark in (0, 56, 64, 191 * 513, 255 * 513, copy, copy + 255 * 513, 2 * copy, 3 * copy):
+    for mark in (copy, copy + 64, copy + 255 * 513, 2 * copy, 3 * copy):
         for off in (-1, 0, 1, -4096, 4096):
             if 0 <= mark + off < len(content):
                 path.write_bytes(content[:mark + off])
                 small.heals(tmp_path / "back", before=before)
+    for length in (0, 1, 56, 64, 5000):
+        path.write_bytes(content[:length])
+        small.heals(tmp_path / "back", before=before)
 
 
 def test_statement(small: Packed, tmp_path: Path) -> None:
@@ -136,7 +140,7 @@ def test_a_segment_that_is_gone(small: Packed, tmp_path: Path) -> None:
     small.segment(1).unlink()
     error = small.refused(4)
     assert error.report.missing == (1,)  # type: ignore[attr-defined]
-    with pytest.raises(DamagedError, match="00000001.abs"):
+    with pytest.raises(DamagedError, match=r"00000001\.abs"):
         small.unpack(tmp_path / "back")
     assert not (tmp_path / "back").exists()
 

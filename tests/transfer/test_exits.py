@@ -1,0 +1,281 @@
+"""Exit statuses of the real command line, one object with --json, and messages that name the place."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airbundle import api
+from airbundle.cli.main import main
+from airbundle.crypto.keyfiles import write_private, write_public
+from airbundle.crypto.signing import sign
+from airbundle.errors import MediumError, NoKeyError, SourceError, StrangerError, UnsignedError
+from airbundle.format.dsse import Envelope, Signature, parse_envelope, write_envelope
+from airbundle.format.statement import STATEMENT_TYPE
+from airbundle.media import volume as names
+from airbundle.transfer.plan import Options
+from tests.transfer.workshop import (
+    KIB,
+    MIB,
+    PACE,
+    Keys,
+    Packed,
+    digests,
+    flip,
+    kill_blocks,
+    noise,
+    pack,
+    write_tree,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def files(keys: Keys, tmp_path: Path) -> Path:
+    """Key files of everybody."""
+    place = tmp_path / "keys"
+    place.mkdir()
+    for name in ("packer", "reader", "second", "stranger"):
+        identity = getattr(keys, name)
+        (place / f"{name}.key").write_bytes(write_private(name, identity, passphrase=None))
+        (place / f"{name}.pub").write_bytes(write_public(name, identity.public))
+    return place
+
+
+def run(capfdbinary: pytest.CaptureFixture[bytes], *words: object) -> tuple[int, dict[str, Any], str]:
+    """A command with --json: status, the one object on stdout, and stderr."""
+    status = main([*map(str, words), "--json"])
+    out, err = capfdbinary.readouterr()
+    answer = json.loads(out)  # fails for none and for two
+    assert answer["exit"] == status
+    assert b"\x1b" not in out + err
+    text = err.decode()
+    assert ("airbundle: error:" in text) == (status != 0)
+    return status, answer, text
+
+
+def test_all_is_well(small: Packed, files: Path, tmp_path: Path, capfdbinary: Any) -> None:
+    trust = ("--trust", files / "packer.pub")
+    for words in (("verify", small.volume, *trust), ("inspect", small.volume, *trust),
+                  ("verify", small.volume, *trust, "--key", files / "reader.key"),
+                  ("unpack", small.volume, "-o", tmp_path / "back", "--key", files / "reader.key", *trust),
+                  ("repair", small.volume, *trust)):
+        status, answer, _ = run(capfdbinary, *words)
+        assert (status, answer["command"]) == (0, words[0])
+        assert "error" not in answer
+    assert digests(tmp_path / "back") == digests(small.source)
+
+
+def test_pack_by_the_command_line(files: Path, tmp_path: Path, capfdbinary: Any) -> None:
+    source = write_tree(tmp_path / "source", {"f": noise(100_000)})
+    (tmp_path / "drive").mkdir()
+    status, answer, _ = run(capfdbinary, "pack", source, "-o", tmp_path / "drive", "--sign", files / "packer.key",
+                            "--to", files / "reader.pub", "--segment-size", "64K", "--progress", "json")
+    assert (status, answer["result"]["segments"], answer["result"]["read_back"]) == (0, 2, True)
+    assert os.path.isdir(answer["result"]["volumes"][0])
+
+
+def test_wrong_key(small: Packed, files: Path, tmp_path: Path, capfdbinary: Any) -> None:
+    trust = ("--trust", files / "packer.pub")
+    for words in (("unpack", small.volume, "-o", tmp_path / "back", *trust), ("verify", small.volume, *trust),
+                  ("inspect", small.volume, *trust)):
+        status, answer, _ = run(capfdbinary, *words, "--key", files / "second.key")
+        assert (status, answer["error"]) == (8, "NoKeyError")
+        assert small.keys.reader.public.hex in answer["hint"]
+    assert not (tmp_path / "back").exists()
+    with pytest.raises(NoKeyError):
+        api.unpack([str(small.volume)], str(tmp_path / "b"), keys=[small.keys.second], trust=small.keys.trust)
+
+
+def statement_with(bundle: Packed, *signatures: Signature) -> None:
+    """Other signatures over the same payload; no record that says otherwise."""
+    path = bundle.volume / names.STATEMENT_NAME
+    payload = parse_envelope(path.read_bytes(), STATEMENT_TYPE).payload
+    path.write_bytes(write_envelope(Envelope(STATEMENT_TYPE, payload, signatures)))
+    (bundle.volume / names.RECORD_NAME).unlink()
+
+
+def test_unsigned(small: Packed, files: Path, tmp_path: Path, capfdbinary: Any) -> None:
+    """The packer's signature is replaced by another trusted one, then stripped."""
+    payload = parse_envelope((small.volume / names.STATEMENT_NAME).read_bytes(), STATEMENT_TYPE).payload
+    statement_with(small, sign(small.keys.second, STATEMENT_TYPE, payload))
+    trust = ("--trust", files / "packer.pub", "--trust", files / "second.pub")
+    key = ("--key", files / "reader.key")
+    for words in (("verify",), ("repair",), ("unpack", "-o", tmp_path / "back", *key)):
+        status, answer, _ = run(capfdbinary, words[0], small.volume, *words[1:], *trust)
+        assert (status, answer["error"], answer["rule"]) == (5, "UnsignedError", "T-3")
+    assert not (tmp_path / "back").exists()
+    path = small.volume / names.STATEMENT_NAME
+    raw = path.read_bytes()
+    path.write_bytes(raw[:raw.index(b'"signatures":[') + 14] + b"]}")
+    assert isinstance(small.refused(5), UnsignedError)
+
+
+def test_stranger(small: Packed, files: Path, tmp_path: Path, capfdbinary: Any) -> None:
+    key = ("--key", files / "reader.key")
+    before = digests(small.volume)
+    flip(small.segment(0), 9000)
+    for words in (("verify",), ("repair",), ("unpack", "-o", tmp_path / "back", *key)):
+        status, answer, err = run(capfdbinary, words[0], small.volume, *words[1:], "--trust", files / "stranger.pub")
+        assert (status, answer["error"]) == (5, "StrangerError")
+        assert small.keys.packer.public.hex in err
+    flip(small.segment(0), 9000)
+    assert digests(small.volume) == before  # nobody repairs for a stranger
+    assert not (tmp_path / "back").exists()
+    with pytest.raises(StrangerError):
+        api.verify([str(small.volume)], trust=None)
+
+
+def test_a_signature_that_does_not_hold(small: Packed, files: Path, capfdbinary: Any) -> None:
+    good = parse_envelope((small.volume / names.STATEMENT_NAME).read_bytes(), STATEMENT_TYPE).signatures[0]
+    for at in (5, 1000):
+        value = bytearray(good.value)
+        value[at] ^= 1
+        (small.volume / names.RECORD_NAME).touch()
+        statement_with(small, Signature(good.key_id, bytes(value)))
+        status, answer, _ = run(capfdbinary, "verify", small.volume, "--trust", files / "packer.pub")
+        assert (status, answer["error"]) == (5, "ForgedError")
+
+
+def test_damage(small: Packed, files: Path, tmp_path: Path, capfdbinary: Any) -> None:
+    trust, key = ("--trust", files / "packer.pub"), ("--key", files / "reader.key")
+    row = small.rows()[0]
+    at = small.place(row).data_at
+    kill_blocks(small.segment(0), 4096, range(at, at + row.m))
+    status, answer, _ = run(capfdbinary, "verify", small.volume, *trust)
+    assert (status, answer["error"]) == (11, "RepairableError")
+    assert str(small.volume) in answer["where"]
+    assert answer["report"]["findings"][0]["file"] == "00000000.abs"
+    kill_blocks(small.segment(0), 4096, [at + row.m])
+    status, answer, _ = run(capfdbinary, "verify", small.volume, *trust)
+    assert (status, answer["error"]) == (4, "DamagedError")
+    assert answer["report"]["findings"][0]["file"] == "00000000.abs"
+    status, answer, _ = run(capfdbinary, "unpack", small.volume, "-o", tmp_path / "back", *trust, *key)
+    assert (status, answer["error"]) == (4, "DamagedError")
+    assert "00000000.abs" in answer["where"]
+    assert not (tmp_path / "back").exists()
+    status, answer, _ = run(capfdbinary, "repair", small.volume, *trust)
+    assert status == 4
+    status, answer, _ = run(capfdbinary, "verify", small.volume, "--fast", "--trust", files / "packer.pub")
+    assert (status, answer["error"]) == (10, "UncheckedError")
+
+
+USAGE = [["verify"], ["nonsense"], ["verify", "nowhere.airbundle"], ["pack", "nowhere"], ["unpack", "x"],
+         ["verify", "--jobs", "x", "y"], ["verify", "--no-such-option", "y"]]
+
+
+@pytest.mark.parametrize("words", USAGE, ids=" ".join)
+def test_usage(words: list[str], capfdbinary: Any) -> None:
+    status, answer, _ = run(capfdbinary, *words)
+    assert (status, answer["error"]) == (2, "UsageError")
+
+
+def test_names_that_cannot_be_carried_are_all_listed(keys: Keys, files: Path, tmp_path: Path, capfdbinary: Any) -> None:
+    bad = ["con", "a:b", "dot.", "b\\c", "e\u0301", "Twin", "twin", "new\nline"]
+    source = write_tree(tmp_path / "source", dict.fromkeys(["good", *bad], b"x"))
+    os.mkfifo(source / "pipe")
+    (source / "out").symlink_to("/etc/passwd")
+    (source / b"\xff\xfe".decode("utf-8", "surrogateescape")).write_bytes(b"")
+    (tmp_path / "drive").mkdir()
+    status, answer, err = run(capfdbinary, "pack", source, "-o", tmp_path / "drive", "--sign", files / "packer.key",
+                              "--to", files / "reader.pub")
+    assert (status, answer["error"]) == (2, "SourceError")
+    for name in ("con", "a:b", "dot.", "b\\c", "e\u0301", "win", "new\\nline", "pipe", "out",
+                 "\\udcff"):
+        assert name in answer["hint"], name
+    assert "good" not in err
+    assert os.listdir(tmp_path / "drive") == []
+    with pytest.raises(SourceError) as caught:
+        pack(keys, source, tmp_path / "other")
+    assert len(caught.value.problems) == 10
+
+
+def test_no_secret_in_the_open_when_it_fails(small: Packed, files: Path, tmp_path: Path, capfdbinary: Any) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("x")
+    status, answer, _ = run(capfdbinary, "unpack", small.volume, "-o", tmp_path / "full", "--key", files / "reader.key",
+                            "--trust", files / "packer.pub")
+    assert (status, answer["error"]) == (2, "UsageError")
+    assert os.listdir(tmp_path / "full") == ["x"]
+    assert not [name for name in os.listdir(tmp_path) if "partial" in name]
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Iterator[Path]:
+    """A drive of 80 MiB."""
+    place = tmp_path / "tiny"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "tiny", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def test_a_drive_that_is_too_small(keys: Keys, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused before anything is written, here or in the state folder."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    source = write_tree(tmp_path / "source", {"f": noise(20 * MIB)})
+    with pytest.raises(MediumError, match="does not fit") as caught:
+        api.pack(str(source), str(tiny), sign=keys.packer, to=[keys.reader.public])
+    assert str(tiny) in str(caught.value)
+    assert os.listdir(tiny) == []
+    assert os.listdir(tmp_path / "state/airbundle/pack") == []
+
+
+def test_a_drive_that_fills_up(keys: Keys, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Someone else takes the room meanwhile; when they give it back the same command goes on."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    source = write_tree(tmp_path / "source", {"f": noise(9 * MIB)})
+    eaten = tiny / "eaten"
+
+    def eat(tick: Any) -> None:
+        if tick.done > 4 * MIB and not eaten.exists():
+            with contextlib.suppress(OSError), open(eaten, "wb", buffering=0) as file:
+                while file.write(bytes(MIB)):
+                    pass
+
+    def again(progress: Any = None) -> Any:
+        return api.pack(str(source), str(tiny), sign=keys.packer, to=[keys.reader.public], pace=PACE,
+                        options=Options(segment_size=4 * MIB), progress=progress)
+
+    with pytest.raises(MediumError, match="no space is left") as caught:
+        again(eat)
+    assert str(tiny) in str(caught.value)
+    assert len(list((tmp_path / "state/airbundle/pack").iterdir())) == 1
+    with pytest.raises(MediumError):
+        again()
+    eaten.unlink()
+    result = again()
+    assert result.kept_segments >= 1
+    bundle = Packed(keys, source, tiny / os.path.basename(result.volumes[0]))
+    bundle.verify(opened=True)
+    bundle.unpack(tmp_path / "back")
+    assert digests(tmp_path / "back") == digests(source)
+    assert not list((tmp_path / "state/airbundle/pack").iterdir())
+
+
+def test_no_room_to_unpack(small: Packed, tmp_path: Path, tiny: Path) -> None:
+    (tiny / "eaten").write_bytes(bytes(shutil.disk_usage(tiny).free - 64 * KIB))
+    with pytest.raises(MediumError):
+        small.unpack(tiny / "back")
+    assert os.listdir(tiny) == ["eaten"]
+
+
+def test_base64_is_what_it_should_be(small: Packed) -> None:
+    """The spelling of the payload counts: the same content in another spelling is damage, not another statement."""
+    path = small.volume / names.STATEMENT_NAME
+    document = json.loads(path.read_bytes())
+    assert base64.b64decode(document["payload"])
+    path.write_bytes(json.dumps(document, indent=1).encode())
+    small.report(11)
