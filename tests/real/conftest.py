@@ -69,7 +69,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 def damage(volume: str) -> int:
-    """A hole, flipped bits in each copy of the catalog's neighbours, a lost statement; gives how many bytes it hit."""
+    """A hole in each segment, a flipped bit in catalog and record, no statement; gives the bytes of the holes."""
     hit = 0
     segments = sorted(name for name in os.listdir(volume) if name[:8].isdigit())
     for name in segments:
