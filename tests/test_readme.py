@@ -42,7 +42,7 @@ def run(place: Path, *command: str, given: str = "", words: str = "") -> str:
 
 def begins(line: str) -> str:
     """What a line of output begins with, up to the first thing that differs from run to run."""
-    label = re.split(r"  |[0-9]|yes, by|drive/", line)[0]
+    label = re.split(r"  |(?:[0-9a-f]{4} ){7}|[0-9]|drive/", line)[0]
     return label.strip()
 
 
