@@ -50,13 +50,19 @@ def load_private(path: str, passphrase: str | None = None) -> PrivateIdentity:
 def read_private(path: str) -> PrivateFile:
     """A `.key` file, not unlocked yet; `is_protected` says whether it wants a passphrase."""
     with _named(path):
-        return parse_private(keystore.read_key_file(path))
+        raw = keystore.read_key_file(path)
+        if raw.startswith(b'{"kind":"airbundle public key"'):
+            raise UsageError("this is a public key", hint="give the private one, NAME.key")
+        return parse_private(raw)
 
 
 def load_public(path: str) -> NamedIdentity:
     """The identity in a `.pub` file. Raises UsageError, FormatError."""
     with _named(path):
-        return parse_public(keystore.read_key_file(path))
+        raw = keystore.read_key_file(path)
+        if raw.startswith(b'{"kind":"airbundle private key"'):
+            raise UsageError("this is a private key", hint="give the public one, NAME.pub; keep this one to yourself")
+        return parse_public(raw)
 
 
 def load_trust(*paths: str) -> TrustSet:

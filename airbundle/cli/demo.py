@@ -20,7 +20,7 @@ from airbundle.crypto.identities import generate
 from airbundle.crypto.keyfiles import NamedIdentity
 from airbundle.crypto.suites import STANDARD
 from airbundle.crypto.trust import TrustSet
-from airbundle.errors import AirbundleError, DamagedError, RepairableError
+from airbundle.errors import AirbundleError, DamagedError, RepairableError, UsageError
 from airbundle.format import limits
 from airbundle.media.volume import CATALOG_NAME, STATEMENT_NAME, segment_name
 from airbundle.transfer.plan import Options
@@ -44,6 +44,8 @@ def demo(
 @contextmanager
 def _workplace(keep: str | None) -> Iterator[str]:
     if keep is not None:
+        if os.path.lexists(keep):
+            raise UsageError("is there already", where=keep, hint="give a folder that does not exist yet")
         os.makedirs(keep)
         yield keep
         return

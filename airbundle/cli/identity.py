@@ -15,7 +15,6 @@ from airbundle.crypto.identities import generate, parse_fingerprint
 from airbundle.crypto.keyfiles import NamedIdentity, write_private, write_public
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import StrangerError, UsageError
-from airbundle.format.names import SafePath
 from airbundle.media import keystore
 
 trust = typer.Typer(no_args_is_help=True, help="The keys whose bundles are believed here.", add_completion=False)
@@ -35,7 +34,7 @@ def keygen(
         raise UsageError(f"the suite '{suite}' is not known", hint="known is: standard", rule="K-1")
     if passphrase_file and no_passphrase:
         raise UsageError("--passphrase-file and --no-passphrase exclude each other")
-    SafePath.parse(name)
+    words.check_name(name)
     secret, public = (os.path.join(folder, name + suffix) for suffix in
                       (keystore.PRIVATE_SUFFIX, keystore.PUBLIC_SUFFIX))
     for path in (secret, public):
@@ -68,7 +67,7 @@ def add(
     found = api.load_public(path)
     store = keystore.trust_folder()
     name = name or found.name
-    SafePath.parse(name)
+    words.check_name(name)
     api.load_trust()  # the store has to be sound before something is added
     if fingerprint is None:
         fingerprint = _ask_fingerprint()

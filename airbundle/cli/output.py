@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from airbundle.errors import UsageError
 from airbundle.format.names import shown
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def table(rows: Iterable[Sequence[object]], *, head: Sequence[str] = (), title: 
                         style="dim" if not head and number == 0 else "", no_wrap=not head and number == 0)
     for row in rows:
         grid.add_row(*(_cell(cell) for cell in row))
-    Console(highlight=False).print(grid)
+    # Off a terminal nothing is folded: a program, or grep, reads the lines.
+    Console(highlight=False, width=None if out.is_terminal else 1000).print(grid)
 
 
 def _cell(cell: object) -> str:
@@ -107,6 +109,8 @@ class ProgressView:
     """Progress on a terminal, plain lines elsewhere, JSON lines when asked. Use as a context; call with ticks."""
 
     def __init__(self, style: str, *, quiet: bool = False) -> None:
+        if style not in {"auto", "plain", "json", "none"}:
+            raise UsageError(f"--progress {style}", hint="give auto, plain, json or none")
         self._style = "none" if quiet else style
         if style == "auto":
             self._style = "fancy" if err.is_terminal and not quiet else ("none" if quiet else "plain")

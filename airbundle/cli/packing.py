@@ -55,7 +55,8 @@ def _show_plan(answer: Plan) -> None:
 
 
 def _drive_row(drive: DriveEstimate) -> tuple[str, ...]:
-    return (drive.target, output.human(drive.room), output.human(drive.need_by_sample),
+    target = output.human(int(drive.target)) if drive.target.isdigit() else drive.target
+    return (target, output.human(drive.room), output.human(drive.need_by_sample),
             output.human(drive.need_at_most), output.human(drive.margin), drive.fit.value)
 
 

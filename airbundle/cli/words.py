@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import re
 import sys
 import time
@@ -10,8 +11,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from airbundle import api
-from airbundle.errors import NoKeyError, UsageError
+from airbundle.errors import FormatError, NoKeyError, UsageError
 from airbundle.format import limits
+from airbundle.format.names import SafePath, check_public_text
 from airbundle.media import keystore
 
 if TYPE_CHECKING:
@@ -31,9 +33,19 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
+def check_name(name: str) -> None:
+    """A name that can stand in the name of a file, and in the file. Raises UsageError."""
+    try:
+        if "/" in SafePath.parse(name):
+            raise UsageError(f"'{name}' is not a name", hint="give the folder with -o")
+        check_public_text(name)
+    except FormatError as error:
+        raise UsageError(f"not a name for a key: {error.what}", rule=error.rule) from None
+
+
 def looks_like_size(text: str) -> bool:
     """Whether `-o` got a size instead of a folder (`plan`)."""
-    return _SIZE.fullmatch(text.strip()) is not None and "/" not in text
+    return text[:1].isdigit() and "/" not in text and not os.path.exists(text)
 
 
 def parse_segment_size(text: str) -> int:

@@ -31,16 +31,16 @@ _WINDOW: Final = 1 << 20
 class Dtype(enum.Enum):
     """Kinds of content that are packed alike; bf16 and fp16 are one kind."""
 
-    FLOAT32 = "float32"
-    FLOAT16 = "float16"
-    FLOAT8 = "float8"
-    OPAQUE = "opaque"
-    UNKNOWN = "unknown"
+    FLOAT32 = "fp32"
+    FLOAT16 = "bf16 or fp16"
+    FLOAT8 = "fp8"
+    OPAQUE = "quantised"
+    UNKNOWN = "other"
 
     @property
     def width(self) -> int:
         """Bytes a word."""
-        return {"float32": 4, "float16": 2}.get(self.value, 1)
+        return {Dtype.FLOAT32: 4, Dtype.FLOAT16: 2}.get(self, 1)
 
 
 @dataclass(frozen=True, slots=True)

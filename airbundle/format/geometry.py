@@ -87,7 +87,7 @@ def stripe_shape(data_blocks: int, block_size: int, parity_percent: float) -> tu
     """`(k, m, T)` for `data_blocks` (S-3); `parity_percent` of `k`, at least 2 rows, and 1 MiB for small segments."""
     stripes = -(-data_blocks // limits.COLUMNS_MAX)
     k = -(-data_blocks // stripes)
-    burst = min(limits.BURST_MIN, data_blocks * block_size)
+    burst = min(limits.BURST_MIN + block_size, data_blocks * block_size)  # a hole begins anywhere in a block
     m = max(limits.PARITY_ROWS_MIN, -int(-parity_percent * k // 100), -(-burst // (stripes * block_size)))
     return k, min(m, limits.PARITY_ROWS_MAX), stripes
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 from typing import Final
 
 from airbundle.errors import FormatError
+from airbundle.format.limits import KIB
 from airbundle.format.names import check_public_text
 from airbundle.media import system
 
@@ -21,6 +23,7 @@ _LABELS = "/dev/disk/by-label"
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 _HEX: Final = re.compile(rb"\\x([0-9a-f]{2})")
 _SLAVES_DEPTH: Final = 8
+_CLUSTER_UNKNOWN: Final = 128 * KIB
 
 
 def physical_device(path: str) -> str:
@@ -114,3 +117,20 @@ def _mount(path: str) -> tuple[str, str]:
                 kind, source = back.split(" ")[:2]
                 best, found = point, (kind, _OCTAL.sub(lambda m: chr(int(m[1], 8)), source))
     return found
+
+
+def free_space(path: str) -> int:
+    """Bytes that may still be written on the file system of `path`. Raises OSError."""
+    return shutil.disk_usage(path).free
+
+
+def total_space(path: str) -> int:
+    """Bytes of the file system of `path`. Raises OSError."""
+    return shutil.disk_usage(path).total
+
+
+def cluster_size(path: str) -> int:
+    """Bytes by which a file's space is rounded up there; 128 KiB when unknown. Raises OSError."""
+    if not hasattr(os, "statvfs"):
+        return _CLUSTER_UNKNOWN
+    return os.statvfs(path).f_frsize or _CLUSTER_UNKNOWN

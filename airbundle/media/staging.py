@@ -21,6 +21,7 @@ from airbundle.format.limits import MIB
 from airbundle.format.names import SafePath, shown
 from airbundle.media import system
 from airbundle.media.descriptors import Descriptors
+from airbundle.media.drive import free_space
 from airbundle.media.faults import medium_error, reporting
 from airbundle.media.folder import Folder
 
@@ -156,7 +157,7 @@ def require_space(path: str, needed: int) -> None:
     while not os.path.exists(place) and place != os.path.dirname(place):
         place = os.path.dirname(place)
     with reporting(place):
-        free = system.free_space(place)
+        free = free_space(place)
     if free < needed:
         raise MediumError(
             f"{needed} bytes are needed and {free} are free",

@@ -6,7 +6,6 @@ What the bytes mean, and how they are protected, is the caller's business.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import struct
 from typing import TYPE_CHECKING, Final, Self
@@ -57,11 +56,9 @@ class AppendLog:
     def __init__(self, path: str) -> None:
         self.path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not system.try_lock(self._descriptor):
             os.close(self._descriptor)
-            raise UsageError("another process is doing just this", where=path, hint="wait until it has ended") from None
+            raise UsageError("another process is doing just this", where=path, hint="wait until it has ended")
         self.records = self._read()
 
     def _read(self) -> list[bytes]:

@@ -12,7 +12,6 @@ import ctypes
 import errno
 import mmap
 import os
-import shutil
 import stat
 import threading
 from dataclasses import dataclass
@@ -41,7 +40,6 @@ _FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
 ALIGNMENT: Final = 4 * KIB
 CALL: Final = 8 * MIB
 _HUGE_PAGE: Final = 2 * MIB
-_CLUSTER_UNKNOWN: Final = 128 * KIB
 _MEMORY_UNKNOWN: Final = 2 * GIB
 
 _REFUSED: Final = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
@@ -361,6 +359,17 @@ def sync_tree(path: str) -> None:
         sync_directory(folder)
 
 
+def try_lock(fd: int) -> bool:
+    """Take the file for this process alone; False if another has it. Where there are no such locks, always True."""
+    if fcntl is None or not features().kernel_files:
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
 def drop_cache(fd: int) -> None:
     """Forget the file's clean pages, so that the next read comes from the medium; nothing where that cannot be."""
     if features().advice:
@@ -373,23 +382,6 @@ def expect_sequential(fd: int) -> None:
     if features().advice:
         with contextlib.suppress(OSError):
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-
-
-def free_space(path: str) -> int:
-    """Bytes that may still be written on the file system of `path`. Raises OSError."""
-    return shutil.disk_usage(path).free
-
-
-def total_space(path: str) -> int:
-    """Bytes of the file system of `path`. Raises OSError."""
-    return shutil.disk_usage(path).total
-
-
-def cluster_size(path: str) -> int:
-    """Bytes by which a file's space is rounded up there; 128 KiB when unknown. Raises OSError."""
-    if not hasattr(os, "statvfs"):
-        return _CLUSTER_UNKNOWN
-    return os.statvfs(path).f_frsize or _CLUSTER_UNKNOWN
 
 
 def is_regular(fd: int) -> bool:

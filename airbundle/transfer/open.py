@@ -210,7 +210,7 @@ def _open_statement(readers: tuple[VolumeReader, ...], trust: TrustSet | None) -
             by_payload.setdefault(copy.envelope.payload, []).append(copy.envelope)
     if not by_payload:
         raise UnsignedError("no copy of the statement can be read", where=readers[0].path, rule="T-1",
-                            hint="without its statement a bundle cannot be believed: rescue may find another copy")
+                            hint="without its statement a bundle cannot be believed: ask for another copy of this file")
     candidates = [_weigh(payload, envelopes, trust or TrustSet()) for payload, envelopes in by_payload.items()]
     believed = [candidate for candidate in candidates if candidate.judgement is not None]
     if len(believed) > 1:  # T-4
@@ -301,7 +301,7 @@ def _open_catalog(bundle: Bundle, work: Workspace | None) -> None:
         complete = len(bundle.volumes) >= len(bundle.statement.volumes)
         kind = DamagedError if complete else IncompleteError
         raise bundle.distrust or kind("no copy of the catalog can be repaired", where=bundle.volumes[0].path,
-                                      rule="G-2", hint="try rescue on the whole medium")
+                                      rule="G-2", hint="fetch another copy of the bundle")
     table, _ = parse_body(body)
     bundle.catalog_body = body
     bundle.rows = parse_table(table, catalog_number=row.number)

@@ -33,7 +33,7 @@ from airbundle.format.names import check_public_text
 from airbundle.format.statement import VolumeRow
 from airbundle.media import system
 from airbundle.media import volume as volumes
-from airbundle.media.drive import device_serial, filesystem_label
+from airbundle.media.drive import device_serial, filesystem_label, total_space
 from airbundle.media.state import read_document, save_document, state_folder
 from airbundle.media.writing import VolumeWriter, temporary_name
 from airbundle.transfer.check import Expected, check_segment
@@ -159,6 +159,9 @@ def _require_room(target: str, stream: Stream, options: Options, reader: SourceR
     """(1) Refuse before anything is written; sample only if the worst case would not fit."""
     if not os.path.isdir(target):
         raise UsageError("is not a folder", where=target, hint="mount the drive, or make the folder")
+    root = os.path.realpath(stream.source.root)
+    if os.path.commonpath([root, os.path.realpath(target)]) == root:
+        raise UsageError("lies inside the source", where=target, hint="pack onto another drive or folder")
     answer = estimate(target, stream, options, None, recipients=recipients, taken=taken)
     if answer.fit is Fit.NOT and not options.pad:
         ratio = overall(stream, sample(stream, reader.read))
@@ -301,7 +304,7 @@ def _read_back(job: _Job, space: Workspace, name: str, sealed: Sealed) -> None:
 def _describe(target: str, declared: Declared) -> VolumeRow:
     """What the statement says of the medium."""
     serial = device_serial(target) if declared.record_serials else None
-    return VolumeRow(1, filesystem_label(target), system.total_space(target), serial or None)
+    return VolumeRow(1, filesystem_label(target), total_space(target), serial or None)
 
 
 def _result(job: _Job, found: Source, rows: list[Row], kept: int, path: str, statement_hash: str,

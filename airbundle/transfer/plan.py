@@ -17,7 +17,7 @@ from airbundle.codec.compress import Compressor
 from airbundle.format import limits
 from airbundle.format.geometry import HEADER_SIZE, Geometry, Placement, stripe_shape
 from airbundle.format.segment import TAG_SIZE
-from airbundle.media import system
+from airbundle.media.drive import cluster_size, free_space
 from airbundle.media.reading import SourceReader
 from airbundle.media.source import Source, scan
 from airbundle.transfer.slices import Stream, cut_stream
@@ -122,7 +122,7 @@ def estimate(target: str | int, stream: Stream, options: Options, ratio: float |
              recipients: int, taken: int = 0) -> DriveEstimate:
     """What one drive has to hold, `taken` bytes of it by now. `ratio` None means that nothing was sampled."""
     room, cluster = (target, 32 * limits.KIB) if isinstance(target, int) else (
-        system.free_space(target) + taken, system.cluster_size(target))
+        free_space(target) + taken, cluster_size(target))
     most = stored_bytes(stream, options, 1.0, cluster=cluster, recipients=recipients)
     likely = most if ratio is None or options.pad else stored_bytes(stream, options, ratio, cluster=cluster,
                                                                     recipients=recipients)

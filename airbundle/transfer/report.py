@@ -20,6 +20,7 @@ class Condition(enum.StrEnum):
     """The answer to the first and second question: well-formed and whole."""
 
     WHOLE = "whole"
+    UNCHECKED = "not known, not everything was read"
     REPAIRABLE = "repairable"
     DAMAGED = "damaged beyond repair"
     INCOMPLETE = "incomplete"

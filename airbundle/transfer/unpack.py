@@ -123,7 +123,7 @@ def _require_whole(bundle: Bundle, row: Row, lost: list[int]) -> None:
                               hint="connect that volume and give it too")
     what = f"{lost[-1]} blocks are lost, more than its parity can give back" if lost else "is missing"
     raise DamagedError(what, where=where, rule="S-7",
-                       hint="fetch another copy of the bundle, or try salvage for single files")
+                       hint="fetch another copy of the bundle")
 
 
 def _write_out(bundle: Bundle, row: Row, space: Workspace, opened: Opened, contents: Contents, meter: Meter) -> None:

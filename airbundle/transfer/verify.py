@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from airbundle.media.volume import VolumeReader
 
 
+PRECEDENCE = (1, 2, 130, 9, 5, 6, 8, 7, 4, 3, 11, 10)
 CATALOGS = (volumes.CATALOG_NAME, volumes.CATALOG_COPY_NAME)
 
 
@@ -254,6 +255,8 @@ def make_report(bundle: Bundle, tally: Tally, *, opened: bool, began: float) -> 
     statement = bundle.statement
     complete = len(bundle.volumes) >= len(statement.volumes)
     condition = Condition.WHOLE
+    if tally.bytes_not_read:
+        condition = Condition.UNCHECKED
     if tally.files:
         condition = Condition.REPAIRABLE
     if tally.beyond or tally.missing:
@@ -281,12 +284,12 @@ def _ignored(bundle: Bundle) -> tuple[str, ...]:
 
 
 def raise_verdict(bundle: Bundle, report: Report, failure: AirbundleError | None) -> None:
-    """Raise what outranks the rest: 5, 8, 4, 3, 11, 10."""
+    """Raise what outranks the rest."""
     where = bundle.volumes[0].path
     errors: list[AirbundleError] = [error for error in (bundle.distrust, failure) if error is not None]
     if report.condition is Condition.DAMAGED:
         errors.append(DamagedError(_summary(report), where=where, rule="S-7",
-                                   hint="fetch another copy of the bundle, or try salvage for single files"))
+                                   hint="fetch another copy of the bundle"))
     elif report.condition is Condition.INCOMPLETE:
         errors.append(IncompleteError(f"{len(report.missing)} segments are on other volumes", where=where,
                                       hint="connect the missing volume and run the same command with both"))
@@ -296,8 +299,7 @@ def raise_verdict(bundle: Bundle, report: Report, failure: AirbundleError | None
         errors.append(UncheckedError(f"{report.bytes_not_read:,} bytes were NOT verified", where=where,
                                      hint="leave out --fast to read everything"))
     if errors:
-        order = (5, 6, 8, 7, 4, 3, 11, 10)
-        first = min(errors, key=lambda error: order.index(error.exit_status))
+        first = min(errors, key=lambda error: PRECEDENCE.index(error.exit_status))
         first.report = report
         raise first
 

@@ -156,8 +156,8 @@ def test_sync_and_facts(tmp_path: Path, both: str) -> None:
     (tmp_path / "a/b/f").write_bytes(b"x")
     system.sync_tree(str(tmp_path))
     system.sync_directory(str(tmp_path))
-    assert system.free_space(str(tmp_path)) > 0
-    assert system.cluster_size(str(tmp_path)) >= 512
+    assert drive.free_space(str(tmp_path)) > 0
+    assert drive.cluster_size(str(tmp_path)) >= 512
     assert system.memory_total() > 1 << 28
     assert system.cpu_count() >= 1
 
