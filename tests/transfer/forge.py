@@ -47,6 +47,7 @@ class Lies:
     """Hooks; each gets what an honest packer would write."""
 
     preamble: Hook = same
+    parity: Hook = same
     chunk: Callable[[bytes], tuple[str, bytes]] = lambda plain: ("raw", plain)
     row: Hook = same
     index: Hook = same
@@ -131,7 +132,7 @@ def _segment(plan: SealPlan, files: dict[str, bytes], lies: Lies) -> Sealed:
     placed = Placement(geometry, len(plan.preamble))
     image = Image(placed, np.zeros((placed.block_count, plan.block_size), np.uint8))
     image.payloads[:geometry.data_blocks] = np.frombuffer(body, np.uint8).reshape(geometry.data_blocks, payload)
-    return Sealed(image, finish(image, STANDARD, best_engine(), plan.preamble), b"")
+    return Sealed(image, finish(image, STANDARD, lies.parity(best_engine()), plan.preamble), b"")
 
 
 @contextlib.contextmanager

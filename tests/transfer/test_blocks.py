@@ -202,7 +202,7 @@ def test_runs_over_several_stripes(striped: Packed) -> None:
 
 def places_of_holes(total: int) -> list[int]:
     random_ = random.Random(11)
-    return [*range(0, total - MIB, 3000 * 1024), total - MIB, *(random_.randrange(total - MIB) for _ in range(6))]
+    return [*range(0, total - MIB, 4000 * 1024), total - MIB, *(random_.randrange(total - MIB) for _ in range(3))]
 
 
 def test_a_hole_of_a_mebibyte_anywhere_on_the_medium(large: Packed, tmp_path: Path) -> None:

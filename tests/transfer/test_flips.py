@@ -114,7 +114,7 @@ def test_anywhere(small: Packed, striped: Packed, tmp_path: Path) -> None:
     random_ = random.Random(7)
     for bundle in (small, striped):
         before, files = digests(bundle.volume), bundle.image()
-        for number in range(150):
+        for number in range(100):
             path = files[random_.randrange(len(files))]
             at = random_.randrange(path.stat().st_size)
             flipped(bundle, path, at, random_.randrange(1, 256), tmp_path / "back", before, unpack=number % 5 == 0)

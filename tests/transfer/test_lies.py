@@ -12,8 +12,10 @@ import zstandard
 
 from airbundle import api
 from airbundle.cli.main import main
+from airbundle.codec.engines import best_engine
 from airbundle.crypto.keyfiles import NamedIdentity, write_private, write_public
 from airbundle.crypto.signing import sign
+from airbundle.crypto.suites import STANDARD
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import AirbundleError, ForgedError, FormatError
 from airbundle.format import encoding
@@ -23,7 +25,7 @@ from airbundle.format.statement import STATEMENT_TYPE, parse_statement
 from airbundle.media import volume as names
 from airbundle.transfer.pack import Declared
 from tests.transfer.forge import Lies, forge, write_statement
-from tests.transfer.workshop import Keys, Packed, digests, noise, write_tree
+from tests.transfer.workshop import Keys, Packed, digests, kill_blocks, noise, write_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,9 +151,35 @@ def test_an_index_that_says_something_else(keys: Keys, tmp_path: Path, files: tu
     assert refused(forge(tmp_path / "drive", keys, lies), tmp_path / "back").rule == "G-5"
 
 
+def test_an_index_that_ends_early(keys: Keys, tmp_path: Path) -> None:
+    """All of it fits together but its length: the last file would end in a zero that nobody packed."""
+    short = (b"first " * 40 + b"second " * 50)[400:-1]
+    digest = STANDARD.hash(short).hex()
+    lies = Lies(chunk=lambda plain: ("raw", short if len(plain) == 190 else plain),
+                row=lambda row: replace(row, length=189, digest=digest) if row.length == 190 else row,
+                index=lambda honest: replace(honest, length=589))
+    assert refused(forge(tmp_path / "drive", keys, lies), tmp_path / "back").rule == "G-5"
+
+
 def test_a_chunk_that_is_not_what_its_digest_says(keys: Keys, tmp_path: Path) -> None:
     lies = Lies(row=lambda row: replace(row, digest="00" * 32))
     assert refused(forge(tmp_path / "drive", keys, lies), tmp_path / "back").rule == "S-13"
+
+
+def test_parity_that_gives_back_something_else(keys: Keys, tmp_path: Path) -> None:
+    """Signed as it is: whole until a block is lost, and what would be recovered is not believed (S-8)."""
+    class Off:
+        name = "off"
+
+        def combine(self, coefficients: Any, blocks: Any, sources: Any, targets: Any) -> None:
+            best_engine().combine(coefficients, blocks, sources, targets)
+            blocks[targets, 100] ^= 1
+
+    bundle = forge(tmp_path / "drive", keys, Lies(parity=lambda _: Off()))
+    bundle.verify(opened=True)
+    place = bundle.place(bundle.rows()[0])
+    kill_blocks(bundle.segment(0), 4096, [place.data_at])
+    assert refused(bundle, tmp_path / "back").rule == "S-7"
 
 
 FRAMES = {

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 SEGMENTS = 8
 
 
+def _hear_interrupts() -> None:
+    """A suite that runs in the background of a shell hands down deaf ears."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass(frozen=True)
 class Site:
     """A source, a drive, key files and a state folder of their own."""
@@ -51,7 +56,8 @@ class Site:
                  self.place / "reader.pub", "--segment-size", "1M", "--progress", "json", "--jobs", "2"]
         return subprocess.Popen([sys.executable, "-m", "airbundle", *map(str, words)], text=True,
                                 env={**os.environ, "XDG_STATE_HOME": str(self.state)},
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                preexec_fn=_hear_interrupts)  # noqa: PLW1509 - one call, in the child
 
     def finish(self) -> Packed:
         process = self.start()

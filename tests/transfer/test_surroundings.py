@@ -107,7 +107,7 @@ def test_another_file_that_is_no_file(small: Packed, tmp_path: Path, kind: str, 
 def test_swapped_names(small: Packed, tmp_path: Path) -> None:
     before = digests(small.volume)
     for one, two in (("00000000.abs", "00000001.abs"), ("00000000.abs", "catalog.abs"),
-                     ("00000001.abs", "catalog-copy.abs"), ("00000000.abs", "statement.rec"),
+                     ("00000001.abs", "catalog-copy.abs"), ("00000001.abs", "statement.rec"),
                      ("00000001.abs", "statement.json")):
         os.rename(small.volume / one, small.volume / "x")
         os.rename(small.volume / two, small.volume / one)

@@ -8,7 +8,19 @@ import pytest
 
 from airbundle.errors import DamagedError, UnsignedError
 from airbundle.media import volume as names
-from tests.transfer.workshop import KIB, Keys, Packed, digests, kill_blocks, noise, overwrite, pack, write_tree
+from tests.transfer.workshop import (
+    KIB,
+    Keys,
+    Packed,
+    block_of,
+    digests,
+    kill_blocks,
+    noise,
+    overwrite,
+    pack,
+    with_digest,
+    write_tree,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,15 +69,30 @@ def test_one_catalog(small: Packed, tmp_path: Path, left: str, how: str) -> None
     small.heals(tmp_path / "back", before=before)
 
 
-def test_catalogs_that_are_whole_only_together(small: Packed, tmp_path: Path) -> None:
-    before = digests(small.volume)
-    row = small.statement().catalog
-    place = small.place(row)
-    half = place.geometry.coded_blocks // 2 + 1
-    kill_blocks(small.volume / names.CATALOG_NAME, 4096, range(place.data_at, place.data_at + half))
+def test_catalogs_that_are_whole_only_together(keys: Keys, tmp_path: Path) -> None:
+    source = write_tree(tmp_path / "source", {f"file-{n:03d}": b"x" for n in range(300)})
+    bundle = pack(keys, source, tmp_path / "drive")
+    before = digests(bundle.volume)
+    row = bundle.statement().catalog
+    place = bundle.place(row)
     last = place.data_at + place.geometry.coded_blocks
-    kill_blocks(small.volume / names.CATALOG_COPY_NAME, 4096, range(last - half, last))
-    small.heals(tmp_path / "back", before=before)
+    assert place.geometry.coded_blocks > row.m + 1 > 5
+    kill_blocks(bundle.volume / names.CATALOG_NAME, 4096, range(place.data_at, place.data_at + row.m + 1))
+    kill_blocks(bundle.volume / names.CATALOG_COPY_NAME, 4096, range(last - row.m - 1, last))
+    bundle.heals(tmp_path / "back", before=before)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_list_changed_on_purpose_over_a_lost_block(small: Packed, tmp_path: Path, which: int) -> None:
+    """Either copy: the other one is tried too, because the root fits none with the changed one."""
+    before, path = digests(small.volume), small.segment(0)
+    place = small.place(small.rows()[0])
+    block = bytearray(block_of(path, place.lists_at[which], 4096))
+    block[130] ^= 1
+    overwrite(path, place.lists_at[which] * 4096, with_digest(bytes(block)))
+    kill_blocks(path, 4096, range(place.data_at, place.data_at + 17))
+    report = small.heals(tmp_path / "back", before=before)
+    assert (report.altered, report.damaged) == (1, 17)
 
 
 @pytest.mark.parametrize("left", [0, 1])
