@@ -277,10 +277,19 @@ def make_report(bundle: Bundle, tally: Tally, *, opened: bool, began: float) -> 
 
 def _ignored(bundle: Bundle) -> tuple[str, ...]:
     """What lies beside the bundle's own files (V-2)."""
-    ours = {(reader.path, name) for places in bundle.segments.values() for reader, name in places}
-    return tuple(f"{name}: {why}" for path, listing in bundle.listings.items() for name, why in (
-        *listing.ignored, *((name, "no file of this bundle") for name in listing.files
-                            if (path, name) not in ours and name not in volumes.FIXED_NAMES)))
+    used = {number for number, places in bundle.segments.items() if number < bundle.statement.catalog.number
+            and any((reader.path, name) in bundle.used for reader, name in places)}
+    ours = {(reader.path, name): number for number, places in bundle.segments.items() for reader, name in places}
+    lines = []
+    for path, listing in bundle.listings.items():
+        lines += [f"{name}: {why}" for name, why in listing.ignored]
+        for name in listing.files:
+            number = ours.get((path, name))
+            if number is None and name not in volumes.FIXED_NAMES:
+                lines.append(f"{name}: no file of this bundle")
+            elif number in used and (path, name) not in bundle.used:
+                lines.append(f"{name}: segment {number} was read from another file")
+    return tuple(lines)
 
 
 def raise_verdict(bundle: Bundle, report: Report, failure: AirbundleError | None) -> None:

@@ -23,7 +23,7 @@ from airbundle.format.dsse import Envelope, parse_envelope, write_envelope
 from airbundle.format.segment import FileSpan
 from airbundle.format.statement import STATEMENT_TYPE, parse_statement
 from airbundle.media import volume as names
-from airbundle.transfer.pack import Declared
+from airbundle.transfer.ending import Declared
 from tests.transfer.forge import Lies, forge, write_statement
 from tests.transfer.workshop import Keys, Packed, digests, kill_blocks, noise, write_tree
 
