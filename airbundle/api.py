@@ -120,6 +120,9 @@ def _opened(volumes: Sequence[str], bundle: str) -> Iterator[tuple[VolumeReader,
     readers = open_volumes(volumes, bundle)
     try:
         yield readers
+    except AirbundleError as error:
+        error.where = error.where or readers[0].path
+        raise
     finally:
         for reader in readers:
             reader.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,7 +40,7 @@ def _show_inspection(found: Inspection) -> None:
     output.table([
         ("bundle", found.bundle), ("believed", found.belief if verified else f"NO: {found.belief}"),
         ("packer", found.packer + mark), ("label", found.label + mark), ("marking", (found.marking or "-") + mark),
-        ("created", output.moment(found.created) + mark), ("expires", output.moment(found.expires) + mark),
+        ("created", output.moment(found.created) + mark), ("expires", output.moment(found.expires) + _expired(found.expires) + mark),
         ("series", series + mark), ("suite", found.suite), ("volumes", f"{len(found.volumes)} of {found.volumes_of}"),
         ("segments", f"{found.segments}, {output.human(found.stored_bytes)} on the drive"),
         ("sealed to", ", ".join(found.recipients) or "-"), ("statement", found.statement_hash),
@@ -81,6 +82,7 @@ def show_report(report: Report) -> None:
     output.table([
         ("bundle", report.bundle), ("packer", fingerprint_hex(bytes.fromhex(report.packer))),
         ("label", report.label), ("marking", report.marking or "-"), ("created", output.moment(report.created)),
+        ("expires", output.moment(report.expires) + _expired(report.expires)),
         ("volumes", f"{len(report.volumes)} of {report.volumes_of}"),
         ("read", f"{report.blocks} blocks, {output.human(report.bytes_read)} in {report.seconds:.1f} s"),
         ("not read", output.human(report.bytes_not_read)),
@@ -129,6 +131,11 @@ def unpack(volumes: Volumes,
     if result.report.findings:
         output.say(f"The drive is damaged: {result.repaired} blocks were put right in memory. Repair or replace it.")
     output.good(f"unpacked: {result.target}")
+
+
+def _expired(expires: int | None) -> str:
+    """A remark where the packer's date has passed. Whether it may still be used is for a policy to say."""
+    return "  (EXPIRED)" if expires is not None and expires < time.time() else ""
 
 
 def _keys(paths: list[str] | None, passphrase_file: str | None) -> list[PrivateIdentity]:
