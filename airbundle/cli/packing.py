@@ -38,7 +38,8 @@ def plan(
     if answer.fit is Fit.NOT:
         worst = max(answer.drives, key=lambda drive: drive.need_by_sample + drive.margin - drive.room)
         needed = worst.need_by_sample + worst.margin
-        raise MediumError("does not fit", where=_drive_row(worst)[0], hint=f"a drive with {output.human(needed)} free would do")
+        raise MediumError("does not fit", where=_drive_row(worst)[0],
+                          hint=f"a drive with {output.human(needed)} free would do")
 
 
 def _show_plan(answer: Plan) -> None:

@@ -40,7 +40,8 @@ def _show_inspection(found: Inspection) -> None:
     output.table([
         ("bundle", found.bundle), ("believed", found.belief if verified else f"NO: {found.belief}"),
         ("packer", found.packer + mark), ("label", found.label + mark), ("marking", (found.marking or "-") + mark),
-        ("created", output.moment(found.created) + mark), ("expires", output.moment(found.expires) + _expired(found.expires) + mark),
+        ("created", output.moment(found.created) + mark),
+        ("expires", output.moment(found.expires) + _expired(found.expires) + mark),
         ("series", series + mark), ("suite", found.suite), ("volumes", f"{len(found.volumes)} of {found.volumes_of}"),
         ("segments", f"{found.segments}, {output.human(found.stored_bytes)} on the drive"),
         ("sealed to", ", ".join(found.recipients) or "-"), ("statement", found.statement_hash),

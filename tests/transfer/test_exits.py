@@ -240,7 +240,7 @@ def test_a_drive_that_fills_up(keys: Keys, tmp_path: Path, tiny: Path, monkeypat
     eaten = tiny / "eaten"
 
     def eat(tick: Any) -> None:
-        if tick.done > 4 * MIB and not eaten.exists():
+        if list(tiny.glob("*/00000000.abs")) and not eaten.exists():
             with contextlib.suppress(OSError), open(eaten, "wb", buffering=0) as file:
                 while file.write(bytes(MIB)):
                     pass
