@@ -73,6 +73,23 @@ def test_row_of_the_catalog_in_the_statement(keys: Keys, tmp_path: Path, field: 
     assert error.rule in RULES[field] | {"G-2"}
 
 
+@pytest.mark.parametrize("where", ["table", "statement"])
+@pytest.mark.parametrize("stripes", [600, 2**20, 2**32 - 1])
+def test_a_segment_in_which_only_the_size_is_wrong(keys: Keys, tmp_path: Path, where: str, stripes: int) -> None:
+    """All of B-2 holds; B-3 is what stands before the buffer."""
+    giant = {"k": 128, "m": 2, "stripes": stripes, "block_size": 4096, "body": 128 * stripes * (4096 - 128)}
+
+    def table(raw: bytes) -> bytes:
+        rows = msgspec.json.decode(raw, type=Table).rows
+        return encoding.encode(Table(tuple(replace(row, **giant) for row in rows)))
+
+    def statement(honest: Any) -> Any:
+        return replace(honest, catalog=replace(honest.catalog, **giant))
+
+    lies = Lies(table=table) if where == "table" else Lies(statement=statement)
+    assert refused(forge(tmp_path / "drive", keys, lies), tmp_path / "back").rule == "B-3"
+
+
 @pytest.mark.parametrize(("field", "value"), [("number", 7), ("role", "parity"), ("group", 1), ("position", 1),
                                               ("volume", 0), ("number", 2**53 - 1)])
 def test_order_of_the_table(keys: Keys, tmp_path: Path, field: str, value: Any) -> None:

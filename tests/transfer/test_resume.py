@@ -244,3 +244,38 @@ def test_a_journal_that_is_not_believed(site: Site, how: str, tmp_path: Path) ->
     bundle.unpack(tmp_path / "back")
     assert digests(tmp_path / "back") == digests(bundle.source)
     assert site.journals == []
+
+
+def test_a_journal_of_another_plan(site: Site) -> None:
+    """The packer's own, and not of this source: nothing of it is used."""
+    stopped_after(site, 1, signal.SIGKILL)
+    (first,) = site.journals
+    (folder,) = [path.name for path in site.drive.iterdir()]
+    os.utime(site.place / "source" / "w0")
+    process = site.start()
+    while process.poll() is None and len(site.journals) < 2:
+        pass
+    process.kill()
+    process.communicate()
+    (second,) = [path for path in site.journals if path != first]
+    second.write_bytes(first.read_bytes())
+    process = site.start()
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    (statement,) = site.drive.glob("*/statement.rec")
+    assert statement.parent.name != folder
+
+
+def test_killed_again_after_a_torn_end(site: Site) -> None:
+    """What is finished after the tear is found again."""
+    stopped_after(site, 2, signal.SIGKILL)
+    (journal,) = site.journals
+    raw = bytearray(journal.read_bytes())
+    raw[-5] ^= 1
+    journal.write_bytes(raw)
+    begun = len(site.segments())
+    stopped_after(site, begun + 2, signal.SIGKILL)
+    kept = site.segments()
+    site.finish().verify(opened=True)
+    after = site.segments()
+    assert {name: after[name] for name in kept} == kept

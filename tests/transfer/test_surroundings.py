@@ -14,7 +14,7 @@ import pytest
 from airbundle import api
 from airbundle.errors import DamagedError, FormatError, MediumError, UsageError
 from airbundle.media import volume as names
-from tests.transfer.workshop import PACE, Packed, digests, kill_blocks, pack
+from tests.transfer.workshop import PACE, Packed, block_of, digests, kill_blocks, overwrite, pack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -178,3 +178,15 @@ def test_nothing_here(tmp_path: Path, small: Packed) -> None:
         api.verify([str(tmp_path / "empty")], trust=small.keys.trust)
     with pytest.raises(UsageError):
         api.verify([str(tmp_path / "none")], trust=small.keys.trust)
+
+
+def test_a_segment_that_is_gone_and_a_block_that_says_it_is_here(small: Packed) -> None:
+    """Its first block leads another file; that one keeps its name."""
+    block = block_of(small.segment(1), 0, 4096)
+    small.segment(1).unlink()
+    overwrite(small.segment(0), 0, block)
+    small.refused(4)
+    with pytest.raises(DamagedError):
+        small.repair()
+    assert small.segment(0).exists()
+    assert not small.segment(1).exists()
