@@ -2,7 +2,7 @@
 
 The steps, in order; nothing is parsed before the step that authenticates it, except the statement's own envelope:
 
-1. find volumes and say of each file what its first header claims
+1. find volumes of one bundle (`transfer/finding.py`) and say of each file what its headers claim
 2. read every copy of every statement
 3. judge the signatures; a valid one by the packer named in the statement is needed
 4. check the catalog against its signed row, from either copy, merged if need be; parse the table
@@ -12,19 +12,17 @@ The steps, in order; nothing is parsed before the step that authenticates it, ex
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from airbundle.codec.engines import best_engine
-from airbundle.codec.record import RECORD_SIZE, recover_record
 from airbundle.crypto.envelope import BundleKey, Context, open_preamble, parse_preamble, preamble_context
 from airbundle.crypto.seal import Opener
 from airbundle.crypto.signing import Judgement, judge, pae
-from airbundle.crypto.suites import Suite, hash_by_suite, suite_by_name
+from airbundle.crypto.suites import Suite, suite_by_name
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import (
     AirbundleError,
@@ -33,17 +31,17 @@ from airbundle.errors import (
     FormatError,
     IncompleteError,
     UnsignedError,
-    UsageError,
 )
 from airbundle.format import limits
 from airbundle.format.catalog import Row, parse_body, parse_table
-from airbundle.format.dsse import Envelope, parse_envelope
+from airbundle.format.dsse import Envelope
 from airbundle.format.manifest import Manifest, parse_manifest
 from airbundle.format.segment import TAG_SIZE
 from airbundle.format.statement import STATEMENT_TYPE, Statement, parse_statement
 from airbundle.media import volume as volumes
 from airbundle.transfer.check import Expected, Findings, check_merged, check_segment
 from airbundle.transfer.claims import claims_of
+from airbundle.transfer.finding import STATEMENTS, StatementCopy, read_statement
 from airbundle.transfer.image import Image
 from airbundle.transfer.preambles import search_preamble
 from airbundle.transfer.workspace import Workspace
@@ -55,17 +53,6 @@ if TYPE_CHECKING:
     from airbundle.format.preamble import Preamble
     from airbundle.media.volume import Listing, VolumeReader
     from airbundle.transfer.image import Image
-
-@dataclass(frozen=True, slots=True)
-class StatementCopy:
-    """One copy of a statement on one volume, readable or not; `problem` says what is wrong with it."""
-
-    volume: VolumeReader
-    name: str
-    raw: bytes | None
-    envelope: Envelope | None
-    problem: str
-
 
 @dataclass(slots=True)
 class Bundle:
@@ -129,66 +116,6 @@ class Bundle:
         return max(self.expected(row).place.stored_size for row in (*self.rows, self.statement.catalog))
 
 
-def open_volumes(paths: Sequence[str], bundle_id: str = "") -> tuple[VolumeReader, ...]:
-    """(1) The volumes at `paths`. Raises UsageError if there is none, or several bundles and no `bundle_id`."""
-    found: dict[str, str] = {}
-    for path in paths:
-        for folder in volumes.find_volumes(path):
-            found.setdefault(os.path.realpath(folder), folder)
-    if not found:
-        raise UsageError("no volume here", where=", ".join(paths),
-                         hint="give a folder that ends in .airbundle, or one that holds it")
-    readers = [volumes.VolumeReader(folder) for folder in found.values()]
-    groups: dict[str, list[VolumeReader]] = {}
-    for reader in readers:
-        for claimed in _claimed_bundles(reader):
-            groups.setdefault(claimed, []).append(reader)
-    if bundle_id:
-        chosen = [reader for claimed, group in groups.items() if claimed.startswith(bundle_id.lower())
-                  for reader in group]
-        if not chosen:
-            raise UsageError(f"no volume of bundle {bundle_id} here", where=", ".join(paths))
-        return tuple(dict.fromkeys(chosen))
-    if len(groups) > 1:
-        raise UsageError(f"volumes of {len(groups)} bundles here", where=", ".join(paths),
-                         hint="say which with --bundle: " + ", ".join(sorted(groups)))
-    return tuple(readers)
-
-
-def _claimed_bundles(reader: VolumeReader) -> set[str]:
-    """Bundle ids that the volume's statements claim; its blocks decide if they differ or none can be read."""
-    claimed = set()
-    for copy in read_statements(reader):
-        if copy.envelope is not None:
-            try:
-                claimed.add(parse_statement(copy.envelope.payload).bundle)
-            except FormatError:
-                continue
-    if len(claimed) == 1:
-        return claimed
-    held = {claim.geometry.bundle.hex() for name in reader.listing().files for claim in claims_of(reader, name)
-            if claim.sound}
-    return (claimed & held or claimed) if claimed else held
-
-
-def read_statements(reader: VolumeReader) -> list[StatementCopy]:
-    """(2) Both copies of the statement on one volume."""
-    copies = []
-    for name in (volumes.STATEMENT_NAME, volumes.RECORD_NAME):
-        raw, envelope, problem = None, None, ""
-        try:
-            raw = reader.read_small(name, RECORD_SIZE + 1)
-            if name == volumes.RECORD_NAME:
-                raw = recover_record(raw, hash_by_suite=hash_by_suite, engine=best_engine()).content
-            envelope = parse_envelope(raw, STATEMENT_TYPE)  # T-1
-        except FileNotFoundError:
-            problem = "is missing"
-        except DamagedError as error:
-            problem = str(error)
-        copies.append(StatementCopy(reader, name, raw, envelope, problem))
-    return copies
-
-
 def open_bundle(readers: tuple[VolumeReader, ...], trust: TrustSet | None, work: Workspace | None = None) -> Bundle:
     """Steps 2 to 5. `trust` None or without the packer leaves `distrust` set; the caller decides what to do with it.
 
@@ -203,7 +130,7 @@ def open_bundle(readers: tuple[VolumeReader, ...], trust: TrustSet | None, work:
 
 def _open_statement(readers: tuple[VolumeReader, ...], trust: TrustSet | None) -> Bundle:
     """(3) The one statement that is believed, else the one that is there."""
-    copies = tuple(copy for reader in readers for copy in read_statements(reader))
+    copies = tuple(copy for reader in readers for copy in map(partial(read_statement, reader), STATEMENTS))
     by_payload: dict[bytes, list[Envelope]] = {}
     for copy in copies:
         if copy.envelope is not None:

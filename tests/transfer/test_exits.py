@@ -16,7 +16,7 @@ from airbundle import api
 from airbundle.cli.main import main
 from airbundle.crypto.keyfiles import write_private, write_public
 from airbundle.crypto.signing import sign
-from airbundle.errors import MediumError, NoKeyError, SourceError, StrangerError, UnsignedError
+from airbundle.errors import MediumError, NoKeyError, SourceError, StrangerError, UnsignedError, UsageError
 from airbundle.format.dsse import Envelope, Signature, parse_envelope, write_envelope
 from airbundle.format.statement import STATEMENT_TYPE
 from airbundle.media import volume as names
@@ -279,3 +279,34 @@ def test_base64_is_what_it_should_be(small: Packed) -> None:
     assert base64.b64decode(document["payload"])
     path.write_bytes(json.dumps(document, indent=1).encode())
     small.report(11)
+
+
+def test_the_same_command_after_it_has_finished(keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is written a second time, until the volume was removed."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    source = write_tree(tmp_path / "source", {"f": noise(1000)})
+    drive = tmp_path / "drive"
+    drive.mkdir()
+
+    def again() -> str:
+        return api.pack(str(source), str(drive), sign=keys.packer, to=[keys.reader.public]).volumes[0]
+
+    first = again()
+    with pytest.raises(UsageError, match="finished") as caught:
+        again()
+    assert caught.value.where == first
+    assert os.listdir(drive) == [os.path.basename(first)]
+    shutil.rmtree(first)
+    assert again() != first
+
+
+def test_what_a_stopped_pack_left_is_no_bundle(small: Packed, tmp_path: Path) -> None:
+    """Beside a finished bundle it does not make people say which one they mean."""
+    drive = small.volume.parent
+    source = write_tree(tmp_path / "other", {"f": noise(1000)})
+    left = api.pack(str(source), str(drive), sign=small.keys.packer, to=[small.keys.reader.public]).volumes[0]
+    with pytest.raises(UsageError, match="2 bundles"):
+        api.verify([str(drive)], trust=small.keys.trust)
+    for name in ("statement.json", "statement.rec"):
+        os.unlink(os.path.join(left, name))
+    assert api.verify([str(drive)], trust=small.keys.trust).volumes == (str(small.volume),)
