@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,11 +13,6 @@ from airbundle.codec.engines import Engine, IsalEngine, NumpyEngine
 from airbundle.crypto.envelope import BundleKey, Context, write_preamble
 from airbundle.crypto.suites import STANDARD
 from airbundle.media import system
-from airbundle.transfer import open as opening
-from airbundle.transfer import pack as packing
-from airbundle.transfer import repair as repairing
-from airbundle.transfer import unpack as unpacking
-from airbundle.transfer import verify as verifying
 from airbundle.transfer.plan import Options, open_stream
 from airbundle.transfer.seal import SealPlan, capacity, finish_catalog, seal_manifest, seal_slice
 from airbundle.transfer.workspace import Workspace
@@ -65,8 +61,9 @@ def test_segments(keys: Keys, tmp_path: Path, shape: Callable[[Path], None], *, 
 
 @pytest.fixture
 def numpy_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (opening, packing, repairing, unpacking, verifying):
-        monkeypatch.setattr(module, "best_engine", NumpyEngine)
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith("airbundle.transfer.") and hasattr(module, "best_engine"):
+            monkeypatch.setattr(module, "best_engine", NumpyEngine)
 
 
 @pytest.mark.usefixtures("numpy_only")
