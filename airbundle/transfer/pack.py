@@ -5,8 +5,8 @@ The steps, in order:
 1. scan the source, cut it into slices; with what the journal's bundle has taken already, ask whether it fits
 2. go on with the journal of this plan, or draw bundle id, bundle key and preamble and begin one
 3. make the volume's folder; preallocate statement and catalog in front of everything else
-4. per segment: read, digest, compress, compare, seal, blocks, parity; write under a temporary name; read back past
-   the cache; journal; rename. A second reader follows and makes the SHA-256 of each file, and compares what it saw
+4. per segment: read, digest, compress, compare, seal, blocks, parity; carry the SHA-256 of the files on; write under a
+   temporary name; read back past the cache; journal; rename
 5. catalog, then its copy, then the record, then the statement: there is no bundle before the last byte of it
 
 What is finished stays finished: `kill -9` at any moment and the same command again goes on.
@@ -19,13 +19,13 @@ import os
 import secrets
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from airbundle.codec.engines import best_engine
 from airbundle.crypto.envelope import BundleKey, Context, write_preamble
-from airbundle.errors import FormatError, MediumError, UsageError
+from airbundle.errors import FormatError, MediumError, SourceChangedError, UsageError
 from airbundle.format import limits
 from airbundle.format.catalog import DATA, Row, row_of
 from airbundle.format.manifest import check_meta
@@ -38,8 +38,8 @@ from airbundle.media.state import read_document, save_document, state_folder
 from airbundle.media.writing import VolumeWriter, temporary_name
 from airbundle.transfer.check import Expected, check_segment
 from airbundle.transfer.ending import Declared, make_ending, write_ending
+from airbundle.transfer.fingerprints import FileDigests
 from airbundle.transfer.journal import Finished, Journal
-from airbundle.transfer.lane import Lane
 from airbundle.transfer.plan import Fit, Options, estimate, open_stream, overall, sample
 from airbundle.transfer.progress import Meter, Tick
 from airbundle.transfer.readme import volume_readme
@@ -55,6 +55,9 @@ if TYPE_CHECKING:
     from airbundle.media.reading import SourceReader
     from airbundle.media.source import Source
     from airbundle.transfer.slices import Slice, Stream
+
+
+READ_SIZE: Final = 8 * limits.MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class _Job:
     plan: SealPlan
     volume: VolumeWriter
     journal: Journal
-    lane: Lane
+    digests: FileDigests
     meter: Meter
     read_back: bool
     entropy: Callable[[int], bytes]
@@ -109,13 +112,11 @@ def pack(source: str, target: str, *, identity: PrivateIdentity, recipients: Seq
             name = volumes.volume_name(declared.label, plan.context.bundle_id, 1, 1)
             with VolumeWriter(os.path.join(target, name), bundle_id=plan.context.bundle_id) as volume:
                 _prepare(volume, journal, plan, stream)
-                lane = Lane(stream, reader, plan.context.suite, meter)
-                job = _Job(stream, reader, plan, volume, journal, lane, meter, read_back, entropy)
-                with lane:
-                    rows, kept = _segments(job, pace)
-                    digests = lane.result()
+                digests = FileDigests(stream)
+                job = _Job(stream, reader, plan, volume, journal, digests, meter, read_back, entropy)
+                rows, kept = _segments(job, pace)
                 if journal.ending is None:
-                    journal.add(make_ending(plan, stream, rows, digests, declared=declared, identity=identity,
+                    journal.add(make_ending(plan, stream, rows, digests.result(), declared=declared, identity=identity,
                                             created=created, medium=_describe(target, declared), entropy=entropy))
                 assert journal.ending is not None
                 meter.begin("finishing", 0)
@@ -215,34 +216,45 @@ def _prepare(volume: VolumeWriter, journal: Journal, plan: SealPlan, stream: Str
 def _segments(job: _Job, pace: Pace) -> tuple[list[Row], int]:
     """(4) All segments, the finished ones only checked."""
     size = capacity(job.plan, job.stream)
-    workers = min(pace.workers(size), max(1, len(job.stream.slices)))
-    spaces = Workspaces(workers, size, best_engine())
+    longest = max((part.length for part in job.stream.slices), default=1)
+    workers = min(pace.workers(size + longest), max(1, len(job.stream.slices)))
+    spaces = Workspaces(workers, size, best_engine(), longest_slice=longest)
     job.meter.begin("packing", job.stream.source.total)
     kept = 0
 
-    def work(part: Slice) -> tuple[Row, bytes, bool]:
-        job.meter.alive()
-        job.lane.follow(part.number)
-        with spaces.borrow() as space:
-            finished = _keep(job, space, part)
-            again = finished is not None
-            if finished is None:
+    def work(part: Slice) -> tuple[Row, bool]:
+        try:
+            with spaces.borrow() as space:
+                finished = _keep(job, space, part)
+                if finished is not None:
+                    return finished.row, True
                 _require_open(job)
-                finished = _make(job, space, part)
-            else:
-                job.meter.add(part.length)
-        return finished.row, bytes.fromhex(finished.content), again
+                return _make(job, space, part).row, False
+        except BaseException:
+            job.digests.stop()
+            raise
 
     rows = []
-    for row, content, again in run_all(job.stream.slices, work, workers=workers, meter=job.meter):
-        job.lane.expect(row.number, content)
+    for row, again in run_all(job.stream.slices, work, workers=workers, meter=job.meter):
         rows.append(row)
         kept += again
     return rows, kept
 
 
+def _read_slice(job: _Job, space: Workspace, part: Slice) -> memoryview:
+    """The bytes of a slice, in the buffer that digests and seals share."""
+    content = space.slice(part.length)
+    for at in range(0, part.length, READ_SIZE):
+        job.meter.alive()
+        job.reader.read(part.start + at, content[at:at + READ_SIZE])
+    return content
+
+
 def _keep(job: _Job, space: Workspace, part: Slice) -> Finished | None:
-    """A segment of an earlier run, if what is on the medium still gives its root."""
+    """A segment of an earlier run, if what is on the medium still gives its root.
+
+    Raises SourceChangedError if the source no longer gives what it was made from.
+    """
     finished = job.journal.finished.get(part.number)
     if finished is None:
         return None
@@ -261,8 +273,22 @@ def _keep(job: _Job, space: Workspace, part: Slice) -> Finished | None:
         if findings.clean:
             if candidate != name:
                 job.volume.settle(candidate, name)
+            _compare_source(job, space, part, finished)
             return finished
     return None
+
+
+def _compare_source(job: _Job, space: Workspace, part: Slice, finished: Finished) -> None:
+    """What was sealed in the earlier run has to be what the digests of files are now made from."""
+    content = _read_slice(job, space, part)
+    hash_chunk = job.plan.context.suite.hash
+    chunks = [hash_chunk(content[cut.start - part.start:][:cut.length]) for cut in job.stream.chunks(part)]
+    if hash_chunk(*chunks).hex() != finished.content:
+        names = [job.stream.source.files[n].path for n in range(part.first, min(part.first + 3, part.last + 1))]
+        raise SourceChangedError("changed since an earlier run read it", where=", ".join(names),
+                                 hint="remove the folder of that run and run the same command again")
+    job.digests.take(part, content)
+    job.meter.add(part.length)
 
 
 def _require_open(job: _Job) -> None:
@@ -275,8 +301,9 @@ def _require_open(job: _Job) -> None:
 
 def _make(job: _Job, space: Workspace, part: Slice) -> Finished:
     """Seal one slice and put it on the medium; durable, read back and journaled before it gets its name."""
-    sealed = seal_slice(space, job.plan, job.stream, part, job.reader.read, entropy=job.entropy,
-                        done=job.meter.add)
+    content = _read_slice(job, space, part)
+    sealed = seal_slice(space, job.plan, job.stream, part, content, entropy=job.entropy, done=job.meter.add)
+    job.digests.take(part, content)
     name = volumes.segment_name(part.number)
     temporary = job.volume.write(name, [sealed.image.blocks.reshape(-1).data],
                                  suffix=sealed.geometry.salt.hex())

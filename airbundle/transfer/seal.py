@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from airbundle.transfer.slices import Slice, Stream
     from airbundle.transfer.workspace import Workspace
 
-    Read = Callable[[int, memoryview], None]
-
 
 @dataclass(frozen=True, slots=True)
 class SealPlan:
@@ -103,11 +101,11 @@ class _Body:
         self.position += len(part)
 
 
-def seal_slice(work: Workspace, plan: SealPlan, stream: Stream, part: Slice, read: Read, *,
+def seal_slice(work: Workspace, plan: SealPlan, stream: Stream, part: Slice, content: memoryview, *,
                entropy: Callable[[int], bytes], done: Callable[[int], None] = lambda _: None) -> Sealed:
     """Make the segment of `part`.
 
-    `read(start, out)` fills `out` from the source stream; `done` hears the bytes of each chunk and may raise to stop.
+    `content` are its bytes of the source stream; `done` hears the bytes of each chunk and may raise to stop.
     """
     suite = plan.context.suite
     room = stream.largest_body(part)
@@ -116,15 +114,14 @@ def seal_slice(work: Workspace, plan: SealPlan, stream: Stream, part: Slice, rea
     rows: list[ChunkRow] = []
     work.compressor.forget()
     for cut in stream.chunks(part):
-        plain = work.plain[:cut.length]
-        read(cut.start, plain)
+        plain = content[cut.start - part.start:][:cut.length]
         digest = suite.hash(plain)
         codec, packed = work.compressor.compress(plain, cut.dtype)
         size = sealer.seal_into(len(rows), packed, work.sealed, last=False)
         body.append(work.sealed[:size])
         rows.append(ChunkRow(cut.length, size, codec.value, digest.hex()))
         done(cut.length)
-    content = suite.hash(*(bytes.fromhex(row.digest) for row in rows))
+    chunks = suite.hash(*(bytes.fromhex(row.digest) for row in rows))
     if plan.pad:
         _fill(body, sealer, work, rows, room, suite.digest_size)
     _close(body, sealer, rows, stream, part, plan, room if plan.pad else 0)
@@ -132,7 +129,7 @@ def seal_slice(work: Workspace, plan: SealPlan, stream: Stream, part: Slice, rea
     place = Placement(geometry, len(plan.preamble))
     first = body.front - place.data_at * plan.block_size
     image = Image(place, work.blocks(place.block_count, plan.block_size, first=first))
-    return Sealed(image, finish(image, suite, work.engine, plan.preamble), content)
+    return Sealed(image, finish(image, suite, work.engine, plan.preamble), chunks)
 
 
 def _fill(body: _Body, sealer: Sealer, work: Workspace, rows: list[ChunkRow], room: int,

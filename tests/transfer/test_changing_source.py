@@ -10,11 +10,13 @@ import pytest
 from airbundle import api
 from airbundle.errors import AirbundleError, SourceChangedError
 from airbundle.media.reading import SourceReader
-from tests.transfer.workshop import KIB, MIB, Keys, noise, pack, write_tree
+from tests.transfer.workshop import KIB, MIB, Keys, digests, noise, pack, write_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from airbundle.transfer.progress import Tick
 
 
 def append(path: Path) -> None:
@@ -90,31 +92,47 @@ def test_between_two_segments(keys: Keys, tmp_path: Path) -> None:
     no_bundle(keys, tmp_path / "drive")
 
 
-@pytest.mark.parametrize("chunk", [0, 2])
-def test_content_that_changes_without_a_trace(
-    keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+def test_the_source_is_read_once(keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the digests of files and what was sealed cannot differ, even where a change leaves no trace."""
+    source = write_tree(tmp_path / "source", {"first": noise(KIB, 5), "second": noise(40 * KIB, 6)})
+    real, places = SourceReader.read, []
+
+    def shaky(reader: SourceReader, start: int, out: memoryview) -> None:
+        """Gives other bytes each time."""
+        real(reader, start, out)
+        places.append((start, len(out)))
+        out[0] = len(places)
+
+    monkeypatch.setattr(SourceReader, "read", shaky)
+    bundle = pack(keys, source, tmp_path / "drive", segment_size=8 * KIB)
+    assert sorted(places) == [(at, min(8 * KIB, 41 * KIB - at)) for at in range(0, 41 * KIB, 8 * KIB)]
+    bundle.unpack(tmp_path / "back")
+    manifest = api.inspect([str(bundle.volume)], trust=keys.trust, keys=[keys.reader])
+    assert {file.path: file.sha256 for file in manifest.files} == digests(tmp_path / "back")
+
+
+def test_a_kept_segment_is_held_against_the_source(
+    keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two readings of a chunk differ though size and times are the same: only the second reader can notice."""
-    source = write_tree(tmp_path / "source", {"first": noise(MIB, 5), "second": noise(3 * MIB, 6)})
-    class Shaky:
-        """A reader whose bytes differ between the first and the second time that a place is read."""
+    """A change that leaves no trace between two runs would give the file a digest that its sealed bytes do not have."""
+    source = write_tree(tmp_path / "source", {"a": noise(40 * KIB, 6)})
 
-        def __init__(self, inner: Any) -> None:
-            self.inner, self.times = inner, 0
+    def stop(tick: Tick) -> None:
+        if tick.done >= 32 * KIB:
+            raise KeyboardInterrupt
 
-        def __call__(self, reader: Any, start: int, out: memoryview) -> None:
-            self.inner(reader, start, out)
-            if start == (1 + chunk) * MIB and len(out) == MIB:  # not the look at the file's header
-                self.times += 1
-                if self.times == 2:
-                    out[7] ^= 1
+    with pytest.raises(KeyboardInterrupt):
+        pack(keys, source, tmp_path / "drive", segment_size=8 * KIB, progress=stop)
+    real = SourceReader.read
 
-    shaky = Shaky(SourceReader.read)
-    monkeypatch.setattr(SourceReader, "read", lambda *reading: shaky(*reading))  # noqa: PLW0108
-    with pytest.raises(SourceChangedError) as caught:
-        pack(keys, source, tmp_path / "drive", segment_size=4 * MIB)
-    assert "second" in caught.value.where
-    assert shaky.times == 2
+    def other(reader: SourceReader, start: int, out: memoryview) -> None:
+        real(reader, start, out)
+        out[5] ^= 1
+
+    monkeypatch.setattr(SourceReader, "read", other)
+    with pytest.raises(SourceChangedError, match="changed since") as caught:
+        pack(keys, source, tmp_path / "drive", segment_size=8 * KIB)
+    assert caught.value.where == "a"
     no_bundle(keys, tmp_path / "drive")
 
 

@@ -38,7 +38,9 @@ def stored(source: Path, plan: SealPlan, engine: Engine) -> list[bytes]:
     with reader:
         work = Workspace(capacity(plan, stream), engine)
         for part in stream.slices:
-            sealed = seal_slice(work, plan, stream, part, reader.read, entropy=entropy)
+            content = memoryview(bytearray(part.length))
+            reader.read(part.start, content)
+            sealed = seal_slice(work, plan, stream, part, content, entropy=entropy)
             found.append(sealed.image.blocks.tobytes() + sealed.root)
     raw, salt = seal_manifest(plan, len(found), b"manifest" * 9000, entropy=entropy)
     catalog = finish_catalog(plan, len(found), salt, raw, Workspace(4 * MIB, engine))

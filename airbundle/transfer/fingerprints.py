@@ -1,0 +1,71 @@
+"""The SHA-256 of each file, made by the segment workers in turns, from the very bytes that they seal.
+
+A digest of a file runs from its first byte to its last, segments are sealed side by side. So each worker, when its
+slice is sealed, waits for its turn and carries the digest on over the slice that it still holds. The source is read
+once, and what the manifest says of a file is what was sealed, whatever happens to the source meanwhile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from typing import TYPE_CHECKING
+
+from airbundle.errors import InterruptedRunError
+
+if TYPE_CHECKING:
+    from airbundle.transfer.slices import Slice, Stream
+
+
+class FileDigests:
+    """SHA-256 of all files of a stream. Threads share it; slices come in from any thread and wait for their turn."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._files = stream.source.files
+        self._turn = 0
+        self._stopped = False
+        self._news = threading.Condition()
+        self._digests: list[str] = []
+        self._left = self._files[0].size if self._files else 0
+        self._sha = hashlib.sha256()
+
+    def take(self, part: Slice, content: memoryview) -> None:
+        """Carry on over `content`, the bytes of slice `part`, once all slices before it were taken.
+
+        Raises InterruptedRunError if one of them never will be.
+        """
+        with self._news:
+            self._news.wait_for(lambda: self._turn == part.number or self._stopped)
+            if self._stopped:
+                raise InterruptedRunError("stopped")
+        self._update(content)  # nobody else has the turn
+        with self._news:
+            self._turn += 1
+            self._news.notify_all()
+
+    def stop(self) -> None:
+        """A worker failed: whoever waits for its slice stops too."""
+        with self._news:
+            self._stopped = True
+            self._news.notify_all()
+
+    def result(self) -> list[str]:
+        """Hexadecimal digests in the order of the files, after the last slice."""
+        while len(self._digests) < len(self._files):  # the last file, and empty ones behind it
+            self._next_file()
+        return self._digests
+
+    def _update(self, content: memoryview) -> None:
+        while len(content):
+            while not self._left:
+                self._next_file()
+            piece = content[:self._left]
+            self._sha.update(piece)
+            self._left -= len(piece)
+            content = content[len(piece):]
+
+    def _next_file(self) -> None:
+        self._digests.append(self._sha.hexdigest())
+        self._sha = hashlib.sha256()
+        if len(self._digests) < len(self._files):
+            self._left = self._files[len(self._digests)].size
