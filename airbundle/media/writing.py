@@ -169,10 +169,12 @@ class VolumeWriter:
     def rename_all(self, names: Mapping[str, str]) -> None:
         """Rename files to names that may be one another's, over temporary names."""
         with self._drive, reporting(self.path):
-            for old in names:
-                self._folder.rename(old, temporary_name(names[old], "0"))
-            for new in names.values():
-                self._folder.rename(temporary_name(new, "0"), new)
+            # A name that nothing has: what lies under another attempt's may be the only copy of something.
+            between = {old: temporary_name(new, os.urandom(8).hex()) for old, new in names.items()}
+            for old, temporary in between.items():
+                self._folder.rename(old, temporary)
+            for old, temporary in between.items():
+                self._folder.rename(temporary, names[old])
             self._folder.sync()
 
     def remove(self, name: str) -> None:
