@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -14,11 +14,13 @@ from airbundle.cli.choices import Json
 from airbundle.crypto.identities import generate, parse_fingerprint
 from airbundle.crypto.keyfiles import NamedIdentity, write_private, write_public
 from airbundle.crypto.trust import TrustSet
-from airbundle.errors import StrangerError, UsageError
+from airbundle.errors import FormatError, StrangerError, UsageError
 from airbundle.format.names import SafePath
 from airbundle.media import keystore
 
 trust = typer.Typer(no_args_is_help=True, help="The keys whose bundles are believed here.", add_completion=False)
+
+_NAME_HINT: Final = "take letters, digits and hyphens"
 
 
 def keygen(
@@ -35,7 +37,7 @@ def keygen(
         raise UsageError(f"the suite '{suite}' is not known", hint="known is: standard", rule="K-1")
     if passphrase_file and no_passphrase:
         raise UsageError("--passphrase-file and --no-passphrase exclude each other")
-    SafePath.parse(name)
+    _check_name(name)
     secret, public = (os.path.join(folder, name + suffix) for suffix in
                       (keystore.PRIVATE_SUFFIX, keystore.PUBLIC_SUFFIX))
     for path in (secret, public):
@@ -56,6 +58,16 @@ def keygen(
                   ("fingerprint", identity.public.hex), ("in words", identity.public.words)])
 
 
+def _check_name(name: str) -> None:
+    """A name stands in front of `.key` and `.pub`. Raises UsageError."""
+    try:
+        path = SafePath.parse(name)
+    except FormatError as error:
+        raise UsageError(f"the name cannot be used: {error.what}", hint=_NAME_HINT, rule=error.rule) from None
+    if len(path.parts) > 1 or name.startswith("."):
+        raise UsageError(f"the name '{name}' has a '/', or begins with a dot", hint=_NAME_HINT)
+
+
 @trust.command("add")
 def add(
     path: Annotated[str, typer.Argument(metavar="NAME.pub", help="The public key.")],
@@ -68,7 +80,7 @@ def add(
     found = api.load_public(path)
     store = keystore.trust_folder()
     name = name or found.name
-    SafePath.parse(name)
+    _check_name(name)
     api.load_trust()  # the store has to be sound before something is added
     if fingerprint is None:
         fingerprint = _ask_fingerprint()

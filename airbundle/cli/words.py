@@ -28,7 +28,10 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"'{text}' is not a size", hint="write it like 512G, 128M or 4096")
-    return int(float(match[1]) * _UNITS[match[2].upper()])
+    size = float(match[1]) * _UNITS[match[2].upper()]
+    if size > limits.INTEGER_MAX:
+        raise UsageError(f"'{text[:40]}' is more than any drive has")
+    return int(size)
 
 
 def looks_like_size(text: str) -> bool:

@@ -121,7 +121,8 @@ def pack(source: str, target: str, *, identity: PrivateIdentity, recipients: Seq
                 meter.begin("finishing", 0)
                 statement_hash = write_ending(volume, plan, journal.ending, read_back=read_back)
                 result = _result(job, found, rows, kept, volume.path, statement_hash, began)
-            save_document(os.path.join(state_folder("finished"), plan_hash[:32]), os.path.abspath(volume.path).encode())
+            save_document(os.path.join(state_folder("finished"), plan_hash[:32]),
+                          os.fsencode(os.path.abspath(volume.path)))
             journal.erase()
             return result
 
@@ -136,11 +137,14 @@ def _check_declared(declared: Declared) -> None:
     volumes.volume_name(declared.label, bytes(16), 1, 1)
     if (declared.series is None) != (declared.sequence is None):
         raise UsageError("--series and --sequence go together")
+    for number in (declared.sequence, declared.expires):
+        if number is not None and not 0 <= number <= limits.INTEGER_MAX:
+            raise UsageError(f"{number} is not from 0 to 2^53 - 1", rule="E-1")
 
 
 def _refuse_finished(plan_hash: str) -> None:
     """The same command again, after it has finished, would only write the same content a second time."""
-    volume = read_document(os.path.join(state_folder("finished"), plan_hash[:32])).decode(errors="replace")
+    volume = os.fsdecode(read_document(os.path.join(state_folder("finished"), plan_hash[:32])))
     if volume and os.path.exists(os.path.join(volume, volumes.STATEMENT_NAME)):
         raise UsageError("holds this bundle already, finished", where=volume,
                          hint="verify it, or remove it to pack again")
