@@ -61,8 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
             output.emit_error(command, AirbundleError(f"a bug: {type(error).__name__}: {error}"))
         raise
     if status == InterruptedRunError.exit_status:  # typer turns Ctrl-C into this number and says nothing
-        return _fail(command, InterruptedRunError("stopped", hint="the same command goes on where this one was"),
-                     as_json)
+        hint = "the same command goes on where this one was" if command == "pack" else ""
+        return _fail(command, InterruptedRunError("stopped", hint=hint), as_json)
     return status
 
 
