@@ -44,16 +44,19 @@ def doctor(as_json: Json = False) -> None:
     """Say what this machine has and what is missing, and run known answers of every primitive."""
     facts = machine()
     answers = known_answers()
-    if as_json:
-        output.emit("doctor", {"machine": facts, "known_answers": answers})
-    else:
+    found = {"machine": facts, "known_answers": answers}
+    if not as_json:
         output.table(facts.items(), title="machine")
         output.table(answers.items(), title="known answers")
     failed = [name for name, answer in answers.items() if answer != "right"]
     if failed:
-        raise SelfTestError(f"wrong answers: {', '.join(failed)}",
-                            hint="install the packages again from a source that you trust")
-    if not as_json:
+        error = SelfTestError(f"wrong answers: {', '.join(failed)}",
+                              hint="install the packages again from a source that you trust")
+        error.report = found
+        raise error
+    if as_json:
+        output.emit("doctor", found)
+    else:
         output.good("all primitives give their known answers")
 
 

@@ -20,6 +20,7 @@ from airbundle.media import keystore
 trust = typer.Typer(no_args_is_help=True, help="The keys whose bundles are believed here.", add_completion=False)
 
 
+
 def keygen(
     name: Annotated[str, typer.Argument(help="Name of the identity, and of its two files.")],
     folder: Annotated[str, typer.Option("-o", "--output", help="Folder for the two files.")] = ".",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -11,6 +12,7 @@ from typer.exceptions import TyperException
 
 from airbundle.cli import demo, doctor, identity, output, packing, reading
 from airbundle.errors import AirbundleError, InterruptedRunError, MediumError, UsageError
+from airbundle.media import streams
 from airbundle.version import VERSION
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def _airbundle(version: bool = typer.Option(False, "--version", callback=_show_v
     """Carry AI checkpoints across an air gap."""
 
 
-def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911 - one way out for each kind of end
+def main(arguments: list[str] | None = None) -> int:
     """Run one command; gives the exit status (spec of the command line in the README)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     command = next((word for word in arguments if not word.startswith("-")), "")
@@ -52,20 +54,33 @@ def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911 - one way 
         return 0 if type(error).__name__ == "Exit" else _fail(command, InterruptedRunError("stopped"), as_json)
     except KeyboardInterrupt:
         status = InterruptedRunError.exit_status
-    except OSError as error:
-        return _fail(command, MediumError(error.strerror or str(error), where=str(error.filename or "")), as_json)
-    except MemoryError:
-        return _fail(command, MediumError("out of memory", hint="take fewer --jobs"), as_json)
+    except (OSError, MemoryError, SystemExit) as error:
+        return _fail(command, _environment(error), as_json)
+    except Exception as error:
+        if as_json:
+            output.emit_error(command, AirbundleError(f"a bug: {type(error).__name__}: {error}"))
+        raise
     if status == InterruptedRunError.exit_status:  # typer turns Ctrl-C into this number and says nothing
-        return _fail(command, InterruptedRunError("stopped", hint="the same command goes on where this one was"),
-                     as_json)
+        hint = "the same command goes on where this one was" if command == "pack" else ""
+        return _fail(command, InterruptedRunError("stopped", hint=hint), as_json)
     return status
 
 
+def _environment(error: BaseException) -> MediumError:
+    """What the surroundings did, in words."""
+    if isinstance(error, OSError):
+        return MediumError(error.strerror or str(error), where=str(error.filename or ""))
+    if isinstance(error, MemoryError):
+        return MediumError("out of memory", hint="take fewer --jobs")
+    return MediumError("nobody reads standard output")  # SystemExit is typer's way out of that
+
+
 def _fail(command: str, error: AirbundleError, as_json: bool) -> int:
-    if as_json:
-        output.emit_error(command, error)
-    output.show_error(error)
+    with contextlib.suppress(OSError):  # a stream that takes nothing changes nothing in what happened
+        if as_json:
+            output.emit_error(command, error)
+    with contextlib.suppress(OSError):
+        output.show_error(error)
     return error.exit_status
 
 
@@ -75,5 +90,9 @@ def _on_terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 def run() -> NoReturn:
     """The console script."""
+    streams.replace_closed()
     signal.signal(signal.SIGTERM, _on_terminate)
-    sys.exit(main())
+    status = main()
+    if not streams.flush_output():
+        status = status or MediumError.exit_status
+    sys.exit(status)

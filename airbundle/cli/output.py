@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
@@ -12,9 +13,10 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from airbundle.errors import UsageError
-from airbundle.format.names import shown
+from airbundle.format.names import printable, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
     from airbundle.errors import AirbundleError
     from airbundle.transfer.progress import Tick
 
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+out = Console(highlight=False, soft_wrap=True, emoji=False)
 
 
 def human(size: int) -> str:
@@ -57,11 +59,12 @@ def table(rows: Iterable[Sequence[object]], *, head: Sequence[str] = (), title: 
     for row in rows:
         grid.add_row(*(_cell(cell) for cell in row))
     # Off a terminal nothing is folded: a program, or grep, reads the lines.
-    Console(highlight=False, width=None if out.is_terminal else 1000).print(grid)
+    Console(highlight=False, emoji=False, width=None if out.is_terminal else 1000).print(grid)
 
 
-def _cell(cell: object) -> str:
-    return shown(str(cell)).replace("[", r"\[") if cell is not None else "-"
+def _cell(cell: object) -> Text:
+    """Text and not markup: what a stranger wrote in a bundle is shown as it is."""
+    return Text(shown(str(cell)) if cell is not None else "-")
 
 
 def say(text: str) -> None:
@@ -71,7 +74,7 @@ def say(text: str) -> None:
 
 def good(text: str) -> None:
     """The green line, on stdout."""
-    out.print(f"[bold green]{text.replace('[', chr(92) + '[')}[/]")
+    out.print(Text(shown(text), style="bold green"))
 
 
 def emit(command: str, value: object) -> None:
@@ -87,8 +90,21 @@ def emit_error(command: str, error: AirbundleError) -> None:
 
 
 def _print_json(value: object) -> None:
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    text = json.dumps(_unicode(value), indent=2, ensure_ascii=False)
+    # A name on a medium may hold what steers a terminal; inside JSON each such character has an escape.
+    safe = "".join(c if c == "\n" or printable(c) else json.dumps(c)[1:-1] for c in text) if not printable(
+        text.replace("\n", "")) else text
+    sys.stdout.buffer.write(safe.encode() + b"\n")
     sys.stdout.buffer.flush()
+
+
+def _unicode(value: Any) -> Any:
+    """The value with names that are not Unicode (any bytes can be one) written with escapes."""
+    if isinstance(value, str):
+        return value if value.isascii() or not any(0xD800 <= ord(c) < 0xE000 for c in value) else shown(value)
+    if isinstance(value, dict):
+        return {_unicode(key): _unicode(item) for key, item in value.items()}
+    return [_unicode(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def plain(value: object) -> Any:
@@ -100,9 +116,10 @@ def plain(value: object) -> Any:
 
 def show_error(error: AirbundleError) -> None:
     """The two lines of an error."""
-    err.print(f"[bold red]airbundle: error:[/] {_cell(error)}")
+    err.print(Text("airbundle: error:", style="bold red"), _cell(error))
     if error.hint:
-        err.print(f"airbundle: hint: {_cell(error.hint)}")
+        for number, line in enumerate(error.hint.split("\n")):
+            err.print(Text("airbundle: hint:" if number == 0 else " "), _cell(line))
 
 
 class ProgressView:

@@ -31,15 +31,17 @@ def plan(
     options = Options(segment_size=words.parse_segment_size(segment_size), parity=parity, pad=pad)
     wanted = [words.parse_size(target) if words.looks_like_size(target) else target for target in targets or ()]
     answer = api.plan(source, wanted, options=options)
-    if as_json:
+    if as_json and answer.fit is not Fit.NOT:
         output.emit("plan", answer)
-    else:
+    if not as_json:
         _show_plan(answer)
     if answer.fit is Fit.NOT:
         worst = max(answer.drives, key=lambda drive: drive.need_by_sample + drive.margin - drive.room)
         needed = worst.need_by_sample + worst.margin
-        raise MediumError("does not fit", where=_drive_row(worst)[0],
-                          hint=f"a drive with {output.human(needed)} free would do")
+        error = MediumError("does not fit", where=_drive_row(worst)[0],
+                            hint=f"a drive with {output.human(needed)} free would do")
+        error.report = answer
+        raise error
 
 
 def _show_plan(answer: Plan) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from airbundle.crypto.identities import PrivateIdentity
 
 _SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?)(?:i?B?)", re.IGNORECASE)
+_NAME_HINT: Final = "a name is a part of a file name; give the folder with -o"
 _UNITS: Final = {"": 1, "K": limits.KIB, "M": limits.MIB, "G": limits.GIB, "T": 1024 * limits.GIB}
 
 
@@ -30,17 +31,20 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"'{text}' is not a size", hint="write it like 512G, 128M or 4096")
-    return int(float(match[1]) * _UNITS[match[2].upper()])
+    size = float(match[1]) * _UNITS[match[2].upper()]
+    if size > limits.INTEGER_MAX:
+        raise UsageError(f"'{text[:40]}' is more than any drive has")
+    return int(size)
 
 
 def check_name(name: str) -> None:
     """A name that can stand in the name of a file, and in the file. Raises UsageError."""
     try:
-        if "/" in SafePath.parse(name):
-            raise UsageError(f"'{name}' is not a name", hint="give the folder with -o")
+        if "/" in SafePath.parse(name) or name.startswith("."):
+            raise UsageError(f"the name '{name}' has a '/', or begins with a dot", hint=_NAME_HINT)
         check_public_text(name)
     except FormatError as error:
-        raise UsageError(f"not a name for a key: {error.what}", rule=error.rule) from None
+        raise UsageError(f"the name cannot be used: {error.what}", hint=_NAME_HINT, rule=error.rule) from None
 
 
 def looks_like_size(text: str) -> bool:

@@ -55,6 +55,7 @@ STATEMENT_PAYLOAD_MAX: Final = 16 * KIB
 STATEMENT_MAX: Final = 95 * KIB
 # L-6
 VOLUME_ENTRIES_MAX: Final = 300_000
+CLAIMANTS_MAX: Final = 64  # files under strange names that a reader takes a look at, for each segment
 VOLUME_FILE_MAX: Final = 4 * GIB - 1  # V-1
 # E-1, E-4
 INTEGER_MAX: Final = 2**53 - 1

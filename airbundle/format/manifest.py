@@ -84,6 +84,8 @@ def _check(manifest: Manifest) -> None:
 def check_meta(meta: tuple[tuple[str, str], ...]) -> None:
     """Check number, sizes and order of the pairs (L-4). Raises FormatError."""
     keys = [key for key, _ in meta]
+    if any(0xD800 <= ord(c) < 0xE000 for pair in meta for text in pair for c in text):
+        raise FormatError("meta data is not Unicode text", rule="E-2")
     if keys != sorted(set(keys)) or len(meta) > limits.META_PAIRS_MAX:
         raise FormatError("the keys of the meta data are not in order, or twice, or too many", rule="L-4")
     for key, value in meta:

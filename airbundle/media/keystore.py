@@ -9,6 +9,7 @@ from airbundle.format import limits
 from airbundle.format.names import shown
 from airbundle.media import system
 from airbundle.media.faults import medium_error, reporting
+from airbundle.media.streams import make_private
 
 PUBLIC_SUFFIX = ".pub"
 PRIVATE_SUFFIX = ".key"
@@ -70,7 +71,7 @@ def public_files(folder: str) -> list[str]:
 def add_to_folder(folder: str, name: str, content: bytes) -> str:
     """Put a public key into the folder, which is made if need be; gives the path."""
     with reporting(folder):
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        make_private(folder)
     path = os.path.join(folder, name + PUBLIC_SUFFIX)
     write_key_file(path, content, secret=False)
     return path

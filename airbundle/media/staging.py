@@ -109,7 +109,11 @@ class StagingTree:
         """Remove everything that was staged. Does nothing after `publish`."""
         if not self._done:
             self._release()
-            shutil.rmtree(self._staging, ignore_errors=True)
+            try:
+                shutil.rmtree(self._staging, ignore_errors=True)
+            except KeyboardInterrupt:  # once more asked to stop: plaintext is not left behind for that
+                shutil.rmtree(self._staging, ignore_errors=True)
+                raise
 
     def __enter__(self) -> Self:
         return self

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 from airbundle.errors import UsageError
 from airbundle.format import limits
 from airbundle.media import system
+from airbundle.media.streams import make_private
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -24,9 +25,7 @@ RECORD_MAX: Final = limits.SEGMENT_STORED_MAX + limits.MIB
 def state_folder(*parts: str) -> str:
     """`$XDG_STATE_HOME/airbundle/...`, made with mode 0700 where it is missing."""
     home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    path = os.path.join(home, "airbundle", *parts)
-    os.makedirs(path, mode=0o700, exist_ok=True)
-    return path
+    return make_private(os.path.join(home, "airbundle", *parts))
 
 
 def save_document(path: str, content: bytes) -> None:

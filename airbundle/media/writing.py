@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
-from airbundle.errors import UsageError
+from airbundle.errors import MediumError, UsageError
 from airbundle.format import limits
 from airbundle.format.names import shown
 from airbundle.media import system
@@ -134,10 +134,20 @@ class VolumeWriter:
         finally:
             os.close(fd)
 
-    def stored_bytes(self) -> int:
-        """Bytes of all files of the volume."""
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file of the volume."""
         with reporting(self.path):
-            return sum(entry.stat(follow_symlinks=False).st_size for entry in self._folder.entries())
+            return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in self._folder.entries()
+                    if entry.is_file(follow_symlinks=False)}
+
+    def require(self, wanted: Mapping[str, int]) -> None:
+        """Raise MediumError unless each of these files is still there, with so many bytes."""
+        found = self.sizes()
+        for name, size in wanted.items():
+            if found.get(name) != size:
+                raise MediumError("what was written is gone or has another size",
+                                  where=shown(os.path.join(self.path, name)),
+                                  hint="stop what deletes files there, then run the same command again")
 
     def fill(self, name: str, data: bytes | memoryview) -> None:
         """Overwrite the file `name` in place with `data` (or make it), cut it to that size and sync it."""
@@ -169,10 +179,12 @@ class VolumeWriter:
     def rename_all(self, names: Mapping[str, str]) -> None:
         """Rename files to names that may be one another's, over temporary names."""
         with self._drive, reporting(self.path):
-            for old in names:
-                self._folder.rename(old, temporary_name(names[old], "0"))
-            for new in names.values():
-                self._folder.rename(temporary_name(new, "0"), new)
+            # A name that nothing has: what lies under another attempt's may be the only copy of something.
+            between = {old: temporary_name(new, os.urandom(8).hex()) for old, new in names.items()}
+            for old, temporary in between.items():
+                self._folder.rename(old, temporary)
+            for old, temporary in between.items():
+                self._folder.rename(temporary, names[old])
             self._folder.sync()
 
     def remove(self, name: str) -> None:

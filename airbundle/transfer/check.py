@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from airbundle.codec.erasure import recover
+from airbundle.errors import DamagedError
 from airbundle.format import limits
 from airbundle.format.block import HASHED_AT, digest_fields_right, write_digests, write_header
 from airbundle.format.geometry import HEADER_SIZE, Geometry, Placement
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from airbundle.crypto.suites import Suite
     from airbundle.format.block import Blocks, Flags
+    from airbundle.media.volume import VolumeReader
     from airbundle.transfer.workspace import Workspace
 
 
@@ -88,6 +90,23 @@ def check_segment(work: Workspace, descriptor: int, expected: Expected) -> tuple
     unreadable = _read(descriptor, image.blocks, expected.geometry.block_size)
     surplus = max(0, os.fstat(descriptor).st_size - place.stored_size)
     return judge_image(work, image, expected, unreadable, surplus), image
+
+
+def check_file(work: Workspace, reader: VolumeReader, name: str, expected: Expected, *,
+               direct: bool = True) -> tuple[Findings, Image]:
+    """`check_segment` of a file of a volume. One that cannot be opened is lost; others may hold the same (B-4)."""
+    try:
+        descriptor = reader.open(name, direct=direct)
+    except (FileNotFoundError, DamagedError):  # also: replaced by a link or a pipe since it was listed (V-1)
+        place, size = expected.place, expected.geometry.block_size
+        count = place.block_count
+        return Findings(number=expected.geometry.number, blocks=count, unreadable=count, damaged=0, misplaced=0,
+                        altered=0, surplus=0, lost=expected.geometry.coded_blocks, whole=False,
+                        dead=tuple(range(count)), preamble=None), Image(place, work.blocks(count, size))
+    try:
+        return check_segment(work, descriptor, expected)
+    finally:
+        os.close(descriptor)
 
 
 def check_merged(work: Workspace, descriptors: Sequence[int], expected: Expected) -> tuple[Findings, Image]:

@@ -29,7 +29,7 @@ from airbundle.transfer.workspace import Workspace
 from airbundle.version import WRITER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from airbundle.crypto.identities import PrivateIdentity
     from airbundle.media.writing import VolumeWriter
@@ -88,8 +88,12 @@ def _require_same(volume: VolumeWriter, name: str, content: bytes) -> None:
                           hint="do not use this drive; pack onto another one")
 
 
-def write_ending(volume: VolumeWriter, plan: SealPlan, ending: Ending, *, read_back: bool) -> str:
-    """Catalogs, record, statement, each durable before the next (V-3, V-4). Returns the hash of the statement's PAE."""
+def write_ending(volume: VolumeWriter, plan: SealPlan, ending: Ending, held: Mapping[str, int], *,
+                 read_back: bool) -> str:
+    """Catalogs, record, statement, each durable before the next (V-3, V-4). Returns the hash of the statement's PAE.
+
+    `held` are the segments' files and their sizes, which have to be there still.
+    """
     catalog, statement = ending.catalog_bytes, ending.statement_bytes
     suite = plan.context.suite
     volume.fill(volumes.CATALOG_NAME, catalog)
@@ -103,6 +107,7 @@ def write_ending(volume: VolumeWriter, plan: SealPlan, ending: Ending, *, read_b
     folder = state_folder("sent", plan.context.bundle_id.hex())
     save_document(os.path.join(folder, volumes.STATEMENT_NAME), statement)
     save_document(os.path.join(folder, volumes.CATALOG_NAME), catalog)
+    volume.require({**held, volumes.CATALOG_NAME: len(catalog), volumes.CATALOG_COPY_NAME: len(catalog)})
     volume.fill(volumes.STATEMENT_NAME, statement)
     volume.sync()
     return suite.hash(pae(STATEMENT_TYPE, parse_envelope(statement, STATEMENT_TYPE).payload)).hex()

@@ -12,7 +12,7 @@ The steps, in order; nothing is parsed before the step that authenticates it, ex
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -39,7 +39,7 @@ from airbundle.format.manifest import Manifest, parse_manifest
 from airbundle.format.segment import TAG_SIZE
 from airbundle.format.statement import STATEMENT_TYPE, Statement, parse_statement
 from airbundle.media import volume as volumes
-from airbundle.transfer.check import Expected, Findings, check_merged, check_segment
+from airbundle.transfer.check import Expected, Findings, check_file, check_merged
 from airbundle.transfer.claims import claims_of
 from airbundle.transfer.finding import STATEMENTS, StatementCopy, read_statement
 from airbundle.transfer.image import Image
@@ -124,7 +124,10 @@ def open_bundle(readers: tuple[VolumeReader, ...], trust: TrustSet | None, work:
     """
     bundle = _open_statement(readers, trust)
     _map_files(bundle)
-    _open_catalog(bundle, work)
+    try:
+        _open_catalog(bundle, work)
+    except (DamagedError, IncompleteError) as error:
+        raise bundle.distrust or error from None  # whether to believe it comes first
     return bundle
 
 
@@ -206,7 +209,11 @@ def _map_files(bundle: Bundle) -> None:
                 ranked.setdefault(number, []).append((rank, reader, name))
     for number, places in ranked.items():
         places.sort(key=lambda place: place[0])
-        bundle.segments[number] = [(reader, name) for _, reader, name in places]
+        named = [place for place in places if bundle.number_by_name(place[2]) == number]
+        strange = [place for place in places if bundle.number_by_name(place[2]) != number]
+        # Anyone can store files that claim a segment; each is read whole, so only so many are believed to be worth it.
+        kept = {*named, *strange[:limits.CLAIMANTS_MAX]}
+        bundle.segments[number] = [(reader, name) for rank, reader, name in places if (rank, reader, name) in kept]
 
 
 def _open_catalog(bundle: Bundle, work: Workspace | None) -> None:
@@ -218,8 +225,7 @@ def _open_catalog(bundle: Bundle, work: Workspace | None) -> None:
     copies = bundle.segments.get(row.number, [])
     body: bytes | None = None
     for reader, name in copies:
-        with reader.opened(name) as descriptor:
-            findings, image = check_segment(work, descriptor, expected)
+        findings, image = check_file(work, reader, name, expected)
         bundle.catalog_findings.append((reader, name, findings))
         bundle.preamble_raw = bundle.preamble_raw or findings.preamble
         if findings.lost == 0 and body is None:
@@ -229,8 +235,8 @@ def _open_catalog(bundle: Bundle, work: Workspace | None) -> None:
     if body is None:
         complete = len(bundle.volumes) >= len(bundle.statement.volumes)
         kind = DamagedError if complete else IncompleteError
-        raise bundle.distrust or kind("no copy of the catalog can be repaired", where=bundle.volumes[0].path,
-                                      rule="G-2", hint="fetch another copy of the bundle")
+        raise kind("no copy of the catalog can be repaired", where=bundle.volumes[0].path, rule="G-2",
+                   hint="fetch another copy of the bundle")
     table, _ = parse_body(body)
     bundle.catalog_body = body
     bundle.rows = parse_table(table, catalog_number=row.number)
@@ -246,7 +252,12 @@ def _merged_catalog(bundle: Bundle, expected: Expected, work: Workspace,
                     copies: list[tuple[VolumeReader, str]]) -> bytes | None:
     """Blocks that carry their own digest from all copies, put together and judged as one."""
     with ExitStack() as stack:
-        descriptors = [stack.enter_context(reader.opened(name)) for reader, name in copies]
+        descriptors = []
+        for reader, name in copies:
+            with suppress(FileNotFoundError, DamagedError):
+                descriptors.append(stack.enter_context(reader.opened(name)))
+        if not descriptors:
+            return None
         findings, image = check_merged(work, descriptors, expected)
     bundle.preamble_raw = bundle.preamble_raw or findings.preamble
     return _body_of(image) if findings.lost == 0 else None

@@ -28,6 +28,7 @@ from airbundle.crypto.envelope import BundleKey, Context, write_preamble
 from airbundle.errors import FormatError, MediumError, SourceChangedError, UsageError
 from airbundle.format import limits
 from airbundle.format.catalog import DATA, Row, row_of
+from airbundle.format.geometry import Placement
 from airbundle.format.manifest import check_meta
 from airbundle.format.names import check_public_text
 from airbundle.format.statement import VolumeRow
@@ -105,7 +106,7 @@ def pack(source: str, target: str, *, identity: PrivateIdentity, recipients: Seq
     found, stream, reader = open_stream(source, options)
     with reader:
         plan_hash = _plan_hash(found, target, identity, recipients, declared, options)
-        _refuse_finished(plan_hash)
+        _refuse_finished(plan_hash, identity, entropy)
         with Journal(identity, plan_hash, entropy) as journal:
             _require_room(target, stream, options, reader, len(recipients), _taken(journal, target, declared))
             plan, created = _seal_plan(journal, found, identity, recipients, options, now, entropy)
@@ -115,14 +116,17 @@ def pack(source: str, target: str, *, identity: PrivateIdentity, recipients: Seq
                 digests = FileDigests(stream)
                 job = _Job(stream, reader, plan, volume, journal, digests, meter, read_back, entropy)
                 rows, kept = _segments(job, pace)
+                held = _stored_sizes(plan, rows)
                 if journal.ending is None:
+                    volume.require(held)
                     journal.add(make_ending(plan, stream, rows, digests.result(), declared=declared, identity=identity,
                                             created=created, medium=_describe(target, declared), entropy=entropy))
                 assert journal.ending is not None
                 meter.begin("finishing", 0)
-                statement_hash = write_ending(volume, plan, journal.ending, read_back=read_back)
+                statement_hash = write_ending(volume, plan, journal.ending, held, read_back=read_back)
                 result = _result(job, found, rows, kept, volume.path, statement_hash, began)
-            save_document(os.path.join(state_folder("finished"), plan_hash[:32]), os.path.abspath(volume.path).encode())
+            save_document(os.path.join(state_folder("finished"), plan_hash[:32]),
+                          os.fsencode(os.path.abspath(volume.path)))
             journal.erase()
             return result
 
@@ -137,12 +141,18 @@ def _check_declared(declared: Declared) -> None:
     volumes.volume_name(declared.label, bytes(16), 1, 1)
     if (declared.series is None) != (declared.sequence is None):
         raise UsageError("--series and --sequence go together")
+    for number in (declared.sequence, declared.expires):
+        if number is not None and not 0 <= number <= limits.INTEGER_MAX:
+            raise UsageError(f"{number} is not from 0 to 2^53 - 1", rule="E-1")
 
 
-def _refuse_finished(plan_hash: str) -> None:
+def _refuse_finished(plan_hash: str, identity: PrivateIdentity, entropy: Callable[[int], bytes]) -> None:
     """The same command again, after it has finished, would only write the same content a second time."""
-    volume = read_document(os.path.join(state_folder("finished"), plan_hash[:32])).decode(errors="replace")
+    volume = os.fsdecode(read_document(os.path.join(state_folder("finished"), plan_hash[:32])))
     if volume and os.path.exists(os.path.join(volume, volumes.STATEMENT_NAME)):
+        with Journal(identity, plan_hash, entropy) as journal:
+            if journal.head is not None:  # killed between the last word and the end: the bundle key is not kept
+                journal.erase()
         raise UsageError("holds this bundle already, finished", where=volume,
                          hint="verify it, or remove it to pack again")
 
@@ -328,6 +338,15 @@ def _read_back(job: _Job, space: Workspace, name: str, sealed: Sealed) -> None:
                                   where=job.volume.path, hint="do not use this drive; pack onto another one")
 
 
+def _stored_sizes(plan: SealPlan, rows: Sequence[Row]) -> dict[str, int]:
+    """What the files of the segments have to be."""
+    suite, sizes = plan.context.suite, {}
+    for row in rows:
+        geometry = row.geometry(suite=suite.number, digest_size=suite.digest_size, bundle=plan.context.bundle_id)
+        sizes[volumes.segment_name(row.number)] = Placement(geometry, len(plan.preamble)).stored_size
+    return sizes
+
+
 def _describe(target: str, declared: Declared) -> VolumeRow:
     """What the statement says of the medium."""
     serial = device_serial(target) if declared.record_serials else None
@@ -339,5 +358,6 @@ def _result(job: _Job, found: Source, rows: list[Row], kept: int, path: str, sta
     return PackResult(
         bundle=job.plan.context.bundle_id.hex(), volumes=(path,), files=len(found.files),
         folders=len(found.folders), source_bytes=found.total, sealed_bytes=sum(row.body for row in rows),
-        stored_bytes=job.volume.stored_bytes(), segments=len(rows), kept_segments=kept, statement_hash=statement_hash,
+        stored_bytes=sum(job.volume.sizes().values()), segments=len(rows), kept_segments=kept,
+        statement_hash=statement_hash,
         read_back=job.read_back, seconds=time.monotonic() - began)

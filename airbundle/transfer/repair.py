@@ -10,8 +10,9 @@ What is written is bit for bit what the packer wrote. At no moment is less recov
 
 from __future__ import annotations
 
+import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,7 @@ from airbundle.crypto.suites import hash_by_suite
 from airbundle.errors import DamagedError, MediumError
 from airbundle.media import volume as volumes
 from airbundle.media.writing import VolumeWriter
-from airbundle.transfer.check import Findings, check_segment
+from airbundle.transfer.check import Findings, check_file
 from airbundle.transfer.image import Image, finish
 from airbundle.transfer.open import Bundle, open_bundle
 from airbundle.transfer.progress import Meter, Tick
@@ -68,6 +69,16 @@ class _Bench:
     tally: Tally
     blocks: int
     touched: list[str]
+    rows: dict[int, Row] = field(init=False)
+    claimed: dict[tuple[str, str], list[int]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """By number the rows of all segments; by file the segments that it may hold."""
+        self.rows = {row.number: row for row in (*self.bundle.rows, self.bundle.statement.catalog)}
+        self.claimed = {}
+        for number, places in self.bundle.segments.items():
+            for reader, name in places if number in self.rows else ():
+                self.claimed.setdefault((reader.path, name), []).append(number)
 
     def writer(self, reader: VolumeReader) -> VolumeWriter:
         """Opened for writing only when there is something to write."""
@@ -117,9 +128,20 @@ def _repair_catalogs(bench: _Bench) -> None:
     """Each copy that can be put right where it is; what is under the name of the others may be something else."""
     row = bench.bundle.statement.catalog
     for reader, name in bench.bundle.segments.get(row.number, []):
-        findings, image = _check(bench, reader, name, row)
-        if findings.lost == 0:
-            _patch(bench, reader, name, findings, image)
+        findings, _ = _check(bench, reader, name, row)
+        if findings.lost == 0 and not findings.clean and not _holds_another(bench, reader, name, row):
+            _patch(bench, reader, name, row)
+
+
+def _holds_another(bench: _Bench, reader: VolumeReader, name: str, row: Row) -> bool:
+    """Whether a file from which `row` can be had also gives another segment: a write that went astray leaves that.
+
+    To put one of them right there would destroy the other. The buffer is used.
+    """
+    for number in bench.claimed.get((reader.path, name), ()):
+        if number != row.number and _check(bench, reader, name, bench.rows[number])[0].lost == 0:
+            return True
+    return False
 
 
 def _restore_catalogs(bench: _Bench) -> None:
@@ -128,12 +150,10 @@ def _restore_catalogs(bench: _Bench) -> None:
     row = bundle.statement.catalog
     for reader in bundle.volumes:
         for name in CATALOGS:
-            try:
-                lost = _check(bench, reader, name, row)[0].lost
-            except (FileNotFoundError, DamagedError):
-                lost = 1
-            if lost:
-                _put_whole(bench, reader, name, _rebuilt_catalog(bench))
+            if not _check(bench, reader, name, row)[0].clean:
+                temporary = _write_aside(bench, reader, name, _rebuilt_catalog(bench))
+                bench.writer(reader).settle(temporary, name)
+                _require_clean(bench, reader, name, row)
 
 
 def _rebuilt_catalog(bench: _Bench) -> Image:
@@ -155,42 +175,72 @@ def _repair_segment(bench: _Bench, row: Row) -> None:
     if not places:
         bench.tally.missing.append(row.number)
         return
-    for reader, name in places:
+    whole = [(reader, name) for reader in bench.bundle.volumes
+             if (name := _repair_on(bench, reader, row, [name for other, name in places if other is reader]))]
+    if not whole:
+        bench.tally.beyond = True
+    elif len(bench.bundle.statement.volumes) == 1:  # each volume that was given is a copy of it
+        for reader in bench.bundle.volumes:
+            if not any(other is reader for other, _ in whole):
+                _, image = _whole(bench, *whole[0], row)
+                _write_aside(bench, reader, volumes.segment_name(row.number), image, row)
+
+
+def _repair_on(bench: _Bench, reader: VolumeReader, row: Row, names: list[str]) -> str:
+    """Put a segment right on one volume, in the first of the files `names` that gives it; which file has it then."""
+    right = volumes.segment_name(row.number)
+    for name in names:
         findings, image = _check(bench, reader, name, row)
         size = image.place.stored_size
-        bench.tally.count(reader, name, findings, size=size, right_name=volumes.segment_name(row.number))
+        if findings.lost == 0 and not findings.clean and _holds_another(bench, reader, name, row):
+            bench.tally.note(reader, name, f"holds {right} and another segment")
+            return _write_aside(bench, reader, right, _whole(bench, reader, name, row)[1], row)
+        bench.tally.count(reader, name, findings, size=size, right_name=right)
         if findings.lost == 0:
-            _patch(bench, reader, name, findings, image)
-            return
-    bench.tally.beyond = True
+            if not findings.clean:
+                _patch(bench, reader, name, row)
+            return name
+    return ""
 
 
 def _check(bench: _Bench, reader: VolumeReader, name: str, row: Row) -> tuple[Findings, Image]:
-    with reader.opened(name) as descriptor:
-        return check_segment(bench.space, descriptor, bench.bundle.expected(row))
+    return check_file(bench.space, reader, name, bench.bundle.expected(row))
 
 
-def _patch(bench: _Bench, reader: VolumeReader, name: str, findings: Findings, image: Image) -> None:
+def _whole(bench: _Bench, reader: VolumeReader, name: str, row: Row) -> tuple[Findings, Image]:
+    """A file that was found recoverable, once more in the buffer: what is written comes from there and nowhere else."""
+    findings, image = _check(bench, reader, name, row)
+    if findings.lost:
+        raise MediumError("gives other bytes each time it is read", where=f"{reader.path}/{name}",
+                          hint="copy what is left onto another drive and repair there")
+    return findings, image
+
+
+def _patch(bench: _Bench, reader: VolumeReader, name: str, row: Row) -> None:
     """Write the dead blocks, cut what lies past the end, and read the whole file again."""
-    if findings.clean:
-        return
+    findings, image = _whole(bench, reader, name, row)
     size = image.place.geometry.block_size
     pieces = [(at * size, image.blocks[at].data) for at in findings.dead]
     bench.writer(reader).patch(name, pieces, image.place.stored_size)
     _note(bench, reader, name, len(pieces))
-    row = next(row for row in (*bench.bundle.rows, bench.bundle.statement.catalog) if row.number == findings.number)
-    again, _ = _check(bench, reader, name, row)
-    if not again.clean:
+    _require_clean(bench, reader, name, row)
+
+
+def _require_clean(bench: _Bench, reader: VolumeReader, name: str, row: Row) -> None:
+    if not _check(bench, reader, name, row)[0].clean:
         raise MediumError("does not hold what was written to it", where=f"{reader.path}/{name}",
                           hint="copy what is left onto another drive and repair there")
 
 
-def _put_whole(bench: _Bench, reader: VolumeReader, name: str, image: Image) -> None:
-    """Write a file anew under a temporary name and settle it."""
-    writer = bench.writer(reader)
-    temporary = writer.write(name, [image.blocks.reshape(-1).data], suffix=image.place.geometry.salt.hex())
-    writer.settle(temporary, name)
+def _write_aside(bench: _Bench, reader: VolumeReader, name: str, image: Image, row: Row | None = None) -> str:
+    """Write a whole file under a temporary name, a new one each time; for a segment `_repair_names` does the rest."""
+    temporary = bench.writer(reader).write(name, [image.blocks.reshape(-1).data], suffix=secrets.token_hex(8))
     _note(bench, reader, name, len(image.blocks))
+    if row is not None:
+        findings, _ = _check(bench, reader, temporary, row)
+        bench.tally.count(reader, temporary, findings, size=image.place.stored_size, right_name=name)
+        _require_clean(bench, reader, temporary, row)
+    return temporary
 
 
 def _note(bench: _Bench, reader: VolumeReader, name: str, blocks: int) -> None:
@@ -203,10 +253,10 @@ def _repair_names(bench: _Bench) -> None:
     for reader in bench.bundle.volumes:
         wrong = {finding.file: _right_name(bench.bundle, reader, finding) for finding in bench.tally.files
                  if finding.volume == reader.path and finding.segment is not None and finding.whole}
-        wrong = {name: right for name, right in wrong.items() if name != right}
+        wrong = {right: name for name, right in wrong.items() if name != right}  # one file for each name
         if wrong:
-            bench.writer(reader).rename_all(wrong)
-            bench.touched += [f"{reader.path}/{name}" for name in wrong.values()]
+            bench.writer(reader).rename_all({name: right for right, name in wrong.items()})
+            bench.touched += [f"{reader.path}/{right}" for right in wrong]
 
 
 def _right_name(bundle: Bundle, reader: VolumeReader, finding: FileFindings) -> str:

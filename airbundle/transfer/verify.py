@@ -30,7 +30,7 @@ from airbundle.errors import (
     UncheckedError,
 )
 from airbundle.media import volume as volumes
-from airbundle.transfer.check import Findings, check_segment
+from airbundle.transfer.check import Findings, check_file
 from airbundle.transfer.content import Contents
 from airbundle.transfer.open import Bundle, Opened, open_bundle, open_manifest
 from airbundle.transfer.progress import Meter, Tick
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from airbundle.format.catalog import Row
     from airbundle.media.volume import VolumeReader
 
+    Found = list[tuple[VolumeReader, str, Findings]]
 
 PRECEDENCE = (1, 2, 130, 9, 5, 6, 8, 7, 4, 3, 11, 10)
 CATALOGS = (volumes.CATALOG_NAME, volumes.CATALOG_COPY_NAME)
@@ -181,7 +182,7 @@ def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents]
     spaces = Workspaces(workers, bundle.largest_segment(), best_engine())
     failures: list[AirbundleError] = []
 
-    def work(row: Row) -> tuple[Row, list[tuple[VolumeReader, str, Findings]]]:
+    def work(row: Row) -> tuple[Row, Found]:
         meter.alive()
         with spaces.borrow() as space:
             found = read_segment(bundle, row, space, from_medium=True)
@@ -191,29 +192,49 @@ def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents]
                 except AirbundleError as error:
                     error.where = error.where or volumes.segment_name(row.number)
                     failures.append(error)
+            found += _read_twins(bundle, row, space, found)
         meter.add(sizes[row.number])
         return row, found
 
     for row, found in run_all(bundle.rows, work, workers=workers, meter=meter):
-        if not found:
-            tally.missing.append(row.number)
+        _count_missing(bundle, tally, row, found)
         for reader, name, findings in found:
             tally.count(reader, name, findings, size=sizes[row.number], right_name=volumes.segment_name(row.number))
-        tally.beyond |= bool(found) and found[-1][2].lost > 0
+        tally.beyond |= bool(found) and all(findings.lost for _, _, findings in found)
     return failures[0] if failures else None
 
 
-def read_segment(bundle: Bundle, row: Row, space: Workspace, *,
-                 from_medium: bool) -> list[tuple[VolumeReader, str, Findings]]:
+def _read_twins(bundle: Bundle, row: Row, space: Workspace, found: Found) -> Found:
+    """The same segment on the other volumes that were given: nothing is said of a drive that was not read."""
+    twins: Found = []
+    for reader in bundle.volumes:
+        if not any(other is reader for other, _, _ in found):
+            twins += read_segment(bundle, row, space, from_medium=True, only=reader)
+    return twins
+
+
+def _count_missing(bundle: Bundle, tally: Tally, row: Row, found: Found) -> None:
+    """A segment that is nowhere; or, of a bundle of one volume, not on each copy of it that was given."""
+    if not found:
+        tally.missing.append(row.number)
+    elif len(bundle.statement.volumes) == 1:
+        for reader in bundle.volumes:
+            if not any(other is reader for other, _, _ in found):
+                tally.note(reader, volumes.segment_name(row.number), "segment: is missing")
+
+
+def read_segment(bundle: Bundle, row: Row, space: Workspace, *, from_medium: bool,
+                 only: VolumeReader | None = None) -> Found:
     """Check the files that hold a segment until one is whole; afterwards `space` holds the last one's image.
 
     What is said of a medium has to be read `from_medium`; bytes that are only used may come from the page cache.
     """
-    results: list[tuple[VolumeReader, str, Findings]] = []
+    results: Found = []
     expected = bundle.expected(row)
     for reader, name in bundle.segments.get(row.number, []):
-        with reader.opened(name, direct=from_medium) as descriptor:
-            findings, image = check_segment(space, descriptor, expected)
+        if only is not None and reader is not only:
+            continue
+        findings, image = check_file(space, reader, name, expected, direct=from_medium)
         space.image = image
         bundle.used.add((reader.path, name))
         results.append((reader, name, findings))
