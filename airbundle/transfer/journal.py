@@ -38,6 +38,10 @@ class Head(msgspec.Struct, frozen=True):
     created: int
     journal_key: str
 
+    def __repr__(self) -> str:
+        """Without the keys: a value like this ends up in reports of bugs."""
+        return f"Head({self.bundle})"
+
     @property
     def key_bytes(self) -> bytes:
         """The bundle key."""

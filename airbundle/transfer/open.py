@@ -277,13 +277,23 @@ class Opened:
     manifest: Manifest
 
 
-def open_manifest(bundle: Bundle, identities: Sequence[PrivateIdentity]) -> Opened:
-    """(6) Raises NoKeyError, ForgedError (K-8, G-4) or FormatError."""
+def require_preamble(bundle: Bundle) -> Preamble:
+    """(5) The preamble, which names the packer in clear: nobody needs a key to see a second name over a bundle.
+
+    Raises DamagedError (K-7), FormatError or ForgedError (K-2).
+    """
     if bundle.preamble_raw is None:
         raise DamagedError("no copy of the preamble can be repaired", where=bundle.volumes[0].path, rule="K-7")
     preamble = parse_preamble(bundle.preamble_raw)
     if preamble_context(preamble) != bundle.context:
-        raise ForgedError("preamble and statement name different bundles or packers", rule="K-2")
+        raise ForgedError("preamble and statement name different bundles or packers", rule="K-2",
+                          hint="someone put a signature over ciphertext that is not theirs")
+    return preamble
+
+
+def open_manifest(bundle: Bundle, identities: Sequence[PrivateIdentity]) -> Opened:
+    """(6) Raises NoKeyError, ForgedError (K-8, G-4) or FormatError."""
+    preamble = require_preamble(bundle)
     key = open_preamble(preamble, identities)
     _, sealed = parse_body(bundle.catalog_body)
     row = bundle.statement.catalog

@@ -20,12 +20,12 @@ import numpy as np
 from airbundle.codec.engines import best_engine
 from airbundle.codec.record import encode_record
 from airbundle.crypto.suites import hash_by_suite
-from airbundle.errors import DamagedError, MediumError
+from airbundle.errors import MediumError
 from airbundle.media import volume as volumes
 from airbundle.media.writing import VolumeWriter
 from airbundle.transfer.check import Findings, check_file
 from airbundle.transfer.image import Image, finish
-from airbundle.transfer.open import Bundle, open_bundle
+from airbundle.transfer.open import Bundle, open_bundle, require_preamble
 from airbundle.transfer.progress import Meter, Tick
 from airbundle.transfer.report import Report
 from airbundle.transfer.verify import (
@@ -99,8 +99,7 @@ def repair(readers: tuple[VolumeReader, ...], *, trust: TrustSet,
     bundle = open_bundle(readers, trust)  # (1)
     if bundle.distrust is not None:
         raise bundle.distrust
-    if bundle.preamble_raw is None:
-        raise DamagedError("no copy of the preamble can be repaired", where=bundle.volumes[0].path, rule="K-7")
+    require_preamble(bundle)
     tally = Tally([], [])
     check_statements(bundle, tally)
     check_catalogs(bundle, tally)
@@ -275,7 +274,12 @@ def _repair_statements(bench: _Bench) -> None:
     for finding in bench.tally.files:
         if finding.file in exact:
             reader = next(reader for reader in bundle.volumes if reader.path == finding.volume)
-            bench.writer(reader).fill(finding.file, exact[finding.file])
+            if finding.file in bundle.listings[reader.path].files:
+                bench.writer(reader).fill(finding.file, exact[finding.file])
+            else:  # missing, or a link or a pipe, which a new file takes the place of
+                temporary = bench.writer(reader).write(finding.file, [memoryview(exact[finding.file])],
+                                                       suffix=secrets.token_hex(8))
+                bench.writer(reader).settle(temporary, finding.file)
             if reader.read_small(finding.file, len(exact[finding.file]) + 1) != exact[finding.file]:
                 raise MediumError("does not hold what was written to it", where=f"{reader.path}/{finding.file}")
             bench.touched.append(f"{reader.path}/{finding.file}")

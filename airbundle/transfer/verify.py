@@ -32,7 +32,7 @@ from airbundle.errors import (
 from airbundle.media import volume as volumes
 from airbundle.transfer.check import Findings, check_file
 from airbundle.transfer.content import Contents
-from airbundle.transfer.open import Bundle, Opened, open_bundle, open_manifest
+from airbundle.transfer.open import Bundle, Opened, open_bundle, open_manifest, require_preamble
 from airbundle.transfer.progress import Meter, Tick
 from airbundle.transfer.report import Belief, Condition, FileFindings, Report
 from airbundle.transfer.schedule import run_all
@@ -118,12 +118,14 @@ def verify(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None, identit
     check_statements(bundle, tally)
     check_catalogs(bundle, tally)  # (2)
     inside: tuple[Opened, Contents] | None = None
-    if identities:  # (5)
-        try:
+    try:
+        if bundle.preamble_raw is not None:
+            require_preamble(bundle)
+        if identities:  # (5)
             opened = open_manifest(bundle, identities)
             inside = opened, Contents(opened.manifest, len(bundle.rows))
-        except AirbundleError as error:
-            failure = error
+    except AirbundleError as error:
+        failure = error
     failure = check_segments(bundle, tally, inside, fast=fast, pace=pace or Pace(), meter=meter) or failure
     check_beside(bundle, tally)  # (4)
     report = make_report(bundle, tally, opened=inside is not None and failure is None, began=began)

@@ -16,6 +16,7 @@ from airbundle.media.writing import VolumeWriter, temporary_name
 from tests.transfer.workshop import Packed, digests, flip, kill_blocks, overwrite
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -125,3 +126,17 @@ def test_a_drive_that_takes_a_new_catalog_and_gives_back_another(
     monkeypatch.setattr(VolumeWriter, "settle", sick)
     with pytest.raises(Exception, match="does not hold what was written"):
         small.repair()
+
+
+@pytest.mark.parametrize("name", [names.STATEMENT_NAME, names.RECORD_NAME, names.CATALOG_NAME])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("../victim", path)], ids=["pipe", "link"])
+def test_a_link_or_a_pipe_in_the_place_of_a_file(small: Packed, name: str, make: Callable[[Path], None]) -> None:
+    """It is replaced; what the link leads to is left alone."""
+    before = digests(small.volume)
+    victim = small.volume.parent / "victim"
+    victim.write_bytes(b"precious")
+    (small.volume / name).unlink()
+    make(small.volume / name)
+    small.report(11)
+    healed(small, before)
+    assert victim.read_bytes() == b"precious"
