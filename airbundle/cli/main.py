@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 
 from airbundle.cli import demo, doctor, identity, output, packing, reading
 from airbundle.errors import AirbundleError, InterruptedRunError, MediumError, UsageError
+from airbundle.media.faults import medium_error
 from airbundle.version import VERSION
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ for verb in (identity.keygen, packing.plan, packing.pack, reading.inspect, readi
              reading.unpack, doctor.doctor, demo.demo):
     app.command()(verb)
 app.add_typer(identity.trust, name="trust")
+VERBS = frozenset({"trust", *(command.callback.__name__ for command in app.registered_commands if command.callback)})
 
 
 def _show_version(wanted: bool) -> None:
@@ -46,19 +48,22 @@ def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911 - one way 
     except AirbundleError as error:
         return _fail(command, error, as_json)
     except TyperException as error:
-        if hasattr(error, "format_message"):
-            return _fail(command, UsageError(error.format_message(), hint=f"airbundle {command} --help".replace(
-                "  ", " ")), as_json)
-        return 0 if type(error).__name__ == "Exit" else _fail(command, InterruptedRunError("stopped"), as_json)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            output.say(error.format_message())
+            return UsageError.exit_status
+        known = f"{command} " if command in VERBS else ""
+        return _fail(command, UsageError(error.format_message(), hint=f"airbundle {known}--help"), as_json)
+    except typer.Abort:  # the input ended where an answer was asked for
+        return _fail(command, InterruptedRunError("stopped: no answer was given"), as_json)
     except KeyboardInterrupt:
         status = InterruptedRunError.exit_status
     except OSError as error:
-        return _fail(command, MediumError(error.strerror or str(error), where=str(error.filename or "")), as_json)
+        return _fail(command, medium_error(error, str(error.filename or "")), as_json)
     except MemoryError:
         return _fail(command, MediumError("out of memory", hint="take fewer --jobs"), as_json)
     if status == InterruptedRunError.exit_status:  # typer turns Ctrl-C into this number and says nothing
-        return _fail(command, InterruptedRunError("stopped", hint="the same command goes on where this one was"),
-                     as_json)
+        hint = "the same command goes on where this one was" if command == "pack" else ""
+        return _fail(command, InterruptedRunError("stopped", hint=hint), as_json)
     return status
 
 

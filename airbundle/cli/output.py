@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
@@ -64,9 +65,14 @@ def _cell(cell: object) -> str:
     return shown(str(cell)).replace("[", r"\[") if cell is not None else "-"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def say(text: str) -> None:
     """A line for the person, on stderr."""
-    err.print(text, markup=False)
+    _print_error(text, markup=False)
 
 
 def good(text: str) -> None:
@@ -87,8 +93,18 @@ def emit_error(command: str, error: AirbundleError) -> None:
 
 
 def _print_json(value: object) -> None:
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    # ASCII alone, so that no text of a stranger's steers a terminal (E-4).
+    sys.stdout.buffer.write(json.dumps(_encodable(value), indent=2).encode() + b"\n")
     sys.stdout.buffer.flush()
+
+
+def _encodable(value: Any) -> Any:
+    """`value` with the bytes of names on a medium that are no Unicode text written as escapes."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    return [_encodable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def plain(value: object) -> Any:
@@ -100,9 +116,16 @@ def plain(value: object) -> Any:
 
 def show_error(error: AirbundleError) -> None:
     """The two lines of an error."""
-    err.print(f"[bold red]airbundle: error:[/] {_cell(error)}")
+    _print_error(f"[bold red]airbundle: error:[/] {_cell(error)}")
     if error.hint:
-        err.print(f"airbundle: hint: {_cell(error.hint)}")
+        first, *others = error.hint.splitlines()
+        for line in (f"airbundle: hint: {first}", *(f"  {other}" for other in others)):
+            _print_error(_cell(line))
+
+
+def _print_error(text: str, *, markup: bool = True) -> None:
+    """One line; on a terminal folded between words, never inside one, so that a path can be copied."""
+    err.print(text, markup=markup, soft_wrap=not err.is_terminal, overflow="ignore", crop=False)
 
 
 class ProgressView:
@@ -163,7 +186,7 @@ class ProgressView:
         if self._style == "json":
             line = msgspec.json.encode({"phase": tick.phase, "done": tick.done, "total": tick.total,
                                         "rate": round(rate), "eta": left})
-            say(line.decode())
+            err.print(line.decode(), markup=False)
         elif tick.total and tick.done:
             say(f"{tick.phase}: {human(tick.done)} of {human(tick.total)}, {human(round(rate))}/s, "
                 f"{left if left is not None else '?'} s left")

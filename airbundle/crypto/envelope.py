@@ -169,7 +169,8 @@ def open_preamble(preamble: Preamble, identities: Iterable[PrivateIdentity]) -> 
     if failure is not None:
         raise failure
     sealed_to = ", ".join(fingerprint_hex(recipient) for recipient in preamble.recipients)
-    raise NoKeyError("no key here opens this bundle", hint=f"it is sealed to {sealed_to}")
+    raise NoKeyError("no key here opens this bundle",
+                     hint=f"it is sealed to {sealed_to}: give the private key of that recipient")
 
 
 def _info(context: Context) -> bytes:

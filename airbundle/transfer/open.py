@@ -147,7 +147,8 @@ def open_volumes(paths: Sequence[str], bundle_id: str = "") -> tuple[VolumeReade
         chosen = [reader for claimed, group in groups.items() if claimed.startswith(bundle_id.lower())
                   for reader in group]
         if not chosen:
-            raise UsageError(f"no volume of bundle {bundle_id} here", where=", ".join(paths))
+            raise UsageError(f"no volume of bundle {bundle_id} here", where=", ".join(paths),
+                             hint="there is: " + (", ".join(sorted(groups)) or "nothing that can be read"))
         return tuple(dict.fromkeys(chosen))
     if len(groups) > 1:
         raise UsageError(f"volumes of {len(groups)} bundles here", where=", ".join(paths),

@@ -157,8 +157,6 @@ def _taken(journal: Journal, target: str, declared: Declared) -> int:
 def _require_room(target: str, stream: Stream, options: Options, reader: SourceReader, recipients: int,
                   taken: int) -> None:
     """(1) Refuse before anything is written; sample only if the worst case would not fit."""
-    if not os.path.isdir(target):
-        raise UsageError("is not a folder", where=target, hint="mount the drive, or make the folder")
     root = os.path.realpath(stream.source.root)
     if os.path.commonpath([root, os.path.realpath(target)]) == root:
         raise UsageError("lies inside the source", where=target, hint="pack onto another drive or folder")

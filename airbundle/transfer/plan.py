@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import enum
 import math
+import os
 from collections import Counter
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from airbundle.codec.compress import Compressor
+from airbundle.errors import UsageError
 from airbundle.format import limits
 from airbundle.format.geometry import HEADER_SIZE, Geometry, Placement, stripe_shape
 from airbundle.format.segment import TAG_SIZE
@@ -120,7 +122,12 @@ def make_plan(path: str, targets: Sequence[str | int], options: Options, *, reci
 
 def estimate(target: str | int, stream: Stream, options: Options, ratio: float | None, *,
              recipients: int, taken: int = 0) -> DriveEstimate:
-    """What one drive has to hold, `taken` bytes of it by now. `ratio` None means that nothing was sampled."""
+    """What one drive has to hold, `taken` bytes of it by now. `ratio` None means that nothing was sampled.
+
+    Raises UsageError for a target that is no folder.
+    """
+    if isinstance(target, str) and not os.path.isdir(target):
+        raise UsageError("is not a folder", where=target, hint="mount the drive, or make the folder")
     room, cluster = (target, 32 * limits.KIB) if isinstance(target, int) else (
         free_space(target) + taken, cluster_size(target))
     most = stored_bytes(stream, options, 1.0, cluster=cluster, recipients=recipients)

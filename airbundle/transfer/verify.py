@@ -303,7 +303,8 @@ def raise_verdict(bundle: Bundle, report: Report, failure: AirbundleError | None
         errors.append(IncompleteError(f"{len(report.missing)} segments are on other volumes", where=where,
                                       hint="connect the missing volume and run the same command with both"))
     elif report.condition is Condition.REPAIRABLE:
-        errors.append(RepairableError(_summary(report), where=where, hint="airbundle repair gives it back bit by bit"))
+        errors.append(RepairableError(_summary(report), where=where,
+                                      hint="airbundle repair puts it right, bit for bit"))
     if report.bytes_not_read:
         errors.append(UncheckedError(f"{report.bytes_not_read:,} bytes were NOT verified", where=where,
                                      hint="leave out --fast to read everything"))
