@@ -43,7 +43,7 @@ from airbundle.format.segment import TAG_SIZE
 from airbundle.format.statement import STATEMENT_TYPE, Statement, parse_statement
 from airbundle.media import volume as volumes
 from airbundle.transfer.check import Expected, Findings, check_merged, check_segment
-from airbundle.transfer.claims import claims_of
+from airbundle.transfer.claims import claims_of, holds_record
 from airbundle.transfer.image import Image
 from airbundle.transfer.preambles import search_preamble
 from airbundle.transfer.workspace import Workspace
@@ -173,21 +173,26 @@ def _claimed_bundles(reader: VolumeReader) -> set[str]:
 
 
 def read_statements(reader: VolumeReader) -> list[StatementCopy]:
-    """(2) Both copies of the statement on one volume."""
-    copies = []
-    for name in (volumes.STATEMENT_NAME, volumes.RECORD_NAME):
-        raw, envelope, problem = None, None, ""
-        try:
-            raw = reader.read_small(name, RECORD_SIZE + 1)
-            if name == volumes.RECORD_NAME:
-                raw = recover_record(raw, hash_by_suite=hash_by_suite, engine=best_engine()).content
-            envelope = parse_envelope(raw, STATEMENT_TYPE)  # T-1
-        except FileNotFoundError:
-            problem = "is missing"
-        except DamagedError as error:
-            problem = str(error)
-        copies.append(StatementCopy(reader, name, raw, envelope, problem))
+    """(2) Both copies of the statement on one volume; where neither can be read, records under other names (V-2)."""
+    copies = [_read_statement(reader, name) for name in (volumes.STATEMENT_NAME, volumes.RECORD_NAME)]
+    if all(copy.envelope is None for copy in copies):
+        copies += [_read_statement(reader, name) for name in reader.listing().files
+                   if name not in volumes.FIXED_NAMES and holds_record(reader, name)]
     return copies
+
+
+def _read_statement(reader: VolumeReader, name: str) -> StatementCopy:
+    raw, envelope, problem = None, None, ""
+    try:
+        raw = reader.read_small(name, RECORD_SIZE + 1)
+        if name != volumes.STATEMENT_NAME:
+            raw = recover_record(raw, hash_by_suite=hash_by_suite, engine=best_engine()).content
+        envelope = parse_envelope(raw, STATEMENT_TYPE)  # T-1
+    except FileNotFoundError:
+        problem = "is missing"
+    except DamagedError as error:
+        problem = str(error)
+    return StatementCopy(reader, name, raw, envelope, problem)
 
 
 def open_bundle(readers: tuple[VolumeReader, ...], trust: TrustSet | None, work: Workspace | None = None) -> Bundle:

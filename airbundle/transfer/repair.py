@@ -31,7 +31,6 @@ from airbundle.transfer.verify import (
     CATALOGS,
     Tally,
     catalog_name,
-    check_beside,
     check_catalogs,
     check_statements,
     make_report,
@@ -100,7 +99,6 @@ def repair(readers: tuple[VolumeReader, ...], *, trust: TrustSet,
         for row in bundle.rows:  # (3)
             _repair_segment(bench, row)
             meter.add(bundle.expected(row).place.stored_size)
-        check_beside(bundle, tally)
         _repair_names(bench)  # (4)
         _restore_catalogs(bench)
         _repair_statements(bench)
