@@ -22,7 +22,6 @@ from airbundle.transfer import repair as repairing
 from airbundle.transfer import unpack as unpacking
 from airbundle.transfer import verify as verifying
 from airbundle.transfer.open import open_volumes
-from airbundle.transfer.pack import PackResult
 from airbundle.transfer.plan import Options, Plan
 
 if TYPE_CHECKING:

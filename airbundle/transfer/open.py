@@ -44,7 +44,6 @@ from airbundle.format.statement import STATEMENT_TYPE, Statement, parse_statemen
 from airbundle.media import volume as volumes
 from airbundle.transfer.check import Expected, Findings, check_merged, check_segment
 from airbundle.transfer.claims import claims_of, holds_record
-from airbundle.transfer.image import Image
 from airbundle.transfer.preambles import search_preamble
 from airbundle.transfer.workspace import Workspace
 

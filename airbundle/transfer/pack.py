@@ -40,7 +40,7 @@ from airbundle.transfer.check import Expected, check_segment
 from airbundle.transfer.ending import Declared, make_ending, write_ending
 from airbundle.transfer.journal import Finished, Journal
 from airbundle.transfer.lane import Lane
-from airbundle.transfer.plan import Fit, Options, estimate, open_stream, overall, sample
+from airbundle.transfer.plan import Fit, Options, catalog_body, estimate, open_stream, overall, sample
 from airbundle.transfer.progress import Meter, Tick
 from airbundle.transfer.readme import volume_readme
 from airbundle.transfer.schedule import run_all
@@ -190,7 +190,7 @@ def _seal_plan(journal: Journal, found: Source, identity: PrivateIdentity, recip
     public = identity.public
     head = journal.head
     if head is None:
-        bundle, key = entropy(16), BundleKey(entropy(32))
+        bundle, key = entropy(16), BundleKey.generate(entropy=entropy)
         context = Context(public.suite, bundle, public.key_id)
         preamble = write_preamble(context, key, recipients)
         head = journal.begin(bundle=bundle, key=key.secret_bytes(), preamble=preamble, created=int(now()))
@@ -204,10 +204,9 @@ def _prepare(volume: VolumeWriter, journal: Journal, plan: SealPlan, stream: Str
     """(3) V-3: statement and catalog get their places before the first segment."""
     if journal.finished or journal.ending:
         return
-    names = sum(len(file.path.encode()) + 96 for file in stream.source.files)
     volume.fill(volumes.README_NAME, volume_readme(plan.context.bundle_id, 1, 1))
     volume.preallocate(volumes.STATEMENT_NAME, 16 * limits.KIB)
-    volume.preallocate(volumes.CATALOG_NAME, 64 * limits.KIB + 3 * (names + 256 * len(stream.slices)))
+    volume.preallocate(volumes.CATALOG_NAME, 64 * limits.KIB + 3 * catalog_body(stream))
 
 
 def _segments(job: _Job, pace: Pace) -> tuple[list[Row], int]:

@@ -152,11 +152,16 @@ def stored_bytes(stream: Stream, options: Options, ratio: float, *, cluster: int
         most = stream.largest_body(part)
         body = most - part.length + math.ceil(part.length * ratio)
         total += _clusters(_stored(body, block, options.parity, preamble), cluster)
-    names = sum(len(file.path.encode()) + 96 for file in stream.source.files)
-    names += sum(len(path.encode()) + 4 for path in stream.source.folders)
-    catalog = 4 * limits.KIB + names + 220 * len(stream.slices) + TAG_SIZE * (names // limits.SEALED_PIECE + 1)
+    catalog = catalog_body(stream)
     block = limits.BLOCK_MIN if catalog <= limits.CATALOG_SMALL_BODY else limits.BLOCK_DEFAULT
     return total + 2 * _clusters(_stored(catalog, block, 100.0, preamble), cluster)
+
+
+def catalog_body(stream: Stream) -> int:
+    """Bytes that table and sealed manifest of `stream` take, about."""
+    names = sum(len(file.path.encode()) + 96 for file in stream.source.files)
+    names += sum(len(path.encode()) + 4 for path in stream.source.folders)
+    return 4 * limits.KIB + names + 220 * len(stream.slices) + TAG_SIZE * (names // limits.SEALED_PIECE + 1)
 
 
 def _stored(body: int, block: int, parity: float, preamble: int) -> int:

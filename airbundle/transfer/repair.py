@@ -26,7 +26,6 @@ from airbundle.transfer.check import Findings, check_segment
 from airbundle.transfer.image import Image, finish
 from airbundle.transfer.open import Bundle, open_bundle
 from airbundle.transfer.progress import Meter, Tick
-from airbundle.transfer.report import Report
 from airbundle.transfer.verify import (
     CATALOGS,
     Tally,
