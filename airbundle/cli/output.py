@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import threading
 import time
 from dataclasses import fields, is_dataclass
@@ -13,6 +14,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from airbundle.errors import UsageError
 from airbundle.format.names import shown
@@ -72,7 +74,7 @@ def counted(number: int, noun: str) -> str:
 
 def say(text: str) -> None:
     """A line for the person, on stderr."""
-    _print_error(text, markup=False)
+    err.print(_folded(text), markup=False)
 
 
 def good(text: str) -> None:
@@ -116,16 +118,20 @@ def plain(value: object) -> Any:
 
 def show_error(error: AirbundleError) -> None:
     """The two lines of an error."""
-    _print_error(f"[bold red]airbundle: error:[/] {_cell(error)}")
-    if error.hint:
-        first, *others = error.hint.splitlines()
-        for line in (f"airbundle: hint: {first}", *(f"  {other}" for other in others)):
-            _print_error(_cell(line))
+    head = "airbundle: error:"
+    line = Text(_folded(f"{head} {shown(str(error))}"))
+    line.stylize("bold red", 0, len(head))
+    err.print(line)
+    for number, hint in enumerate(error.hint.splitlines()):
+        say(f"  {shown(hint)}" if number else f"airbundle: hint: {shown(hint)}")
 
 
-def _print_error(text: str, *, markup: bool = True) -> None:
-    """One line; on a terminal folded between words, never inside one, so that a path can be copied."""
-    err.print(text, markup=markup, soft_wrap=not err.is_terminal, overflow="ignore", crop=False)
+def _folded(text: str) -> str:
+    """On a terminal lines are folded between words, never inside one, so that a path can be copied."""
+    if not err.is_terminal:
+        return text
+    return "\n".join(textwrap.fill(line, max(err.width, 20), break_long_words=False, break_on_hyphens=False)
+                     for line in text.splitlines())
 
 
 class ProgressView:
