@@ -8,15 +8,15 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Volumes = Annotated[list[str], typer.Argument(
-    metavar="VOLUME...", help="A .airbundle folder, or a mount point or folder that holds one.")]
+    metavar="VOLUME", help="A .airbundle folder, or a mount point or folder that holds one.")]
 Trust = Annotated[list[str] | None, typer.Option(
-    "--trust", metavar="NAME.pub|DIR", help="Whom to believe. Default: the trust store.")]
+    "--trust", metavar="NAME.pub|DIR", help="Whom to believe; once for each. Default: the trust store.")]
 Keys = Annotated[list[str] | None, typer.Option("--key", metavar="NAME.key", help="A recipient's private key.")]
 KeyPassphrase = Annotated[str | None, typer.Option(
     "--key-passphrase-file", metavar="FILE", help="Passphrase of the key ('-': standard input).")]
 BundleId = Annotated[str, typer.Option("--bundle", metavar="ID", help="Which bundle, where there are several.")]
 Jobs = Annotated[int, typer.Option(
-    "--jobs", "-j", min=0, max=256, help="Segments at a time. Default: by cores and memory.")]
+    "--jobs", "-j", min=0, max=256, show_default="by cores and memory", help="Segments at a time.")]
 ProgressStyle = Annotated[str, typer.Option("--progress", metavar="auto|plain|json|none", help="How to show progress.")]
 SegmentSize = Annotated[str, typer.Option("--segment-size", metavar="SIZE", help="Source bytes of a segment.")]
 Parity = Annotated[float, typer.Option("--parity", metavar="PCT", min=0, max=100, help="Parity blocks in percent.")]

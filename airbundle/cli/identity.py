@@ -22,7 +22,7 @@ trust = typer.Typer(no_args_is_help=True, help="The keys whose bundles are belie
 
 
 def keygen(
-    name: Annotated[str, typer.Argument(help="Name of the identity, and of its two files.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the identity, and of its two files.")],
     folder: Annotated[str, typer.Option("-o", "--output", help="Folder for the two files.")] = ".",
     suite: Annotated[str, typer.Option(help="Suite of algorithms.")] = "standard",
     passphrase_file: Annotated[str | None, typer.Option(help="Protect the key with the passphrase in this file "
@@ -36,11 +36,14 @@ def keygen(
     if passphrase_file and no_passphrase:
         raise UsageError("--passphrase-file and --no-passphrase exclude each other")
     words.check_name(name)
+    if not os.path.isdir(folder):
+        raise UsageError("is not a folder", where=folder, hint="make it first")
     secret, public = (os.path.join(folder, name + suffix) for suffix in
                       (keystore.PRIVATE_SUFFIX, keystore.PUBLIC_SUFFIX))
     for path in (secret, public):
         if os.path.lexists(path):
-            raise UsageError("there is a file of this name already", where=path, hint="keys are never replaced")
+            raise UsageError("there is a file of this name already", where=path,
+                             hint="keys are never replaced: take another name")
     passphrase = None
     if not no_passphrase:
         passphrase = words.read_passphrase(passphrase_file) if passphrase_file else words.ask_new_passphrase(name)
@@ -91,7 +94,7 @@ def _ask_fingerprint() -> str:
     if not sys.stdin.isatty():
         raise UsageError("no terminal to ask for the fingerprint on",
                          hint="give --fingerprint with the words that its owner read to you")
-    output.say("Call the owner of this key, or look at the paper that you got from them, and type the twelve words\n"
+    output.say("Call the owner of this key, or look at the paper that you got from them, and type the twelve words "
                "(or the 32 hex digits) of its fingerprint. They are not shown here on purpose.")
     return input("fingerprint: ")
 

@@ -24,6 +24,7 @@ for verb in (identity.keygen, packing.plan, packing.pack, reading.inspect, readi
              reading.unpack, doctor.doctor, demo.demo):
     app.command()(verb)
 app.add_typer(identity.trust, name="trust")
+VERBS = frozenset({"trust", *(command.callback.__name__ for command in app.registered_commands if command.callback)})
 
 
 def _show_version(wanted: bool) -> None:
@@ -38,7 +39,7 @@ def _airbundle(version: bool = typer.Option(False, "--version", callback=_show_v
     """Carry AI checkpoints across an air gap."""
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911 - one way out for each kind of end
     """Run one command; gives the exit status (spec of the command line in the README)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     command = next((word for word in arguments if not word.startswith("-")), "")
@@ -48,10 +49,13 @@ def main(arguments: list[str] | None = None) -> int:
     except AirbundleError as error:
         return _fail(command, error, as_json)
     except TyperException as error:
-        if hasattr(error, "format_message"):
-            return _fail(command, UsageError(error.format_message(), hint=f"airbundle {command} --help".replace(
-                "  ", " ")), as_json)
-        return 0 if type(error).__name__ == "Exit" else _fail(command, InterruptedRunError("stopped"), as_json)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            output.say(error.format_message())
+            return UsageError.exit_status
+        known = f"{command} " if command in VERBS else ""
+        return _fail(command, UsageError(error.format_message(), hint=f"airbundle {known}--help"), as_json)
+    except typer.Abort:  # the input ended where an answer was asked for
+        return _fail(command, InterruptedRunError("stopped: no answer was given"), as_json)
     except KeyboardInterrupt:
         status = InterruptedRunError.exit_status
     except (OSError, MemoryError, SystemExit) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import threading
 import time
 from dataclasses import fields, is_dataclass
@@ -16,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from airbundle.errors import UsageError
-from airbundle.format.names import printable, shown
+from airbundle.format.names import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -67,9 +68,14 @@ def _cell(cell: object) -> Text:
     return Text(shown(str(cell)) if cell is not None else "-")
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def say(text: str) -> None:
     """A line for the person, on stderr."""
-    err.print(text, markup=False)
+    err.print(_folded(text), markup=False)
 
 
 def good(text: str) -> None:
@@ -90,21 +96,18 @@ def emit_error(command: str, error: AirbundleError) -> None:
 
 
 def _print_json(value: object) -> None:
-    text = json.dumps(_unicode(value), indent=2, ensure_ascii=False)
-    # A name on a medium may hold what steers a terminal; inside JSON each such character has an escape.
-    safe = "".join(c if c == "\n" or printable(c) else json.dumps(c)[1:-1] for c in text) if not printable(
-        text.replace("\n", "")) else text
-    sys.stdout.buffer.write(safe.encode() + b"\n")
+    # ASCII alone, so that no text of a stranger's steers a terminal (E-4).
+    sys.stdout.buffer.write(json.dumps(_encodable(value), indent=2).encode() + b"\n")
     sys.stdout.buffer.flush()
 
 
-def _unicode(value: Any) -> Any:
-    """The value with names that are not Unicode (any bytes can be one) written with escapes."""
+def _encodable(value: Any) -> Any:
+    """`value` with the bytes of names on a medium that are no Unicode text written as escapes."""
     if isinstance(value, str):
-        return value if value.isascii() or not any(0xD800 <= ord(c) < 0xE000 for c in value) else shown(value)
+        return value.encode(errors="backslashreplace").decode()
     if isinstance(value, dict):
-        return {_unicode(key): _unicode(item) for key, item in value.items()}
-    return [_unicode(item) for item in value] if isinstance(value, list | tuple) else value
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    return [_encodable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def plain(value: object) -> Any:
@@ -116,10 +119,20 @@ def plain(value: object) -> Any:
 
 def show_error(error: AirbundleError) -> None:
     """The two lines of an error."""
-    err.print(Text("airbundle: error:", style="bold red"), _cell(error))
-    if error.hint:
-        for number, line in enumerate(error.hint.split("\n")):
-            err.print(Text("airbundle: hint:" if number == 0 else " "), _cell(line))
+    head = "airbundle: error:"
+    line = Text(_folded(f"{head} {shown(str(error))}"))
+    line.stylize("bold red", 0, len(head))
+    err.print(line)
+    for number, hint in enumerate(error.hint.splitlines()):
+        say(f"  {shown(hint)}" if number else f"airbundle: hint: {shown(hint)}")
+
+
+def _folded(text: str) -> str:
+    """On a terminal lines are folded between words, never inside one, so that a path can be copied."""
+    if not err.is_terminal:
+        return text
+    return "\n".join(textwrap.fill(line, max(err.width, 20), break_long_words=False, break_on_hyphens=False)
+                     for line in text.splitlines())
 
 
 class ProgressView:
@@ -180,7 +193,7 @@ class ProgressView:
         if self._style == "json":
             line = msgspec.json.encode({"phase": tick.phase, "done": tick.done, "total": tick.total,
                                         "rate": round(rate), "eta": left})
-            say(line.decode())
+            err.print(line.decode(), markup=False)
         elif tick.total and tick.done:
             say(f"{tick.phase}: {human(tick.done)} of {human(tick.total)}, {human(round(rate))}/s, "
                 f"{left if left is not None else '?'} s left")

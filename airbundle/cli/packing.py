@@ -24,7 +24,7 @@ def plan(
                                                        help="A drive, or the size of one.")] = None,
     parity: Parity = 8.0,
     segment_size: SegmentSize = "128M",
-    pad: Annotated[bool, typer.Option("--pad", help="As with pack --pad.")] = False,
+    pad: Annotated[bool, typer.Option("--pad", help="Count with `pack --pad`.")] = False,
     as_json: Json = False,
 ) -> None:
     """Say what would be written where, and whether it fits. Needs no keys and no drives."""
@@ -46,7 +46,7 @@ def plan(
 
 def _show_plan(answer: Plan) -> None:
     output.table([
-        ("source", f"{answer.files} files, {output.human(answer.source_bytes)}"),
+        ("source", f"{output.counted(answer.files, 'file')}, {output.human(answer.source_bytes)}"),
         ("segments", f"{answer.segments}, blocks of {output.human(answer.block_size)}"),
         ("compresses to", f"{answer.ratio:.1%} of the source, by sample"),
         *((f"  {dtype}", f"{output.human(size)} to {ratio:.1%}") for dtype, size, ratio in answer.by_dtype)])
@@ -67,17 +67,17 @@ def pack(
     source: Source,
     targets: Annotated[list[str], typer.Option("-o", "--output", metavar="DIR", help="The drive to write to.")],
     sign: Annotated[str, typer.Option("--sign", metavar="NAME.key", help="Your private key: you are the packer.")],
-    to: Annotated[list[str], typer.Option("--to", metavar="NAME.pub", help="A recipient's public key.")],
+    to: Annotated[list[str], typer.Option("--to", metavar="NAME.pub", help="A recipient's public key; once for each.")],
     parity: Parity = 8.0,
     segment_size: SegmentSize = "128M",
     pad: Annotated[bool, typer.Option("--pad", help="Hide how well the content compresses.")] = False,
-    label: Annotated[str, typer.Option(help="Public label; never the source's name unless you say so.")] = "ab",
+    label: Annotated[str, typer.Option(help="Public label, in the name of the volume.")] = "ab",
     marking: Annotated[str, typer.Option(metavar="TEXT", help="Public marking, such as a classification.")] = "",
-    meta: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Sealed note for the recipient.")] = None,
+    meta: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Sealed note; once for each.")] = None,
     series: Annotated[str | None, typer.Option(help="Name of a series of bundles.")] = None,
     sequence: Annotated[int | None, typer.Option(min=0, help="Number in the series.")] = None,
-    expires: Annotated[str | None, typer.Option(metavar="WHEN", help="2027-01-31 or +90d.")] = None,
-    record_serials: Annotated[bool, typer.Option("--record-serials", help="Put the drive's serial in public.")] = False,
+    expires: Annotated[str | None, typer.Option(metavar="WHEN", help="Public date, 2027-01-31 or +90d.")] = None,
+    record_serials: Annotated[bool, typer.Option("--record-serials", help="Make the drive's serial public.")] = False,
     no_read_back: Annotated[bool, typer.Option("--no-read-back", help="Do not read the drive back.")] = False,
     jobs: Jobs = 0,
     key_passphrase_file: KeyPassphrase = None,
@@ -111,9 +111,9 @@ def show_packed(result: PackResult, packer: str) -> None:
     kept = f", {result.kept_segments} kept from the last run" if result.kept_segments else ""
     output.table([
         ("bundle", result.bundle), ("packer", packer),
-        ("source", f"{result.files} files, {output.human(result.source_bytes)}"),
+        ("source", f"{output.counted(result.files, 'file')}, {output.human(result.source_bytes)}"),
         ("sealed", f"{output.human(result.sealed_bytes)} ({share:.1%} of the source)"),
-        ("on the drive", f"{output.human(result.stored_bytes)} in {result.segments} segments{kept}"),
+        ("on the drive", f"{output.human(result.stored_bytes)} in {output.counted(result.segments, 'segment')}{kept}"),
         ("read back", "yes, every byte" if result.read_back else "NO (--no-read-back)"),
         ("took", f"{result.seconds:.1f} s, {output.human(int(rate))}/s"),
         ("statement", result.statement_hash)])

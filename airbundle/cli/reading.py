@@ -49,7 +49,8 @@ def _show_inspection(found: Inspection) -> None:
     if found.opened:
         rows: list[tuple[str, ...]] = [(output.human(file.size), file.path) for file in found.files]
         rows += [("folder", folder + "/") for folder in found.folders]
-        output.table(rows, head=("size", "path"), title=f"{len(found.files)} files, {output.human(found.source_bytes)}")
+        title = f"{output.counted(len(found.files), 'file')}, {output.human(found.source_bytes)}"
+        output.table(rows, head=("size", "path"), title=title)
         if found.meta:
             output.table(found.meta, title="notes")
     else:
@@ -66,17 +67,17 @@ def verify(volumes: Volumes, trust: Trust = None, key: Keys = None, key_passphra
                                 bundle=bundle, fast=fast, pace=Pace(jobs=jobs), progress=view)
     except AirbundleError as error:
         if isinstance(error.report, Report) and not as_json:
-            show_report(error.report)
+            show_report(error.report, with_key=bool(key))
         raise
     if as_json:
         output.emit("verify", report)
         return
-    show_report(report)
+    show_report(report, with_key=bool(key))
     output.good(f"verified: whole, signed by {report.believed_by}")
 
 
-def show_report(report: Report) -> None:
-    """The three answers and what they rest on."""
+def show_report(report: Report, *, with_key: bool) -> None:
+    """The three answers and what they rest on; `with_key` says whether it was to be opened too."""
     believed = f"yes, by {report.believed_by}" if report.belief is Belief.TRUSTED else f"NO: {report.belief.value}"
     counts = {"unreadable": report.unreadable, "damaged": report.damaged, "misplaced": report.misplaced,
               "ALTERED": report.altered}
@@ -88,7 +89,7 @@ def show_report(report: Report) -> None:
         ("read", f"{report.blocks} blocks, {output.human(report.bytes_read)} in {report.seconds:.1f} s"),
         ("not read", output.human(report.bytes_not_read)),
         ("wrong blocks", ", ".join(f"{count} {noun}" for noun, count in counts.items() if count) or "none"),
-        ("opened", "yes, every chunk" if report.opened else "no key given"),
+        ("opened", "yes, every chunk" if report.opened else "NO" if with_key else "no key given"),
         ("whole", report.condition.value), ("believed", believed), ("statement", report.statement_hash)])
     if report.findings:
         rows = [(finding.file, finding.problem) for finding in report.findings[:LINES_MAX]]
@@ -107,7 +108,7 @@ def repair(volumes: Volumes, trust: Trust = None, bundle: BundleId = "", progres
     if as_json:
         output.emit("repair", result)
         return
-    output.table([("bundle", result.report.bundle), ("written", f"{result.blocks} blocks"),
+    output.table([("bundle", result.report.bundle), ("written", output.counted(result.blocks, "block")),
                   ("took", f"{result.seconds:.1f} s"),
                   *(("repaired", path) for path in result.files[:LINES_MAX])])
     output.good("repaired: every block is as it was packed" if result.files else "nothing to repair")
@@ -130,7 +131,8 @@ def unpack(volumes: Volumes,
         ("files", f"{result.files}, {output.human(result.source_bytes)}"),
         ("took", f"{result.seconds:.1f} s, {output.human(int(rate))}/s")])
     if result.report.findings:
-        output.say(f"The drive is damaged: {result.repaired} blocks were put right in memory. Repair or replace it.")
+        blocks = output.counted(result.repaired, "block")
+        output.say(f"The drive is damaged: {blocks} put right in memory. Repair or replace it.")
     output.good(f"unpacked: {result.target}")
 
 

@@ -73,7 +73,7 @@ def parse_when(text: str | None, now: float | None = None) -> int | None:
         raise UsageError(f"'{text}' is not a time", hint="write it like 2027-01-31 or +90d") from None
     seconds = int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())
     if seconds <= now:
-        raise UsageError(f"{text} is in the past")
+        raise UsageError(f"{text} is in the past", hint="write it like 2027-01-31 or +90d")
     return seconds
 
 
@@ -107,7 +107,7 @@ def ask_new_passphrase(name: str) -> str:
                          hint="give --passphrase-file FILE, or --no-passphrase if the place itself is safe")
     first = getpass.getpass(f"New passphrase for the key '{name}': ")
     if not first or getpass.getpass("The same again: ") != first:
-        raise UsageError("the passphrase is empty, or the two differ")
+        raise UsageError("the passphrase is empty, or the two differ", hint="run the command again")
     return first
 
 

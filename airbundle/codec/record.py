@@ -19,6 +19,7 @@ import reedsolo
 
 from airbundle.codec.galois import GENERATOR, POLYNOMIAL, systematic
 from airbundle.errors import FormatError
+from airbundle.format.block import DIGEST_AT, HASHED_AT, MAGIC, Kind
 from airbundle.format.limits import KIB, STATEMENT_MAX, VERSION
 
 if TYPE_CHECKING:
@@ -36,15 +37,11 @@ COPIES: Final = 3
 COPY_SIZE: Final = 128 * KIB
 RECORD_SIZE: Final = COPIES * COPY_SIZE
 
-_MAGIC: Final = bytes.fromhex("894142530d0a1a0a")
-_KIND: Final = 5
 _WIDTH: Final = 513
 _ROWS: Final = 255
 _PARITY: Final = 64
 _CONTENT_ROWS: Final = _ROWS - _PARITY
 _FRAME_SIZE: Final = _CONTENT_ROWS * _WIDTH
-_DIGEST_AT: Final = 8
-_DIGESTED_AT: Final = 56
 _CONTENT_AT: Final = 64
 _HEADER: Final = struct.Struct("<HBBI")
 _CORRECTABLE: Final = _PARITY // 2
@@ -71,10 +68,10 @@ def encode_record(content: bytes, *, suite_number: int, hash_by_suite: HashBySui
     """The record of `content`, 384 KiB. Raises FormatError for content of more than 95 KiB."""
     if len(content) > STATEMENT_MAX:
         raise FormatError(f"{len(content)} bytes do not fit into a record", rule="R-2")
-    digested = _HEADER.pack(VERSION, suite_number, _KIND, len(content)) + content
-    digested = digested.ljust(_FRAME_SIZE - _DIGESTED_AT, b"\0")
-    digest = hash_by_suite(suite_number)(digested).ljust(_DIGESTED_AT - _DIGEST_AT, b"\0")
-    frame = np.frombuffer(_MAGIC + digest + digested, np.uint8)
+    digested = _HEADER.pack(VERSION, suite_number, Kind.RECORD, len(content)) + content
+    digested = digested.ljust(_FRAME_SIZE - HASHED_AT, b"\0")
+    digest = hash_by_suite(suite_number)(digested).ljust(HASHED_AT - DIGEST_AT, b"\0")
+    frame = np.frombuffer(MAGIC + digest + digested, np.uint8)
     return _copy_of(frame, engine).tobytes() * COPIES
 
 
@@ -118,11 +115,11 @@ def _read(copies: Bytes, hash_by_suite: HashBySuite, engine: Engine) -> tuple[By
 def _parse(frame: Bytes, hash_by_suite: HashBySuite) -> tuple[bytes, int]:
     """Content and suite of a frame. Raises FormatError if it does not match its digest (R-3) or its table."""
     raw = frame.tobytes()
-    version, suite_number, kind, length = _HEADER.unpack_from(raw, _DIGESTED_AT)
-    if raw[:_DIGEST_AT] != _MAGIC or version != VERSION or kind != _KIND:
+    version, suite_number, kind, length = _HEADER.unpack_from(raw, HASHED_AT)
+    if raw[:DIGEST_AT] != MAGIC or version != VERSION or kind != Kind.RECORD:
         raise FormatError("not a record", rule="R-3")
-    digest = hash_by_suite(suite_number)(memoryview(raw)[_DIGESTED_AT:])
-    if raw[_DIGEST_AT:_DIGESTED_AT] != digest.ljust(_DIGESTED_AT - _DIGEST_AT, b"\0"):
+    digest = hash_by_suite(suite_number)(memoryview(raw)[HASHED_AT:])
+    if raw[DIGEST_AT:HASHED_AT] != digest.ljust(HASHED_AT - DIGEST_AT, b"\0"):
         raise FormatError("a record that does not match its digest", rule="R-3")
     if length > STATEMENT_MAX:
         raise FormatError(f"a record of {length} bytes", rule="R-2")

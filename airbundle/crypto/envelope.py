@@ -132,7 +132,7 @@ def write_preamble(context: Context, bundle_key: BundleKey, recipients: Sequence
 
 
 def parse_preamble(raw: bytes) -> Preamble:
-    """The preamble that is all of `raw`. Raises FormatError (K-1, K-5, K-6) and nothing else."""
+    """The preamble that is all of `raw`. Raises FormatError (K-1, K-6) and nothing else."""
     return parse_preamble_bytes(raw, lambda number: Shape(suite_by_number(number).digest_size, ENVELOPE_SIZE))
 
 
@@ -169,7 +169,8 @@ def open_preamble(preamble: Preamble, identities: Iterable[PrivateIdentity]) -> 
     if failure is not None:
         raise failure
     sealed_to = ", ".join(fingerprint_hex(recipient) for recipient in preamble.recipients)
-    raise NoKeyError("no key here opens this bundle", hint=f"it is sealed to {sealed_to}")
+    raise NoKeyError("no key here opens this bundle",
+                     hint=f"it is sealed to {sealed_to}: give the private key of that recipient")
 
 
 def _info(context: Context) -> bytes:

@@ -58,8 +58,8 @@ class Judgement:
         if self.packer_id in self.unknown:
             raise StrangerError(
                 f"signed by a key that is not trusted here: {seen}",
-                hint=f"its words are '{fingerprint_words(self.packer_id)}': compare them with the packer before you "
-                "trust it",
+                hint=f"its words are '{fingerprint_words(self.packer_id)}': compare them with the packer, then "
+                "`airbundle trust add` the packer's public key",
                 rule="T-3",
             )
         raise UnsignedError(

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 MAGIC: Final = b"\x89ABS\r\n\x1a\n"
 DIGEST_AT: Final = 8
-DIGEST_FIELD: Final = 48
 HASHED_AT: Final = 56
+KIND_AT: Final = 59
 INDEX_AT: Final = 120
 _TAIL: Final = struct.Struct("<II")
 _MAGIC_ROW: Final = np.frombuffer(MAGIC, np.uint8)

@@ -25,7 +25,6 @@ T = TypeVar("T")
 
 # \Z, not $: a dollar also matches in front of a line feed at the end.
 Int53 = Annotated[int, Meta(ge=0, le=limits.INTEGER_MAX)]
-Positive = Annotated[int, Meta(ge=1, le=limits.INTEGER_MAX)]
 Hex16 = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Hex32 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 HexDigest = Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{64}|[0-9a-f]{96})\Z")]

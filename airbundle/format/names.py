@@ -1,4 +1,4 @@
-"""The one guard for names: `SafePath` for files, `PublicText` for what a person reads (spec chapter 12, E-4).
+"""The one guard for names: `SafePath` for files, `check_public_text` for what a person reads (spec chapter 12, E-4).
 
 No name enters or leaves a bundle except as a `SafePath`. `parse` refuses, nothing here cleans up: a name that
 would have to be changed cannot be carried.

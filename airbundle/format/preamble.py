@@ -68,7 +68,7 @@ def write_preamble_bytes(preamble: Preamble) -> bytes:
 
 
 def parse_preamble_bytes(raw: bytes, shape_of: Callable[[int], Shape]) -> Preamble:
-    """The preamble that is all of `raw`. Raises FormatError: K-1 (from `shape_of`), K-5 or K-6, nothing else."""
+    """The preamble that is all of `raw`. Raises FormatError: K-1 (from `shape_of`) or K-6, nothing else."""
     if not _HEAD.size <= len(raw) <= limits.PREAMBLE_MAX:  # K-6
         raise FormatError(f"the preamble has {len(raw)} bytes", rule="K-6")
     suite_number, count, zero, bundle_id = _HEAD.unpack_from(raw)
@@ -85,8 +85,8 @@ def parse_preamble_bytes(raw: bytes, shape_of: Callable[[int], Shape]) -> Preamb
     envelopes = []
     for _ in range(count):
         kind, zero, length = _ENTRY.unpack_from(raw, at)
-        if kind != ENVELOPE_HPKE or zero or length != shape.envelope_size:  # K-5
-            raise FormatError(f"an envelope of type {kind} and {length} bytes is not known", rule="K-5")
+        if kind != ENVELOPE_HPKE or zero or length != shape.envelope_size:
+            raise FormatError(f"an envelope of type {kind} and {length} bytes is not known", rule="K-6")
         at += _ENTRY.size
         envelopes.append(SealedKey(raw[at : at + h], raw[at + h : at + h + length]))
         at += h + length

@@ -30,6 +30,7 @@ _HINTS: Final = {
     errno.EROFS: ("it is read-only", "check the write-protect switch and how the drive is mounted"),
     errno.ENODEV: ("the device is gone", _GONE),
     errno.ENXIO: ("the device is gone", _GONE),
+    errno.ENOENT: ("there is no such file or folder", "check the path"),
     errno.EACCES: ("permission denied", "check who may read and write here"),
     errno.EPERM: ("permission denied", "check who may read and write here"),
     errno.EIO: ("the device reports an I/O error", "check the cable and the drive; do not trust this drive"),

@@ -26,7 +26,7 @@ def read_key_file(path: str) -> bytes:
     try:
         fd = system.open_file(path, os.O_RDONLY | system.NONBLOCK)
     except FileNotFoundError:
-        raise UsageError("there is no such key file", where=shown(path)) from None
+        raise UsageError("there is no such file", where=shown(path), hint="check the path") from None
     except OSError as error:
         raise medium_error(error, path) from error
     try:
@@ -38,7 +38,7 @@ def read_key_file(path: str) -> bytes:
     finally:
         os.close(fd)
     if got > limits.IDENTITY_FILE_MAX:
-        raise UsageError("it is too big for a key file", where=shown(path))
+        raise UsageError("it is too big for a key file", where=shown(path), hint="give a key file that keygen made")
     return bytes(buffer[:got])
 
 

@@ -67,7 +67,7 @@ class Source:
 def scan(path: str) -> Source:
     """Look at the file or folder `path`. Raises SourceError with all problems, UsageError, MediumError."""
     if not os.path.exists(path):
-        raise UsageError("there is no such file or folder", where=shown(path))
+        raise UsageError("there is no such file or folder", where=shown(path), hint="check the path")
     root = os.path.realpath(path)
     with reporting(path):
         found = os.stat(root)

@@ -19,6 +19,7 @@ import msgspec
 
 from airbundle.errors import MediumError, UsageError
 from airbundle.format import limits
+from airbundle.format.block import KIND_AT, MAGIC, Kind
 from airbundle.format.names import shown
 from airbundle.media import system
 from airbundle.media.drive import physical_device
@@ -29,9 +30,6 @@ from airbundle.media.volume import is_litter, speaks_of_volume
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-_MAGIC: Final = b"\x89ABS\r\n\x1a\n"
-_KIND_AT: Final = 59
-_RECORD: Final = 5
 _BUNDLE: Final = slice(72, 88)
 _LENGTH: Final = slice(60, 64)
 _CONTENT_AT: Final = 64
@@ -259,8 +257,8 @@ class _Payload(msgspec.Struct):
 
 
 def _owner_of(head: bytes) -> bytes | None:
-    if head.startswith(_MAGIC) and len(head) >= _BUNDLE.stop:
-        if head[_KIND_AT] != _RECORD:
+    if head.startswith(MAGIC) and len(head) >= _BUNDLE.stop:
+        if head[KIND_AT] != Kind.RECORD:
             return head[_BUNDLE]
         head = head[_CONTENT_AT : _CONTENT_AT + int.from_bytes(head[_LENGTH], "little")]
     # A statement is only asked whose it is; what it is worth is for a reader to say.

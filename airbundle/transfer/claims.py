@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from airbundle.codec.record import COPY_SIZE, RECORD_SIZE
 from airbundle.crypto.suites import SUITES, hash_by_suite
 from airbundle.errors import FormatError
 from airbundle.format import limits
-from airbundle.format.block import DIGEST_AT, HASHED_AT, MAGIC, parse_header
+from airbundle.format.block import DIGEST_AT, HASHED_AT, KIND_AT, MAGIC, Kind, parse_header
 from airbundle.format.geometry import HEADER_SIZE, Geometry
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ def claims_of(reader: VolumeReader, name: str) -> list[Claim]:
     back = _claims_at(reader, name, tuple(-(limits.BLOCK_MIN << n) for n in range(9)))
     claims = [next((claim for claim in end if claim.sound), end[0]) for end in (front, back) if end]
     return [claim for claim in claims if claim.sound] or claims
+
+
+def holds_record(reader: VolumeReader, name: str) -> bool:
+    """Whether a file says at the beginning of any of its copies that it is a record (chapter 10)."""
+    heads = (reader.peek(name, at, HEADER_SIZE) for at in range(0, RECORD_SIZE, COPY_SIZE))
+    return any(head[:8] == MAGIC and head[KIND_AT:KIND_AT + 1] == bytes([Kind.RECORD]) for head in heads)
 
 
 def _claims_at(reader: VolumeReader, name: str, starts: tuple[int, ...]) -> list[Claim]:

@@ -18,7 +18,7 @@ from airbundle.format.dsse import Envelope, parse_envelope
 from airbundle.format.statement import STATEMENT_TYPE, parse_statement
 from airbundle.media import volume as volumes
 from airbundle.media.volume import VolumeReader
-from airbundle.transfer.claims import claims_of
+from airbundle.transfer.claims import claims_of, holds_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,9 @@ def _one_bundle(readers: list[VolumeReader], wanted: str, where: str) -> tuple[V
     claimed = stated if any(stated.values()) else {reader: _held_bundles(reader) for reader in readers}
     ids = {claim for claims in claimed.values() for claim in claims if claim.startswith(wanted)}
     if wanted and not ids:
-        raise UsageError(f"no volume of bundle {wanted} here", where=where)
+        there = sorted({claim for claims in claimed.values() for claim in claims})
+        raise UsageError(f"no volume of bundle {wanted} here", where=where,
+                         hint="there is: " + (", ".join(there) or "nothing that can be read"))
     if len(ids) > 1:
         raise UsageError(f"volumes of {len(ids)} bundles here", where=where,
                          hint="say which with --bundle: " + ", ".join(sorted(ids)))
@@ -77,8 +79,7 @@ def _one_bundle(readers: list[VolumeReader], wanted: str, where: str) -> tuple[V
 def _stated_bundles(reader: VolumeReader) -> set[str]:
     """Bundle ids that the volume's statements claim; its blocks decide where they differ."""
     stated = set()
-    for name in STATEMENTS:
-        copy = read_statement(reader, name)
+    for copy in read_statements(reader):
         if copy.envelope is not None:
             with contextlib.suppress(FormatError):
                 stated.add(parse_statement(copy.envelope.payload).bundle)
@@ -91,12 +92,20 @@ def _held_bundles(reader: VolumeReader) -> set[str]:
             if claim.sound}
 
 
-def read_statement(reader: VolumeReader, name: str) -> StatementCopy:
-    """(2) One copy of the statement on one volume."""
+def read_statements(reader: VolumeReader) -> list[StatementCopy]:
+    """Both copies of the statement on one volume; where neither can be read, records under other names (V-2)."""
+    copies = [_read_statement(reader, name) for name in STATEMENTS]
+    if all(copy.envelope is None for copy in copies):
+        copies += [_read_statement(reader, name) for name in reader.listing().files
+                   if name not in volumes.FIXED_NAMES and holds_record(reader, name)]
+    return copies
+
+
+def _read_statement(reader: VolumeReader, name: str) -> StatementCopy:
     raw, envelope, problem = None, None, ""
     try:
         raw = reader.read_small(name, RECORD_SIZE + 1)
-        if name == volumes.RECORD_NAME:
+        if name != volumes.STATEMENT_NAME:
             raw = recover_record(raw, hash_by_suite=hash_by_suite, engine=best_engine()).content
         envelope = parse_envelope(raw, STATEMENT_TYPE)  # T-1
     except FileNotFoundError:

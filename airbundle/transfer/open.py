@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,7 +40,7 @@ from airbundle.format.statement import STATEMENT_TYPE, Statement, parse_statemen
 from airbundle.media import volume as volumes
 from airbundle.transfer.check import Expected, Findings, check_file, check_merged
 from airbundle.transfer.claims import claims_of
-from airbundle.transfer.finding import STATEMENTS, StatementCopy, read_statement
+from airbundle.transfer.finding import StatementCopy, read_statements
 from airbundle.transfer.image import Image
 from airbundle.transfer.preambles import search_preamble
 from airbundle.transfer.workspace import Workspace
@@ -133,7 +132,7 @@ def open_bundle(readers: tuple[VolumeReader, ...], trust: TrustSet | None, work:
 
 def _open_statement(readers: tuple[VolumeReader, ...], trust: TrustSet | None) -> Bundle:
     """(3) The one statement that is believed, else the one that is there."""
-    copies = tuple(copy for reader in readers for copy in map(partial(read_statement, reader), STATEMENTS))
+    copies = tuple(copy for reader in readers for copy in read_statements(reader))
     by_payload: dict[bytes, list[Envelope]] = {}
     for copy in copies:
         if copy.envelope is not None:

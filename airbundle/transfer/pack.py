@@ -41,7 +41,7 @@ from airbundle.transfer.check import Expected, check_segment
 from airbundle.transfer.ending import Declared, make_ending, write_ending
 from airbundle.transfer.fingerprints import FileDigests
 from airbundle.transfer.journal import Finished, Journal
-from airbundle.transfer.plan import Fit, Options, estimate, open_stream, overall, sample
+from airbundle.transfer.plan import Fit, Options, catalog_body, estimate, open_stream, overall, sample
 from airbundle.transfer.progress import Meter, Tick
 from airbundle.transfer.readme import volume_readme
 from airbundle.transfer.schedule import run_all
@@ -168,8 +168,6 @@ def _taken(journal: Journal, target: str, declared: Declared) -> int:
 def _require_room(target: str, stream: Stream, options: Options, reader: SourceReader, recipients: int,
                   taken: int) -> None:
     """(1) Refuse before anything is written; sample only if the worst case would not fit."""
-    if not os.path.isdir(target):
-        raise UsageError("is not a folder", where=target, hint="mount the drive, or make the folder")
     root = os.path.realpath(stream.source.root)
     if os.path.commonpath([root, os.path.realpath(target)]) == root:
         raise UsageError("lies inside the source", where=target, hint="pack onto another drive or folder")
@@ -203,7 +201,7 @@ def _seal_plan(journal: Journal, found: Source, identity: PrivateIdentity, recip
     public = identity.public
     head = journal.head
     if head is None:
-        bundle, key = entropy(16), BundleKey(entropy(32))
+        bundle, key = entropy(16), BundleKey.generate(entropy=entropy)
         context = Context(public.suite, bundle, public.key_id)
         preamble = write_preamble(context, key, recipients)
         head = journal.begin(bundle=bundle, key=key.secret_bytes(), preamble=preamble, created=int(now()))
@@ -217,10 +215,9 @@ def _prepare(volume: VolumeWriter, journal: Journal, plan: SealPlan, stream: Str
     """(3) V-3: statement and catalog get their places before the first segment."""
     if journal.finished or journal.ending:
         return
-    names = sum(len(file.path.encode()) + 96 for file in stream.source.files)
     volume.fill(volumes.README_NAME, volume_readme(plan.context.bundle_id, 1, 1))
     volume.preallocate(volumes.STATEMENT_NAME, 16 * limits.KIB)
-    volume.preallocate(volumes.CATALOG_NAME, 64 * limits.KIB + 3 * (names + 256 * len(stream.slices)))
+    volume.preallocate(volumes.CATALOG_NAME, 64 * limits.KIB + 3 * catalog_body(stream))
 
 
 def _segments(job: _Job, pace: Pace) -> tuple[list[Row], int]:

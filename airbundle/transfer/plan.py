@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import enum
 import math
+import os
 from collections import Counter
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from airbundle.codec.compress import Compressor
+from airbundle.errors import UsageError
 from airbundle.format import limits
 from airbundle.format.geometry import HEADER_SIZE, Geometry, Placement, stripe_shape
 from airbundle.format.segment import TAG_SIZE
@@ -120,7 +122,12 @@ def make_plan(path: str, targets: Sequence[str | int], options: Options, *, reci
 
 def estimate(target: str | int, stream: Stream, options: Options, ratio: float | None, *,
              recipients: int, taken: int = 0) -> DriveEstimate:
-    """What one drive has to hold, `taken` bytes of it by now. `ratio` None means that nothing was sampled."""
+    """What one drive has to hold, `taken` bytes of it by now. `ratio` None means that nothing was sampled.
+
+    Raises UsageError for a target that is no folder.
+    """
+    if isinstance(target, str) and not os.path.isdir(target):
+        raise UsageError("is not a folder", where=target, hint="mount the drive, or make the folder")
     room, cluster = (target, 32 * limits.KIB) if isinstance(target, int) else (
         free_space(target) + taken, cluster_size(target))
     most = stored_bytes(stream, options, 1.0, cluster=cluster, recipients=recipients)
@@ -145,11 +152,16 @@ def stored_bytes(stream: Stream, options: Options, ratio: float, *, cluster: int
         most = stream.largest_body(part)
         body = most - part.length + math.ceil(part.length * ratio)
         total += _clusters(_stored(body, block, options.parity, preamble), cluster)
-    names = sum(len(file.path.encode()) + 96 for file in stream.source.files)
-    names += sum(len(path.encode()) + 4 for path in stream.source.folders)
-    catalog = 4 * limits.KIB + names + 220 * len(stream.slices) + TAG_SIZE * (names // limits.SEALED_PIECE + 1)
+    catalog = catalog_body(stream)
     block = limits.BLOCK_MIN if catalog <= limits.CATALOG_SMALL_BODY else limits.BLOCK_DEFAULT
     return total + 2 * _clusters(_stored(catalog, block, 100.0, preamble), cluster)
+
+
+def catalog_body(stream: Stream) -> int:
+    """Bytes that table and sealed manifest of `stream` take, about."""
+    names = sum(len(file.path.encode()) + 96 for file in stream.source.files)
+    names += sum(len(path.encode()) + 4 for path in stream.source.folders)
+    return 4 * limits.KIB + names + 220 * len(stream.slices) + TAG_SIZE * (names // limits.SEALED_PIECE + 1)
 
 
 def _stored(body: int, block: int, parity: float, preamble: int) -> int:

@@ -27,12 +27,10 @@ from airbundle.transfer.check import Findings, check_file
 from airbundle.transfer.image import Image, finish
 from airbundle.transfer.open import Bundle, open_bundle, require_preamble
 from airbundle.transfer.progress import Meter, Tick
-from airbundle.transfer.report import Report
 from airbundle.transfer.verify import (
     CATALOGS,
     Tally,
     catalog_name,
-    check_beside,
     check_catalogs,
     check_statements,
     make_report,
@@ -110,7 +108,6 @@ def repair(readers: tuple[VolumeReader, ...], *, trust: TrustSet,
         for row in bundle.rows:  # (3)
             _repair_segment(bench, row)
             meter.add(bundle.expected(row).place.stored_size)
-        check_beside(bundle, tally)
         _repair_names(bench)  # (4)
         _restore_catalogs(bench)
         _repair_statements(bench)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from airbundle.codec.engines import best_engine
 from airbundle.codec.record import RECORD_SIZE, encode_record
+from airbundle.crypto.identities import fingerprint_hex
 from airbundle.crypto.seal import Opener
 from airbundle.crypto.suites import hash_by_suite
 from airbundle.errors import (
@@ -127,8 +128,7 @@ def verify(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None, identit
     except AirbundleError as error:
         failure = error
     failure = check_segments(bundle, tally, inside, fast=fast, pace=pace or Pace(), meter=meter) or failure
-    check_beside(bundle, tally)  # (4)
-    report = make_report(bundle, tally, opened=inside is not None and failure is None, began=began)
+    report = make_report(bundle, tally, opened=inside is not None and failure is None, began=began)  # (4)
     raise_verdict(bundle, report, failure)
     return report
 
@@ -137,6 +137,8 @@ def check_statements(bundle: Bundle, tally: Tally) -> None:
     """(1) Each copy on each volume has to be there and to say the same; the record has to be its exact encoding."""
     suite = bundle.suite
     for copy in bundle.copies:
+        if copy.name not in volumes.FIXED_NAMES:  # read because the two that should be there cannot be
+            continue
         if copy.raw is None or copy.envelope is None:
             tally.note(copy.volume, copy.name, f"statement: {copy.problem}")
         elif copy.raw != bundle.document:
@@ -254,16 +256,6 @@ def _open_all(bundle: Bundle, row: Row, space: Workspace, opened: Opened, conten
         pass
 
 
-def check_beside(bundle: Bundle, tally: Tally) -> None:
-    """(4) Files that claim a segment that was read from elsewhere already."""
-    for reader in bundle.volumes:
-        for number, places in bundle.segments.items():
-            known = number <= bundle.statement.catalog.number
-            for other, name in places:
-                if other is reader and not known:
-                    tally.note(reader, name, f"claims segment {number}, which the bundle does not have")
-
-
 def belief_of(bundle: Bundle) -> Belief:
     """The third answer."""
     if bundle.distrust is None:
@@ -299,19 +291,27 @@ def make_report(bundle: Bundle, tally: Tally, *, opened: bool, began: float) -> 
 
 
 def _ignored(bundle: Bundle) -> tuple[str, ...]:
-    """What lies beside the bundle's own files (V-2)."""
+    """(4) What lies beside the bundle's own files (V-2), and signatures that count for nothing (T-3)."""
     used = {number for number, places in bundle.segments.items() if number < bundle.statement.catalog.number
             and any((reader.path, name) in bundle.used for reader, name in places)}
     ours = {(reader.path, name): number for number, places in bundle.segments.items() for reader, name in places}
+    statements = {(copy.volume.path, copy.name) for copy in bundle.copies}
     lines = []
     for path, listing in bundle.listings.items():
         lines += [f"{name}: {why}" for name, why in listing.ignored]
         for name in listing.files:
             number = ours.get((path, name))
-            if number is None and name not in volumes.FIXED_NAMES:
+            if number is None and name not in volumes.FIXED_NAMES and (path, name) not in statements:
                 lines.append(f"{name}: no file of this bundle")
+            elif number is not None and number > bundle.statement.catalog.number:
+                lines.append(f"{name}: claims segment {number}, which the bundle does not have")
             elif number in used and (path, name) not in bundle.used:
                 lines.append(f"{name}: segment {number} was read from another file")
+    if bundle.judgement is not None:
+        lines += [f"statement: a signature by {fingerprint_hex(key_id)}, whom nobody here trusts"
+                  for key_id in bundle.judgement.unknown]
+        lines += [f"statement: a signature by {fingerprint_hex(key_id)} that does not hold"
+                  for key_id in bundle.judgement.failing]
     return tuple(lines)
 
 
@@ -326,7 +326,8 @@ def raise_verdict(bundle: Bundle, report: Report, failure: AirbundleError | None
         errors.append(IncompleteError(f"{len(report.missing)} segments are on other volumes", where=where,
                                       hint="connect the missing volume and run the same command with both"))
     elif report.condition is Condition.REPAIRABLE:
-        errors.append(RepairableError(_summary(report), where=where, hint="airbundle repair gives it back bit by bit"))
+        errors.append(RepairableError(_summary(report), where=where,
+                                      hint="airbundle repair puts it right, bit for bit"))
     if report.bytes_not_read:
         errors.append(UncheckedError(f"{report.bytes_not_read:,} bytes were NOT verified", where=where,
                                      hint="leave out --fast to read everything"))

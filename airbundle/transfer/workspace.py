@@ -18,7 +18,6 @@ from airbundle.codec.compress import Compressor, Expander
 from airbundle.codec.engines import Engine, best_engine
 from airbundle.errors import MediumError
 from airbundle.format import limits
-from airbundle.format.geometry import HEADER_SIZE
 from airbundle.format.segment import TAG_SIZE
 from airbundle.media import system
 
@@ -136,8 +135,3 @@ def _runs(payloads: Blocks, position: int, content: memoryview) -> Iterator[tupl
     done += whole * size
     if done < len(flat):
         yield payloads[row + whole, :len(flat) - done], flat[done:]
-
-
-def body_room(body: int, block_size: int) -> int:
-    """Blocks that a body of at most `body` bytes takes."""
-    return -(-body // (block_size - HEADER_SIZE))

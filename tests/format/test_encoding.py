@@ -150,7 +150,6 @@ def test_hex_is_lower_case_of_fixed_length(kind: Any, size: int) -> None:
 
 
 def test_integers_by_type() -> None:
-    assert refusal(b"0", encoding.Positive) == "E-1"
     assert encoding.decode(b"0", encoding.Int53, limit=10, rule="L-1") == 0
 
 

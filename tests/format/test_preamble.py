@@ -58,10 +58,10 @@ def test_fields_lie_where_the_table_says() -> None:
         (1, 255, "K-6"),
         (2, 1, "K-6"),
         (3, 1, "K-6"),
-        (84, 2, "K-5"),
-        (85, 1, "K-5"),
-        (86, 0, "K-5"),
-        (87, 255, "K-5"),
+        (84, 2, "K-6"),
+        (85, 1, "K-6"),
+        (86, 0, "K-6"),
+        (87, 255, "K-6"),
     ],
 )
 def test_a_wrong_field_is_refused(at: int, value: int, rule: str) -> None:

@@ -310,3 +310,51 @@ def test_what_a_stopped_pack_left_is_no_bundle(small: Packed, tmp_path: Path) ->
     for name in ("statement.json", "statement.rec"):
         os.unlink(os.path.join(left, name))
     assert api.verify([str(drive)], trust=small.keys.trust).volumes == (str(small.volume),)
+
+
+def test_without_a_command_the_help_is_shown(capfdbinary: Any) -> None:
+    for words in ([], ["trust"]):
+        assert main(words) == 2
+        shown = capfdbinary.readouterr().err.decode()
+        assert shown.startswith("Usage: airbundle")
+        assert "\nCommands:\n" in shown
+
+
+def test_an_unknown_command_leads_to_the_list(capfdbinary: Any) -> None:
+    assert main(["sing"]) == 2
+    assert capfdbinary.readouterr().err.decode().endswith("hint: airbundle --help\n")
+
+
+def test_an_answer_that_does_not_come(files: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda _: (_ for _ in ()).throw(EOFError))
+    assert main(["trust", "add", str(files / "packer.pub")]) == 130
+    assert b"Traceback" not in capfdbinary.readouterr().err
+
+
+def test_json_of_names_that_are_no_text(small: Packed, files: Path, capfdbinary: Any) -> None:
+    with open(os.fsencode(small.volume) + b"/\xff\xc2\x9b1m", "wb") as file:
+        file.write(b"x")
+    assert main(["verify", str(small.volume), "--trust", str(files / "packer.pub"), "--json"]) == 0
+    out = capfdbinary.readouterr().out
+    assert out.isascii()
+    assert any("udcff" in line for line in json.loads(out)["result"]["ignored"])
+
+
+def test_what_to_rename_stands_line_by_line(files: Path, tmp_path: Path, capfdbinary: Any) -> None:
+    (tmp_path / "source").mkdir()
+    for name in ("a:b", "con"):
+        (tmp_path / "source" / name).touch()
+    (tmp_path / "drive").mkdir()
+    assert main(["pack", str(tmp_path / "source"), "-o", str(tmp_path / "drive"), "--sign",
+                 str(files / "packer.key"), "--to", str(files / "reader.pub")]) == 2
+    lines = capfdbinary.readouterr().err.decode().splitlines()
+    assert [line.split(" has ")[0] for line in lines[2:]] == ["  'a:b'", "  'con'"]
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path, capfdbinary: Any) -> None:
+    (tmp_path / "source").write_text("x")
+    for words in (["plan", str(tmp_path / "source"), "-o", str(tmp_path / "none")],
+                  ["keygen", "desk", "-o", str(tmp_path / "none"), "--no-passphrase"]):
+        assert main(words) == 2
+        assert b"none: is not a folder\nairbundle: hint:" in capfdbinary.readouterr().err

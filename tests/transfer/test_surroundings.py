@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airbundle import api
+from airbundle.crypto.signing import sign
 from airbundle.errors import DamagedError, FormatError, MediumError, UsageError
+from airbundle.format.dsse import Envelope, parse_envelope, write_envelope
+from airbundle.format.statement import STATEMENT_TYPE
 from airbundle.media import volume as names
 from tests.transfer.workshop import PACE, Packed, block_of, digests, kill_blocks, overwrite, pack
 
@@ -42,6 +45,32 @@ def test_litter_is_ignored_and_listed(small: Packed, tmp_path: Path) -> None:
 def test_unknown_files_are_listed(small: Packed) -> None:
     (small.volume / "notes.txt").write_text("from somebody else")
     assert any("notes.txt" in line for line in small.verify().ignored)
+
+
+def test_a_file_of_a_segment_that_is_not_there_is_listed(small: Packed) -> None:
+    """It is neither the bundle's nor damage: nothing could repair it (V-2)."""
+    (small.volume / names.segment_name(99)).write_bytes(b"from somebody else")
+    assert any("claims segment 99" in line for line in small.verify().ignored)
+
+
+def test_a_record_under_another_name_is_found(small: Packed, tmp_path: Path) -> None:
+    before = digests(small.volume)
+    (small.volume / names.RECORD_NAME).rename(small.volume / "renamed")
+    (small.volume / names.STATEMENT_NAME).unlink()
+    kill_blocks(small.volume / "renamed", 64 << 10, [0])
+    report = small.heals(tmp_path / "back", before=before)
+    assert {finding.file for finding in report.findings} == {names.STATEMENT_NAME, names.RECORD_NAME}
+    assert not any("renamed" in line for line in report.ignored)
+
+
+def test_signatures_that_count_for_nothing_are_listed(small: Packed) -> None:
+    """T-3: one by a stranger beside that of the packer."""
+    path = small.volume / names.STATEMENT_NAME
+    envelope = parse_envelope(path.read_bytes(), STATEMENT_TYPE)
+    stranger = small.keys.stranger
+    both = (*envelope.signatures, sign(stranger, STATEMENT_TYPE, envelope.payload))
+    path.write_bytes(write_envelope(Envelope(STATEMENT_TYPE, envelope.payload, both)))
+    assert any(stranger.public.hex in line for line in small.report(11).ignored)
 
 
 def in_place_of(path: Path, kind: str, elsewhere: Path) -> None:
