@@ -25,6 +25,7 @@ for verb in (identity.keygen, packing.plan, packing.pack, reading.inspect, readi
     app.command()(verb)
 app.add_typer(identity.trust, name="trust")
 VERBS = frozenset({"trust", *(command.callback.__name__ for command in app.registered_commands if command.callback)})
+SWITCH_INTERVAL = 0.0005  # seconds; workers hold the interpreter for moments only, and should not wait 5 ms for it
 
 
 def _show_version(wanted: bool) -> None:
@@ -96,6 +97,7 @@ def run() -> NoReturn:
     """The console script."""
     streams.replace_closed()
     signal.signal(signal.SIGTERM, _on_terminate)
+    sys.setswitchinterval(SWITCH_INTERVAL)
     status = main()
     if not streams.flush_output():
         status = status or MediumError.exit_status

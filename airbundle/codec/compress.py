@@ -36,6 +36,9 @@ _WORTH_TRYING: Final = 0.99
 _CLOSE: Final = 0.01
 """Costs that differ by less are equal; the simpler form is taken."""
 _WIDTHS: Final = (2, 4)
+_GLANCE: Final = 64
+_PLAN_USES: Final = 8
+"""A survey costs as much as a digest; for chunks of one known type it is made once in so many."""
 
 # Entropy coding at full speed: matches are so rare in exponents that looking for them costs more than it brings.
 _ENTROPY: Final = zstandard.ZstdCompressionParameters(
@@ -74,6 +77,15 @@ class _Plan:
         return len(self.gains)
 
 
+@dataclass(frozen=True, slots=True)
+class _Recent:
+    """A plan, how many chunks it was used for, and the packed share of the first of them."""
+
+    plan: _Plan
+    uses: int
+    share: float
+
+
 class Compressor:
     """Packs chunks. One per worker: it owns its contexts and buffers, and is not to be shared by threads."""
 
@@ -82,6 +94,7 @@ class Compressor:
         self._text = zstandard.ZstdCompressor(level=_TEXT_LEVEL)
         self._expander = Expander()
         self._phases: dict[Dtype, int] = {}
+        self._recent: dict[Dtype, _Recent] = {}
         self._packed = np.empty(CHUNK_MAX, np.uint8)
         self._planes = np.empty(CHUNK_MAX, np.uint8)
         self._again = np.empty(CHUNK_MAX, np.uint8)
@@ -95,7 +108,7 @@ class Compressor:
         if not 1 <= plain.nbytes <= CHUNK_MAX:
             raise FormatError(f"a chunk of {plain.nbytes} bytes", rule="S-14")
         source = np.frombuffer(plain, np.uint8)
-        plan = self._plan(source, dtype)
+        plan = self._recent_plan(dtype) or self._plan(source, dtype)
         room = source.size - max(1, source.size // _GAIN)
         if plan.codec is Codec.ZSTD:
             size = self._pack_frame(source, self._text if dtype is Dtype.UNKNOWN else self._entropy, room)
@@ -103,14 +116,33 @@ class Compressor:
             size = self._pack_planes(source, plan, room)
         else:
             size = 0
+        self._remember(dtype, plan, size / source.size)
         packed = self._packed[:size].data
         if size and self._comes_back(plan.codec, packed, source):
             return plan.codec, packed
         return Codec.RAW, plain
 
     def forget(self) -> None:
-        """Look for the phase anew. Called where a segment begins, so that its bytes depend on nothing before it."""
+        """Survey anew. Called where a segment begins, so that its bytes depend on nothing before it."""
         self._phases.clear()
+        self._recent.clear()
+
+    def _recent_plan(self, dtype: Dtype) -> _Plan | None:
+        """The plan of the chunks before, for a few chunks of a type that a header vouches for."""
+        recent = self._recent.get(dtype)
+        return recent.plan if recent is not None and recent.uses < _PLAN_USES else None
+
+    def _remember(self, dtype: Dtype, plan: _Plan, share: float) -> None:
+        """Keep a plan for as long as it packs as it did when it was made."""
+        recent = self._recent.get(dtype)
+        if dtype is Dtype.UNKNOWN or not plan.width:
+            return
+        if recent is None or recent.plan is not plan:
+            self._recent[dtype] = _Recent(plan, 1, share)
+        elif abs(share - recent.share) > _CLOSE:
+            del self._recent[dtype]
+        else:
+            self._recent[dtype] = _Recent(plan, recent.uses + 1, recent.share)
 
     def _plan(self, source: Bytes, dtype: Dtype) -> _Plan:
         sample = pieces_of(source)
@@ -175,7 +207,7 @@ class Compressor:
         return at
 
     def _stored(self, row: Bytes, *, gains: bool) -> Bytes:
-        if gains:
+        if gains or row[:_GLANCE].max(initial=0) <= 1:  # zeros or signs, in floats that were made from shorter ones
             frame = self._entropy.compress(row.data)
             if len(frame) < row.size - row.size // _GAIN:
                 return np.frombuffer(frame, np.uint8)

@@ -22,7 +22,9 @@ COMPRESSOR = Compressor()
 EXPANDER = Expander()
 
 
-def there_and_back(plain: bytes, dtype: Dtype) -> tuple[Codec, int]:
+def there_and_back(plain: bytes, dtype: Dtype, *, forget: bool = True) -> tuple[Codec, int]:
+    if forget:
+        COMPRESSOR.forget()
     codec, packed = COMPRESSOR.compress(memoryview(plain), dtype)
     assert len(packed) <= len(plain)
     out = bytearray(b"\xa5" * len(plain))
@@ -82,10 +84,24 @@ def test_floats_go_into_planes(kind: str, dtype: Dtype, codec: Codec, most: floa
     assert size / MIB <= most
 
 
+def test_a_plan_is_kept_only_while_it_fits() -> None:
+    """Chunks of one type that pack differently: clean floats between others, noise between floats."""
+    sizes = {}
+    for round_ in range(3):
+        for kind, most in (("fp32", 0.84), ("fp32 of bf16", 0.36), ("noise", 1.0)):
+            for _ in range(3):
+                plain = noise(MIB) if kind == "noise" else floats(kind, MIB // 4, seed=round_)
+                sizes[kind] = there_and_back(plain, Dtype.FLOAT32, forget=False)[1]
+                assert sizes[kind] / MIB <= most
+    assert sizes["noise"] == MIB
+    assert there_and_back(floats("fp32", MIB // 4), Dtype.FLOAT32, forget=False)[1] / MIB <= 0.84
+
+
 @pytest.mark.parametrize("phase", [0, 1, 2, 3])
 @pytest.mark.parametrize("dtype", [Dtype.UNKNOWN, Dtype.FLOAT32])
 def test_planes_are_found_at_every_phase(phase: int, dtype: Dtype) -> None:
     plain = noise(phase) + floats("fp32", 100_000) + b"end"
+    COMPRESSOR.forget()
     codec, packed = COMPRESSOR.compress(memoryview(plain), dtype)
     assert codec is Codec.PLANES4
     assert len(packed) < 0.84 * len(plain)
