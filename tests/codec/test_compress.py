@@ -89,10 +89,11 @@ def test_a_plan_is_kept_only_while_it_fits() -> None:
     sizes = {}
     for round_ in range(3):
         for kind, most in (("fp32", 0.84), ("fp32 of bf16", 0.36), ("noise", 1.0)):
-            for _ in range(3):
+            for chunk in range(3):
                 plain = noise(MIB) if kind == "noise" else floats(kind, MIB // 4, seed=round_)
                 sizes[kind] = there_and_back(plain, Dtype.FLOAT32, forget=False)[1]
-                assert sizes[kind] / MIB <= most
+                # The first chunk that differs is packed by the old plan, and makes a new one.
+                assert sizes[kind] / MIB <= (most if chunk else min(1.0, most + 0.03))
     assert sizes["noise"] == MIB
     assert there_and_back(floats("fp32", MIB // 4), Dtype.FLOAT32, forget=False)[1] / MIB <= 0.84
 
