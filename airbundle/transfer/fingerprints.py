@@ -1,8 +1,8 @@
 """The SHA-256 of each file, made by the segment workers in turns, from the very bytes that they seal.
 
-A digest of a file runs from its first byte to its last, segments are sealed side by side. So each worker, when its
-slice is sealed, waits for its turn and carries the digest on over the slice that it still holds. The source is read
-once, and what the manifest says of a file is what was sealed, whatever happens to the source meanwhile.
+A digest of a file runs from its first byte to its last, segments are sealed side by side. So each worker, when it has
+read its slice, waits for its turn and carries the digest on over the buffer that it then seals from. The source is
+read once, and what the manifest says of a file is what was sealed, whatever happens to the source meanwhile.
 """
 
 from __future__ import annotations

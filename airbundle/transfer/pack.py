@@ -223,9 +223,8 @@ def _prepare(volume: VolumeWriter, journal: Journal, plan: SealPlan, stream: Str
 def _segments(job: _Job, pace: Pace) -> tuple[list[Row], int]:
     """(4) All segments, the finished ones only checked."""
     size = capacity(job.plan, job.stream)
-    longest = max((part.length for part in job.stream.slices), default=1)
-    workers = min(pace.workers(size + longest), max(1, len(job.stream.slices)))
-    spaces = Workspaces(workers, size, best_engine(), longest_slice=longest)
+    workers = min(pace.workers(size), max(1, len(job.stream.slices)))
+    spaces = Workspaces(workers, size, best_engine())
     job.meter.begin("packing", job.stream.source.total)
     kept = 0
 
@@ -309,8 +308,8 @@ def _require_open(job: _Job) -> None:
 def _make(job: _Job, space: Workspace, part: Slice) -> Finished:
     """Seal one slice and put it on the medium; durable, read back and journaled before it gets its name."""
     content = _read_slice(job, space, part)
+    job.digests.take(part, content)  # before sealing, which writes over it
     sealed = seal_slice(space, job.plan, job.stream, part, content, entropy=job.entropy, done=job.meter.add)
-    job.digests.take(part, content)
     name = volumes.segment_name(part.number)
     temporary = job.volume.write(name, [sealed.image.blocks.reshape(-1).data],
                                  suffix=sealed.geometry.salt.hex())

@@ -13,7 +13,7 @@ import numpy as np
 
 from airbundle.codec.compress import Codec
 from airbundle.crypto.seal import Sealer
-from airbundle.errors import DamagedError, FormatError
+from airbundle.errors import AirbundleError, DamagedError, FormatError
 from airbundle.format import encoding, limits
 from airbundle.format.geometry import HEADER_SIZE, Geometry, Placement, stripe_shape
 from airbundle.format.segment import (
@@ -72,7 +72,17 @@ def capacity(plan: SealPlan, stream: Stream) -> int:
     body = max((stream.largest_body(part) for part in stream.slices), default=1)
     geometry = shape(plan, 0, bytes(16), body)
     place = Placement(geometry, len(plan.preamble))
-    return place.stored_size + place.data_at * plan.block_size
+    front = place.data_at * plan.block_size
+    # The slice lies at the buffer's end while its segment grows from the front (`_Body`): what headers and tags add
+    # to each chunk must never reach a chunk that was not read yet.
+    longest = max((part.length for part in stream.slices), default=0)
+    body_ahead = body_with_headers(longest + limits.CHUNKS_MAX * TAG_SIZE, plan.block_size)
+    return max(place.stored_size, body_ahead) + front
+
+
+def body_with_headers(body: int, block_size: int) -> int:
+    """Bytes that a body takes with the headers of its blocks, and one block more."""
+    return (-(-body // (block_size - HEADER_SIZE)) + 1) * block_size
 
 
 def shape(plan: SealPlan, number: int, salt: bytes, body: int) -> Geometry:
@@ -96,6 +106,11 @@ class _Body:
         self.payloads = self.blocks[:, HEADER_SIZE:]
         self.position = 0
 
+    @property
+    def end(self) -> int:
+        """First byte of the workspace's buffer behind the blocks that hold something."""
+        return self.front + -(-self.position // int(self.payloads.shape[1])) * int(self.blocks.shape[1])
+
     def append(self, part: memoryview) -> None:
         scatter(self.payloads, self.position, part)
         self.position += len(part)
@@ -105,7 +120,8 @@ def seal_slice(work: Workspace, plan: SealPlan, stream: Stream, part: Slice, con
                entropy: Callable[[int], bytes], done: Callable[[int], None] = lambda _: None) -> Sealed:
     """Make the segment of `part`.
 
-    `content` are its bytes of the source stream; `done` hears the bytes of each chunk and may raise to stop.
+    `content` are its bytes of the source stream, which are gone afterwards if they lie in `work.slice`; `done` hears
+    the bytes of each chunk and may raise to stop.
     """
     suite = plan.context.suite
     room = stream.largest_body(part)
@@ -120,6 +136,8 @@ def seal_slice(work: Workspace, plan: SealPlan, stream: Stream, part: Slice, con
         size = sealer.seal_into(len(rows), packed, work.sealed, last=False)
         body.append(work.sealed[:size])
         rows.append(ChunkRow(cut.length, size, codec.value, digest.hex()))
+        if body.end > len(work.bytes) - part.length + cut.start - part.start + cut.length:
+            raise AirbundleError("a segment has grown into source bytes that are not sealed yet")
         done(cut.length)
     chunks = suite.hash(*(bytes.fromhex(row.digest) for row in rows))
     if plan.pad:

@@ -48,13 +48,11 @@ class Pace:
 class Workspace:
     """The buffers of one worker. `capacity` is the largest stored segment in bytes."""
 
-    def __init__(self, capacity: int, engine: Engine | None = None, *, writer: StreamWriter | None = None,
-                 longest_slice: int = 0) -> None:
+    def __init__(self, capacity: int, engine: Engine | None = None, *, writer: StreamWriter | None = None) -> None:
         if capacity > limits.SEGMENT_STORED_MAX + limits.BLOCK_MAX:
             raise MediumError(f"a buffer of {capacity} bytes", rule="B-3")
         self.engine = engine or best_engine()
         self.writer = writer
-        self._slice = memoryview(system.huge_buffer(longest_slice)) if longest_slice else memoryview(b"")
         self._memory = system.huge_buffer(capacity)
         self.bytes: Blocks = np.frombuffer(self._memory, np.uint8)
         self.plain = memoryview(system.huge_buffer(limits.CHUNK_MAX))
@@ -62,8 +60,11 @@ class Workspace:
         self.sealed = memoryview(system.huge_buffer(limits.CHUNK_MAX + TAG_SIZE))
 
     def slice(self, length: int) -> memoryview:
-        """Room for the `length` source bytes of a slice; the same for each slice."""
-        return self._slice[:length]
+        """Room for the `length` source bytes of a slice, at the end of the buffer that its segment grows into.
+
+        Sealing writes from the front and stays behind what it reads: `transfer/seal.py` counts on that.
+        """
+        return self.bytes[len(self.bytes) - length:].data
 
     @cached_property
     def packed(self) -> memoryview:
@@ -94,11 +95,10 @@ class Workspaces:
     """A fixed set of workspaces, lent one at a time."""
 
     def __init__(self, count: int, capacity: int, engine: Engine | None = None, *,
-                 writer: Callable[[], StreamWriter] | None = None, longest_slice: int = 0) -> None:
+                 writer: Callable[[], StreamWriter] | None = None) -> None:
         self._free: queue.SimpleQueue[Workspace] = queue.SimpleQueue()
         for _ in range(count):
-            self._free.put(Workspace(capacity, engine, writer=writer() if writer else None,
-                                     longest_slice=longest_slice))
+            self._free.put(Workspace(capacity, engine, writer=writer() if writer else None))
 
     @contextmanager
     def borrow(self) -> Iterator[Workspace]:
