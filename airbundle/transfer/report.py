@@ -71,6 +71,5 @@ class Report(msgspec.Struct, frozen=True):
     findings: tuple[FileFindings, ...]
     missing: tuple[int, ...]
     ignored: tuple[str, ...]
-    repaired: int
     statement_hash: str
     seconds: float

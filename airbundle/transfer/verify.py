@@ -67,7 +67,6 @@ class Tally:
     damaged: int = 0
     misplaced: int = 0
     altered: int = 0
-    repaired: int = 0
     beyond: bool = False
 
     def count(self, reader: VolumeReader, name: str, findings: Findings, *, size: int, right_name: str) -> None:
@@ -285,7 +284,7 @@ def make_report(bundle: Bundle, tally: Tally, *, opened: bool, began: float) -> 
         believed_by=bundle.believed_by, signers=signers, opened=opened, segments=len(bundle.rows),
         blocks=tally.blocks, bytes_read=tally.bytes_read, bytes_not_read=tally.bytes_not_read,
         unreadable=tally.unreadable, damaged=tally.damaged, misplaced=tally.misplaced, altered=tally.altered,
-        findings=tuple(tally.files), missing=tuple(tally.missing), ignored=_ignored(bundle), repaired=tally.repaired,
+        findings=tuple(tally.files), missing=tuple(tally.missing), ignored=_ignored(bundle),
         statement_hash=bundle.statement_hash,
         seconds=time.monotonic() - began)
 
