@@ -5,7 +5,7 @@ The steps, in order:
 1. scan the source, cut it into slices; with what the journal's bundle has taken already, ask whether it fits
 2. go on with the journal of this plan, or draw bundle id, bundle key and preamble and begin one
 3. make the volume's folder; preallocate statement and catalog in front of everything else
-4. per segment: read, digest, compress, compare, seal, blocks, parity; carry the SHA-256 of the files on; write under a
+4. per segment: read; carry the SHA-256 of the files on; digest, compress, compare, seal, blocks, parity; write under a
    temporary name; read back past the cache; journal; rename
 5. catalog, then its copy, then the record, then the statement: there is no bundle before the last byte of it
 
