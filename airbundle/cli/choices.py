@@ -18,5 +18,7 @@ BundleId = Annotated[str, typer.Option("--bundle", metavar="ID", help="Which bun
 Jobs = Annotated[int, typer.Option(
     "--jobs", "-j", min=0, max=256, show_default="by cores and memory", help="Segments at a time.")]
 ProgressStyle = Annotated[str, typer.Option("--progress", metavar="auto|plain|json|none", help="How to show progress.")]
-SegmentSize = Annotated[str, typer.Option("--segment-size", metavar="SIZE", help="Source bytes of a segment.")]
+SegmentSize = Annotated[str, typer.Option(
+    "--segment-size", metavar="SIZE", show_default="16M to 128M, by the size of SRC",
+    help="Source bytes of a segment.")]
 Parity = Annotated[float, typer.Option("--parity", metavar="PCT", min=0, max=100, help="Parity blocks in percent.")]

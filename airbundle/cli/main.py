@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import importlib
 import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import typer
 from typer.exceptions import TyperException
 
-from airbundle.cli import demo, doctor, identity, output, packing, reading
+from airbundle.cli import output
 from airbundle.errors import AirbundleError, InterruptedRunError, MediumError, UsageError
 from airbundle.media import streams
 from airbundle.version import VERSION
@@ -18,14 +20,12 @@ from airbundle.version import VERSION
 if TYPE_CHECKING:
     from types import FrameType
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
-                  help="Carry AI checkpoints across an air gap.")
-for verb in (identity.keygen, packing.plan, packing.pack, reading.inspect, reading.verify, reading.repair,
-             reading.unpack, doctor.doctor, demo.demo):
-    app.command()(verb)
-app.add_typer(identity.trust, name="trust")
-VERBS = frozenset({"trust", *(command.callback.__name__ for command in app.registered_commands if command.callback)})
-SWITCH_INTERVAL = 0.0005  # seconds; workers hold the interpreter for moments only, and should not wait 5 ms for it
+VERBS: Final = {
+    "keygen": "identity", "plan": "packing", "pack": "packing", "inspect": "reading", "verify": "reading",
+    "repair": "reading", "unpack": "reading", "doctor": "doctor", "demo": "demo", "trust": "identity",
+}
+"""The module of each verb, in the order of the help. Only the one that is asked for is imported."""
+SWITCH_INTERVAL: Final = 0.0005  # seconds; workers hold the interpreter for moments, and should not wait 5 ms for it
 
 
 def _show_version(wanted: bool) -> None:
@@ -34,10 +34,23 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _airbundle(version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True,
                                             help="Show the version.")) -> None:
     """Carry AI checkpoints across an air gap."""
+
+
+def _app(command: str) -> typer.Typer:
+    """The command line with one verb, or with all of them where `command` is none."""
+    app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+                      pretty_exceptions_enable=False, help=_airbundle.__doc__, callback=_airbundle)
+    for verb in (command,) if command in VERBS else VERBS:
+        found = getattr(importlib.import_module(f"airbundle.cli.{VERBS[verb]}"), verb)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=verb)
+        else:
+            app.command()(found)
+    gc.enable()
+    return app
 
 
 def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911 - one way out for each kind of end
@@ -46,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911 - one way 
     command = next((word for word in arguments if not word.startswith("-")), "")
     as_json = "--json" in arguments
     try:
-        status = int(app(arguments, prog_name="airbundle", standalone_mode=False) or 0)
+        status = int(_app(command)(arguments, prog_name="airbundle", standalone_mode=False) or 0)
     except AirbundleError as error:
         return _fail(command, error, as_json)
     except TyperException as error:

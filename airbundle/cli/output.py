@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +20,8 @@ from airbundle.format.names import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from rich.progress import Progress
 
     from airbundle.errors import AirbundleError
     from airbundle.transfer.progress import Tick
@@ -152,6 +153,13 @@ class ProgressView:
 
     def __enter__(self) -> Self:
         if self._style == "fancy":
+            from rich.progress import (  # takes a while, and only a terminal needs it
+                BarColumn,
+                Progress,
+                TextColumn,
+                TimeRemainingColumn,
+            )
+
             self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn(
                 "{task.fields[amount]}"), TimeRemainingColumn(), console=err, transient=True)
             self._bar.start()

@@ -23,7 +23,7 @@ def plan(
     targets: Annotated[list[str] | None, typer.Option("-o", "--output", metavar="DIR|SIZE",
                                                        help="A drive, or the size of one.")] = None,
     parity: Parity = 8.0,
-    segment_size: SegmentSize = "128M",
+    segment_size: SegmentSize = "",
     pad: Annotated[bool, typer.Option("--pad", help="Count with `pack --pad`.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -69,7 +69,7 @@ def pack(
     sign: Annotated[str, typer.Option("--sign", metavar="NAME.key", help="Your private key: you are the packer.")],
     to: Annotated[list[str], typer.Option("--to", metavar="NAME.pub", help="A recipient's public key; once for each.")],
     parity: Parity = 8.0,
-    segment_size: SegmentSize = "128M",
+    segment_size: SegmentSize = "",
     pad: Annotated[bool, typer.Option("--pad", help="Hide how well the content compresses.")] = False,
     label: Annotated[str, typer.Option(help="Public label, in the name of the volume.")] = "ab",
     marking: Annotated[str, typer.Option(metavar="TEXT", help="Public marking, such as a classification.")] = "",

@@ -53,7 +53,9 @@ def looks_like_size(text: str) -> bool:
 
 
 def parse_segment_size(text: str) -> int:
-    """A segment size from 64 KiB to 256 MiB. Raises UsageError."""
+    """A segment size from 64 KiB to 256 MiB; 0 for no text. Raises UsageError."""
+    if not text:
+        return 0
     size = parse_size(text)
     if not 64 * limits.KIB <= size <= limits.SLICE_MAX:
         raise UsageError(f"a segment of {text}", hint="take 64K to 256M", rule="G-5")

@@ -37,18 +37,18 @@ _CLOSE: Final = 0.01
 """Costs that differ by less are equal; the simpler form is taken."""
 _WIDTHS: Final = (2, 4)
 _GLANCE: Final = 64
-_PLAN_USES: Final = 8
+_PLAN_USES: Final = 32
 """A survey costs as much as a digest; for chunks of one known type it is made once in so many."""
 
 # Entropy coding at full speed: matches are so rare in exponents that looking for them costs more than it brings.
 _ENTROPY: Final = zstandard.ZstdCompressionParameters(
     strategy=zstandard.STRATEGY_FAST,
     min_match=7,
-    hash_log=6,
+    hash_log=7,
     chain_log=6,
     search_log=1,
     target_length=0,
-    window_log=17,
+    window_log=20,
 )
 _TEXT_LEVEL: Final = 3
 

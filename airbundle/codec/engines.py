@@ -138,9 +138,9 @@ def _checked(
             raise ValueError(f"a block that is not among the {len(array)}")
     if blocks.shape[1] != out.shape[1] or blocks.shape[1] >= 1 << 31:
         raise ValueError("blocks are of one size, below 2 GiB")
-    if not out.flags.writeable or np.unique(wanted).size != wanted.size:
+    if not out.flags.writeable or len(set(wanted.tolist())) != wanted.size:
         raise ValueError("targets can be written and are there once")
-    if out is blocks and np.intersect1d(given, wanted).size:
+    if out is blocks and not set(given.tolist()).isdisjoint(wanted.tolist()):
         raise ValueError("a target is a source")
     return given, wanted
 

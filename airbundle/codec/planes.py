@@ -47,7 +47,7 @@ def split(words: Words, planes: Sequence[Bytes] | Bytes, scratch: Words) -> None
         stop = start + source.size
         rotated, other = scratch[0, : source.size], scratch[1, : source.size]
         np.right_shift(source, 8 * width - 1, out=other)
-        np.left_shift(source, 1, out=rotated)
+        np.add(source, source, out=rotated)  # a shift to the left, twice as fast
         np.bitwise_or(rotated, other, out=rotated)
         for row in range(width - 1, 0, -1):
             np.copyto(planes[row][start:stop], rotated, casting="unsafe")
@@ -65,9 +65,9 @@ def join(planes: Sequence[Bytes] | Bytes, words: Words, scratch: Words) -> None:
         rotated, other = scratch[0, : target.size], scratch[1, : target.size]
         np.copyto(rotated, planes[0][start:stop])
         for row in range(1, width):
-            np.left_shift(rotated, 8, out=rotated)
+            np.multiply(rotated, 1 << 8, out=rotated)
             np.copyto(other, planes[row][start:stop])
             np.bitwise_or(rotated, other, out=rotated)
         np.right_shift(rotated, 1, out=other)
-        np.left_shift(rotated, 8 * width - 1, out=rotated)
+        np.multiply(rotated, 1 << (8 * width - 1), out=rotated)
         np.bitwise_or(rotated, other, out=target)

@@ -22,6 +22,7 @@ SEGMENT_STORED_MAX: Final = 288 * MIB
 # G-5
 SLICE_MAX: Final = 256 * MIB
 SLICE_DEFAULT: Final = 128 * MIB
+SLICE_LEAST: Final = 16 * MIB
 # S-3
 BURST_MIN: Final = MIB
 # S-7

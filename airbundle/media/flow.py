@@ -29,7 +29,7 @@ class StreamWriter:
 
     def __init__(self, staging: StagingTree, paths: Sequence[SafePath], starts: Sequence[int]) -> None:
         self._staging, self._paths, self._starts = staging, paths, starts
-        self._window = memoryview(system.huge_buffer(WINDOW + system.ALIGNMENT))
+        self._window = memoryview(system.huge_buffer(WINDOW))
         self._at = 0  # place in the stream of the first byte in the window
         self._first = self._end = 0  # where the collected bytes lie in the window
 
@@ -53,6 +53,15 @@ class StreamWriter:
         """Write everything that was collected. Raises MediumError."""
         self._write(keep_tail=False)
 
+    def _align(self, where: int, offset: int) -> int:
+        """Move what the window holds from `where` on to where direct I/O takes it; what lay before is written."""
+        delta = (where - offset) % system.ALIGNMENT
+        if delta:
+            self._window[where - delta:self._end - delta] = self._window[where:self._end]
+            self._first -= delta
+            self._end -= delta
+        return where - delta
+
     def _place(self, start: int) -> None:
         file = bisect.bisect_right(self._starts, start) - 1
         self._at = start
@@ -74,6 +83,8 @@ class StreamWriter:
                     end -= spare
             if length:
                 where = self._first + at - self._at
+                if length >= system.DIRECT_FROM:
+                    where = self._align(where, offset)
                 self._staging.write_at(self._paths[number], offset, self._window[where : where + length])
             at += length
             number += 1

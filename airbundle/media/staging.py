@@ -17,7 +17,6 @@ from collections import OrderedDict
 from typing import Final, Self
 
 from airbundle.errors import MediumError, UsageError
-from airbundle.format.limits import MIB
 from airbundle.format.names import SafePath, shown
 from airbundle.media import system
 from airbundle.media.descriptors import Descriptors
@@ -27,7 +26,6 @@ from airbundle.media.folder import Folder
 
 _TREE: Final = "tree"
 _FILES_OPEN: Final = 64
-_DIRECT_FROM: Final = MIB
 _FOLDERS_OPEN: Final = 32
 _NAME_SHOWN: Final = 40
 
@@ -74,7 +72,7 @@ class StagingTree:
         """
         head = -offset % system.ALIGNMENT
         middle = (len(view) - head) // system.ALIGNMENT * system.ALIGNMENT
-        if middle < _DIRECT_FROM or not system.aligned(view[head : head + middle]):
+        if middle < system.DIRECT_FROM or not system.aligned(view[head : head + middle]):
             head, middle = len(view), 0
         with reporting(path):
             if middle:

@@ -39,6 +39,7 @@ _FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
 
 ALIGNMENT: Final = 4 * KIB
 CALL: Final = 8 * MIB
+DIRECT_FROM: Final = MIB  # for less, direct I/O is not worth its trouble
 _HUGE_PAGE: Final = 2 * MIB
 _MEMORY_UNKNOWN: Final = 2 * GIB
 

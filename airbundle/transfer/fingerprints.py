@@ -8,10 +8,9 @@ read once, and what the manifest says of a file is what was sealed, whatever hap
 from __future__ import annotations
 
 import hashlib
-import threading
 from typing import TYPE_CHECKING
 
-from airbundle.errors import InterruptedRunError
+from airbundle.transfer.schedule import Turns
 
 if TYPE_CHECKING:
     from airbundle.transfer.slices import Slice, Stream
@@ -22,9 +21,7 @@ class FileDigests:
 
     def __init__(self, stream: Stream) -> None:
         self._files = stream.source.files
-        self._turn = 0
-        self._stopped = False
-        self._news = threading.Condition()
+        self._turns = Turns()
         self._digests: list[str] = []
         self._left = self._files[0].size if self._files else 0
         self._sha = hashlib.sha256()
@@ -34,20 +31,12 @@ class FileDigests:
 
         Raises InterruptedRunError if one of them never will be.
         """
-        with self._news:
-            self._news.wait_for(lambda: self._turn == part.number or self._stopped)
-            if self._stopped:
-                raise InterruptedRunError("stopped")
-        self._update(content)  # nobody else has the turn
-        with self._news:
-            self._turn += 1
-            self._news.notify_all()
+        with self._turns.enter(part.number):
+            self._update(content)
 
     def stop(self) -> None:
         """A worker failed: whoever waits for its slice stops too."""
-        with self._news:
-            self._stopped = True
-            self._news.notify_all()
+        self._turns.stop()
 
     def result(self) -> list[str]:
         """Hexadecimal digests in the order of the files, after the last slice."""

@@ -44,7 +44,7 @@ from airbundle.transfer.journal import Finished, Journal
 from airbundle.transfer.plan import Fit, Options, catalog_body, estimate, open_stream, overall, sample
 from airbundle.transfer.progress import Meter, Tick
 from airbundle.transfer.readme import volume_readme
-from airbundle.transfer.schedule import run_all
+from airbundle.transfer.schedule import Turns, run_all
 from airbundle.transfer.seal import Sealed, SealPlan, capacity, seal_slice
 from airbundle.transfer.workspace import Pace, Workspace, Workspaces
 from airbundle.version import WRITER
@@ -89,6 +89,7 @@ class _Job:
     volume: VolumeWriter
     journal: Journal
     digests: FileDigests
+    computing: Turns
     meter: Meter
     read_back: bool
     entropy: Callable[[int], bytes]
@@ -114,8 +115,10 @@ def pack(source: str, target: str, *, identity: PrivateIdentity, recipients: Seq
             with VolumeWriter(os.path.join(target, name), bundle_id=plan.context.bundle_id) as volume:
                 _prepare(volume, journal, plan, stream)
                 digests = FileDigests(stream)
-                job = _Job(stream, reader, plan, volume, journal, digests, meter, read_back, entropy)
-                rows, kept = _segments(job, pace)
+                size = capacity(plan, stream)
+                computing = Turns(pace.workers(size))
+                job = _Job(stream, reader, plan, volume, journal, digests, computing, meter, read_back, entropy)
+                rows, kept = _segments(job, pace.buffers(size), size)
                 held = _stored_sizes(plan, rows)
                 if journal.ending is None:
                     volume.require(held)
@@ -220,10 +223,9 @@ def _prepare(volume: VolumeWriter, journal: Journal, plan: SealPlan, stream: Str
     volume.preallocate(volumes.CATALOG_NAME, 64 * limits.KIB + 3 * catalog_body(stream))
 
 
-def _segments(job: _Job, pace: Pace) -> tuple[list[Row], int]:
-    """(4) All segments, the finished ones only checked."""
-    size = capacity(job.plan, job.stream)
-    workers = min(pace.workers(size), max(1, len(job.stream.slices)))
+def _segments(job: _Job, buffers: int, size: int) -> tuple[list[Row], int]:
+    """(4) All segments, the finished ones only checked; while some are computed, others are being written."""
+    workers = min(buffers, max(1, len(job.stream.slices)))
     spaces = Workspaces(workers, size, best_engine())
     job.meter.begin("packing", job.stream.source.total)
     kept = 0
@@ -231,12 +233,15 @@ def _segments(job: _Job, pace: Pace) -> tuple[list[Row], int]:
     def work(part: Slice) -> tuple[Row, bool]:
         try:
             with spaces.borrow() as space:
-                finished = _keep(job, space, part)
-                if finished is not None:
-                    return finished.row, True
-                _require_open(job)
-                return _make(job, space, part).row, False
+                with job.computing.enter(part.number):
+                    finished = _keep(job, space, part)
+                    if finished is not None:
+                        return finished.row, True
+                    _require_open(job)
+                    sealed = _seal(job, space, part)
+                return _put(job, space, part, sealed).row, False
         except BaseException:
+            job.computing.stop()
             job.digests.stop()
             raise
 
@@ -305,11 +310,15 @@ def _require_open(job: _Job) -> None:
                           hint="remove that folder and run the same command again: it makes a new bundle")
 
 
-def _make(job: _Job, space: Workspace, part: Slice) -> Finished:
-    """Seal one slice and put it on the medium; durable, read back and journaled before it gets its name."""
+def _seal(job: _Job, space: Workspace, part: Slice) -> Sealed:
+    """Read one slice and make it a segment."""
     content = _read_slice(job, space, part)
     job.digests.take(part, content)  # before sealing, which writes over it
-    sealed = seal_slice(space, job.plan, job.stream, part, content, entropy=job.entropy, done=job.meter.add)
+    return seal_slice(space, job.plan, job.stream, part, content, entropy=job.entropy, done=job.meter.add)
+
+
+def _put(job: _Job, space: Workspace, part: Slice, sealed: Sealed) -> Finished:
+    """Put a segment on the medium: durable, read back and journaled before it gets its name."""
     name = volumes.segment_name(part.number)
     temporary = job.volume.write(name, [sealed.image.blocks.reshape(-1).data],
                                  suffix=sealed.geometry.salt.hex())

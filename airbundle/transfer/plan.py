@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from airbundle.codec.dtypes import Dtype
 
 SAMPLE: Final = 256
+SEGMENTS_WANTED: Final = 16
 SAMPLE_ERROR: Final = 0.02
 MARGIN_SHARE: Final = 0.01
 MARGIN_LEAST: Final = 64 * limits.MIB
@@ -49,9 +50,17 @@ class Fit(enum.StrEnum):
 class Options:
     """What decides the bytes of a bundle besides the source and the keys."""
 
-    segment_size: int = limits.SLICE_DEFAULT
+    segment_size: int = 0
+    """Source bytes of a segment; 0: by the size of the source."""
     parity: float = 8.0
     pad: bool = False
+
+    def slice_size(self, total: int) -> int:
+        """128 MiB. Small bundles have smaller segments: about 16, so that groups and workers are filled evenly."""
+        if self.segment_size:
+            return self.segment_size
+        share = 1 << max(0, (total // SEGMENTS_WANTED).bit_length() - 1)
+        return min(max(share, limits.SLICE_LEAST), limits.SLICE_DEFAULT)
 
     def block_size(self, total: int) -> int:
         """Small bundles use small blocks."""
@@ -104,7 +113,7 @@ def open_stream(path: str, options: Options) -> tuple[Source, Stream, SourceRead
         return bytes(out)
 
     starts = list(accumulate((file.size for file in source.files), initial=0))
-    return source, cut_stream(source, options.segment_size, read), reader
+    return source, cut_stream(source, options.slice_size(source.total), read), reader
 
 
 def make_plan(path: str, targets: Sequence[str | int], options: Options, *, recipients: int = 1) -> Plan:

@@ -1,10 +1,16 @@
-"""Run one task per segment on a few threads, in order of their numbers, and stop all of them at the first error."""
+"""Run one task per segment on a few threads, in order of their numbers, and stop all of them at the first error.
+
+`Turns` is how tasks wait for one another inside: one after another where that is needed, never more at a time than
+there are cores where only those count.
+"""
 
 from __future__ import annotations
 
 import itertools
+import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from airbundle.errors import InterruptedRunError
@@ -16,6 +22,36 @@ if TYPE_CHECKING:
 
     Task = TypeVar("Task")
     Result = TypeVar("Result")
+
+
+class Turns:
+    """Lets `width` tasks in at a time, the lower numbers first; every task from 0 on has to come, once.
+
+    Task n waits until n + 1 - `width` tasks have left. That lets the lowest in always, so nobody waits for ever.
+    """
+
+    def __init__(self, width: int = 1) -> None:
+        self._open = width
+        self._stopped = False
+        self._news = threading.Condition()
+
+    @contextmanager
+    def enter(self, number: int) -> Iterator[None]:
+        """The turn of task `number`. Raises InterruptedRunError if it will never come, as one before it failed."""
+        with self._news:
+            self._news.wait_for(lambda: number < self._open or self._stopped)
+            if self._stopped:
+                raise InterruptedRunError("stopped")
+        yield
+        with self._news:
+            self._open += 1
+            self._news.notify_all()
+
+    def stop(self) -> None:
+        """A task failed: whoever waits stops too."""
+        with self._news:
+            self._stopped = True
+            self._news.notify_all()
 
 
 def run_all(tasks: Iterable[Task], work: Callable[[Task], Result], *, workers: int, meter: Meter) -> Iterator[Result]:

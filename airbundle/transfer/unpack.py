@@ -92,7 +92,7 @@ def _unpack_segments(bundle: Bundle, opened: Opened, contents: Contents, staging
     """Step (3)."""
     sizes = {row.number: bundle.expected(row).place.stored_size for row in bundle.rows}
     meter.begin("unpacking", opened.manifest.size)
-    workers = pace.workers(bundle.largest_segment())
+    workers = pace.buffers(bundle.largest_segment())  # one more than cores: some wait for the target
     paths = [SafePath(file.path) for file in opened.manifest.files]
     spaces = Workspaces(workers, bundle.largest_segment(), best_engine(),
                         writer=lambda: StreamWriter(staging, paths, contents.starts))

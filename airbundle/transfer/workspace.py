@@ -42,7 +42,17 @@ class Pace:
         """How many workers fit, at least one; `segment_size` is the largest stored size in bytes."""
         wanted = self.jobs or system.cpu_count()
         memory = self.memory if self.jobs == 0 else max(self.memory, system.memory_total() // 2)
-        return max(1, min(wanted, memory // (segment_size + 8 * limits.MIB)))
+        return max(1, min(wanted, memory // _taken(segment_size)))
+
+    def buffers(self, segment_size: int) -> int:
+        """How many segments may be in memory: one more than workers, which is being written; the memory permitting."""
+        workers = self.workers(segment_size)
+        return workers + 1 if (workers + 1) * _taken(segment_size) <= self.memory else workers
+
+
+def _taken(segment_size: int) -> int:
+    """Bytes of one worker, with all that is not the segment's buffer."""
+    return segment_size + 8 * limits.MIB
 
 
 class Workspace:

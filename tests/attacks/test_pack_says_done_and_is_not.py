@@ -38,6 +38,7 @@ def test_a_segment_that_is_deleted_or_cut(keys: Keys, source: Path, tmp_path: Pa
                                           moment: str, cut: bool) -> None:
     """A scanner that quarantines files: no statement, no 'safe to unplug'; the same command makes it good."""
     honest_settle, honest_fill = VolumeWriter.settle, VolumeWriter.fill
+    settled: list[str] = []
 
     def harm(volume: VolumeWriter) -> None:
         path = os.path.join(volume.path, names.segment_name(2))
@@ -45,7 +46,8 @@ def test_a_segment_that_is_deleted_or_cut(keys: Keys, source: Path, tmp_path: Pa
 
     def settle(self: VolumeWriter, temporary: str, name: str) -> None:
         honest_settle(self, temporary, name)
-        if moment == "while packing" and name == names.segment_name(5):
+        settled.append(name)
+        if moment == "while packing" and len(settled) == 8:
             harm(self)
 
     def fill(self: VolumeWriter, name: str, data: Any) -> None:
