@@ -7,35 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airbundle.codec.engines import best_engine
-from airbundle.codec.record import RECORD_SIZE, recover_record
-from airbundle.crypto.suites import hash_by_suite
-from airbundle.errors import DamagedError, FormatError, UsageError
-from airbundle.format.dsse import Envelope, parse_envelope
-from airbundle.format.statement import STATEMENT_TYPE, parse_statement
+from airbundle.errors import FormatError, UsageError
+from airbundle.format.statement import parse_statement
 from airbundle.media import volume as volumes
 from airbundle.media.volume import VolumeReader
-from airbundle.transfer.claims import claims_of, holds_record
+from airbundle.transfer.claims import claims_of
+from airbundle.transfer.statements import read_statements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-STATEMENTS = (volumes.STATEMENT_NAME, volumes.RECORD_NAME)
-
-
-@dataclass(frozen=True, slots=True)
-class StatementCopy:
-    """One copy of a statement on one volume, readable or not; `problem` says what is wrong with it."""
-
-    volume: VolumeReader
-    name: str
-    raw: bytes | None
-    envelope: Envelope | None
-    problem: str
-
 
 def open_volumes(paths: Sequence[str], bundle_id: str = "") -> tuple[VolumeReader, ...]:
     """(1) The volumes at `paths`. Raises UsageError if there is none, or several bundles and no `bundle_id`."""
@@ -90,26 +72,3 @@ def _held_bundles(reader: VolumeReader) -> set[str]:
     """Bundle ids that the volume's blocks claim."""
     return {claim.geometry.bundle.hex() for name in reader.listing().files for claim in claims_of(reader, name)
             if claim.sound}
-
-
-def read_statements(reader: VolumeReader) -> list[StatementCopy]:
-    """Both copies of the statement on one volume; where neither can be read, records under other names (V-2)."""
-    copies = [_read_statement(reader, name) for name in STATEMENTS]
-    if all(copy.envelope is None for copy in copies):
-        copies += [_read_statement(reader, name) for name in reader.listing().files
-                   if name not in volumes.FIXED_NAMES and holds_record(reader, name)]
-    return copies
-
-
-def _read_statement(reader: VolumeReader, name: str) -> StatementCopy:
-    raw, envelope, problem = None, None, ""
-    try:
-        raw = reader.read_small(name, RECORD_SIZE + 1)
-        if name != volumes.STATEMENT_NAME:
-            raw = recover_record(raw, hash_by_suite=hash_by_suite, engine=best_engine()).content
-        envelope = parse_envelope(raw, STATEMENT_TYPE)  # T-1
-    except FileNotFoundError:
-        problem = "is missing"
-    except DamagedError as error:
-        problem = str(error)
-    return StatementCopy(reader, name, raw, envelope, problem)

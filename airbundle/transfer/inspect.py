@@ -12,7 +12,7 @@ from airbundle.errors import FormatError
 from airbundle.format.catalog import DATA
 from airbundle.format.names import shown
 from airbundle.transfer.open import open_bundle, open_manifest
-from airbundle.transfer.verify import belief_of
+from airbundle.transfer.verdict import belief_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

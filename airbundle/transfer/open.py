@@ -20,7 +20,7 @@ import numpy as np
 
 from airbundle.crypto.envelope import BundleKey, Context, open_preamble, parse_preamble, preamble_context
 from airbundle.crypto.seal import Opener
-from airbundle.crypto.signing import Judgement, judge, pae
+from airbundle.crypto.signing import Judgement, pae
 from airbundle.crypto.suites import Suite, suite_by_name
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import (
@@ -29,20 +29,18 @@ from airbundle.errors import (
     ForgedError,
     FormatError,
     IncompleteError,
-    UnsignedError,
 )
 from airbundle.format import limits
 from airbundle.format.catalog import Row, parse_body, parse_table
-from airbundle.format.dsse import Envelope
 from airbundle.format.manifest import Manifest, parse_manifest
 from airbundle.format.segment import TAG_SIZE
-from airbundle.format.statement import STATEMENT_TYPE, Statement, parse_statement
+from airbundle.format.statement import STATEMENT_TYPE, Statement
 from airbundle.media import volume as volumes
 from airbundle.transfer.check import Expected, Findings, check_file, check_merged
 from airbundle.transfer.claims import claims_of
-from airbundle.transfer.finding import StatementCopy, read_statements
 from airbundle.transfer.image import Image
 from airbundle.transfer.preambles import search_preamble
+from airbundle.transfer.statements import StatementCopy, choose_statement, read_statements
 from airbundle.transfer.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -131,60 +129,12 @@ def open_bundle(readers: tuple[VolumeReader, ...], trust: TrustSet | None, work:
 
 
 def _open_statement(readers: tuple[VolumeReader, ...], trust: TrustSet | None) -> Bundle:
-    """(3) The one statement that is believed, else the one that is there."""
+    """(3) The statement that all copies on all volumes give."""
     copies = tuple(copy for reader in readers for copy in read_statements(reader))
-    by_payload: dict[bytes, list[Envelope]] = {}
-    for copy in copies:
-        if copy.envelope is not None:
-            by_payload.setdefault(copy.envelope.payload, []).append(copy.envelope)
-    if not by_payload:
-        raise UnsignedError("no copy of the statement can be read", where=readers[0].path, rule="T-1",
-                            hint="without its statement a bundle cannot be believed: ask for another copy of this file")
-    candidates = [_weigh(payload, envelopes, trust or TrustSet()) for payload, envelopes in by_payload.items()]
-    believed = [candidate for candidate in candidates if candidate.judgement is not None]
-    if len(believed) > 1:  # T-4
-        raise ForgedError("two signed statements disagree", where=readers[0].path, rule="T-4",
-                          hint="do not use this bundle; ask its packer which one is meant")
-    chosen = (believed or candidates)[0]
-    if chosen.statement is None:
-        assert chosen.error is not None
-        raise chosen.error
+    chosen = choose_statement(copies, trust or TrustSet(), readers[0].path)
     return Bundle(volumes=readers, suite=suite_by_name(chosen.statement.suite), statement=chosen.statement,
-                  statement_raw=chosen.payload, document=_best_copy(chosen, copies, trust or TrustSet()),
-                  judgement=chosen.judgement, distrust=chosen.error, copies=copies)
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    payload: bytes
-    statement: Statement | None
-    judgement: Judgement | None
-    error: AirbundleError | None
-
-
-def _weigh(payload: bytes, envelopes: list[Envelope], trust: TrustSet) -> _Candidate:
-    """What one payload and all signatures on its copies are worth."""
-    statement = None
-    try:
-        statement = parse_statement(payload)
-        suite_by_name(statement.suite)  # K-1
-        judgement = judge(envelopes, trust, bytes.fromhex(statement.packer))
-        packer = judgement.require_packer()  # T-3
-        if packer.suite.name != statement.suite:
-            raise ForgedError("the statement names another suite than its packer's key has", rule="K-2")
-    except AirbundleError as error:
-        return _Candidate(payload, None if isinstance(error, FormatError) else statement, None, error)
-    return _Candidate(payload, statement, judgement, None)
-
-
-def _best_copy(chosen: _Candidate, copies: tuple[StatementCopy, ...], trust: TrustSet) -> bytes:
-    """The copy that repair gives to both files: the record's before the other, one that holds alone before others."""
-    same = [copy for copy in reversed(copies) if copy.envelope and copy.envelope.payload == chosen.payload]
-    for copy in same:
-        assert copy.envelope is not None
-        if _weigh(chosen.payload, [copy.envelope], trust).judgement is not None:
-            return copy.raw or b""
-    return same[0].raw or b""
+                  statement_raw=chosen.payload, document=chosen.document, judgement=chosen.judgement,
+                  distrust=chosen.distrust, copies=copies)
 
 
 def _map_files(bundle: Bundle) -> None:

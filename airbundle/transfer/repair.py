@@ -27,15 +27,8 @@ from airbundle.transfer.check import Findings, check_file
 from airbundle.transfer.image import Image, finish
 from airbundle.transfer.open import Bundle, open_bundle, require_preamble
 from airbundle.transfer.progress import Meter, Tick
-from airbundle.transfer.verify import (
-    CATALOGS,
-    Tally,
-    catalog_name,
-    check_catalogs,
-    check_statements,
-    make_report,
-    raise_verdict,
-)
+from airbundle.transfer.verdict import Tally, make_report, raise_verdict
+from airbundle.transfer.verify import CATALOGS, catalog_name, check_catalogs, check_statements
 from airbundle.transfer.workspace import Workspace
 
 if TYPE_CHECKING:

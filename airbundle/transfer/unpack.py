@@ -29,7 +29,8 @@ from airbundle.transfer.open import Bundle, Opened, open_bundle, open_manifest
 from airbundle.transfer.progress import Meter, Tick
 from airbundle.transfer.schedule import run_all
 from airbundle.transfer.seal import open_chunks, open_index
-from airbundle.transfer.verify import Tally, check_catalogs, check_statements, make_report, read_segment
+from airbundle.transfer.verdict import Tally, make_report
+from airbundle.transfer.verify import check_catalogs, check_statements, read_segment
 from airbundle.transfer.workspace import Pace, Workspace, Workspaces
 
 if TYPE_CHECKING:

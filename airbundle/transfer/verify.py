@@ -13,31 +13,24 @@ raises otherwise, with the report in the error.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airbundle.codec.engines import best_engine
 from airbundle.codec.record import RECORD_SIZE, encode_record
-from airbundle.crypto.identities import fingerprint_hex
 from airbundle.crypto.seal import Opener
 from airbundle.crypto.suites import hash_by_suite
 from airbundle.errors import (
     AirbundleError,
-    DamagedError,
-    ForgedError,
-    IncompleteError,
-    RepairableError,
-    StrangerError,
-    UncheckedError,
 )
 from airbundle.media import volume as volumes
 from airbundle.transfer.check import Findings, check_file
 from airbundle.transfer.content import Contents
 from airbundle.transfer.open import Bundle, Opened, open_bundle, open_manifest, require_preamble
 from airbundle.transfer.progress import Meter, Tick
-from airbundle.transfer.report import Belief, Condition, FileFindings, Report
+from airbundle.transfer.report import Report
 from airbundle.transfer.schedule import run_all
 from airbundle.transfer.seal import open_chunks, open_index
+from airbundle.transfer.verdict import Tally, make_report, raise_verdict
 from airbundle.transfer.workspace import Pace, Workspace, Workspaces
 
 if TYPE_CHECKING:
@@ -50,57 +43,7 @@ if TYPE_CHECKING:
 
     Found = list[tuple[VolumeReader, str, Findings]]
 
-PRECEDENCE = (1, 2, 130, 9, 5, 6, 8, 7, 4, 3, 11, 10)
 CATALOGS = (volumes.CATALOG_NAME, volumes.CATALOG_COPY_NAME)
-
-
-@dataclass(slots=True)
-class Tally:
-    """Findings of one run, added up as they come."""
-
-    files: list[FileFindings]
-    missing: list[int]
-    blocks: int = 0
-    bytes_read: int = 0
-    bytes_not_read: int = 0
-    unreadable: int = 0
-    damaged: int = 0
-    misplaced: int = 0
-    altered: int = 0
-    beyond: bool = False
-
-    def count(self, reader: VolumeReader, name: str, findings: Findings, *, size: int, right_name: str) -> None:
-        """Add what was found in one file."""
-        self.blocks += findings.blocks
-        self.bytes_read += size
-        self.unreadable += findings.unreadable
-        self.damaged += findings.damaged
-        self.misplaced += findings.misplaced
-        self.altered += findings.altered
-        problem = describe(findings)
-        if name != right_name:
-            problem = f"belongs under the name {right_name}" + (f"; {problem}" if problem else "")
-        if problem:
-            self.files.append(FileFindings(
-                reader.path, name, findings.number, problem, findings.unreadable, findings.damaged,
-                findings.misplaced, findings.altered, findings.surplus, findings.whole))
-
-    def note(self, reader: VolumeReader, name: str, problem: str, *, whole: bool = True) -> None:
-        """Something wrong with a file that is not a matter of blocks."""
-        self.files.append(FileFindings(reader.path, name, None, problem, whole=whole))
-
-
-def describe(findings: Findings) -> str:
-    """The findings of one file in words; empty if there are none."""
-    words = [f"{count} {noun}" for count, noun in (
-        (findings.unreadable, "unreadable"), (findings.damaged, "damaged"), (findings.misplaced, "misplaced"),
-        (findings.altered, "altered")) if count]
-    text = f"blocks: {', '.join(words)} of {findings.blocks}" if words else ""
-    if findings.surplus:
-        text += f"{'; ' if text else ''}{findings.surplus} bytes past the end"
-    if not findings.whole:
-        text += f"{'; ' if text else ''}beyond repair"
-    return text
 
 
 def verify(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None, identities: Sequence[PrivateIdentity] = (),
@@ -253,95 +196,3 @@ def _open_all(bundle: Bundle, row: Row, space: Workspace, opened: Opened, conten
     contents.require(index, row.number)
     for _ in open_chunks(space, space.image, bundle.suite, opener, index, lambda length: space.plain[:length]):
         pass
-
-
-def belief_of(bundle: Bundle) -> Belief:
-    """The third answer."""
-    if bundle.distrust is None:
-        return Belief.TRUSTED
-    if isinstance(bundle.distrust, StrangerError):
-        return Belief.STRANGER
-    return Belief.FORGED if isinstance(bundle.distrust, ForgedError) else Belief.UNSIGNED
-
-
-def make_report(bundle: Bundle, tally: Tally, *, opened: bool, began: float) -> Report:
-    """Put the three answers together."""
-    statement = bundle.statement
-    complete = len(bundle.volumes) >= len(statement.volumes)
-    condition = Condition.WHOLE
-    if tally.bytes_not_read:
-        condition = Condition.UNCHECKED
-    if tally.files:
-        condition = Condition.REPAIRABLE
-    if tally.beyond or tally.missing:
-        condition = Condition.DAMAGED if complete or tally.beyond else Condition.INCOMPLETE
-    signers = tuple(identity.hex for identity in bundle.judgement.valid) if bundle.judgement else ()
-    return Report(
-        bundle=statement.bundle, label=statement.label, marking=statement.marking, suite=statement.suite,
-        packer=statement.packer, created=statement.created, expires=statement.expires, series=statement.series,
-        sequence=statement.sequence, volumes=tuple(reader.path for reader in bundle.volumes),
-        volumes_of=len(statement.volumes), condition=condition, belief=belief_of(bundle),
-        believed_by=bundle.believed_by, signers=signers, opened=opened, segments=len(bundle.rows),
-        blocks=tally.blocks, bytes_read=tally.bytes_read, bytes_not_read=tally.bytes_not_read,
-        unreadable=tally.unreadable, damaged=tally.damaged, misplaced=tally.misplaced, altered=tally.altered,
-        findings=tuple(tally.files), missing=tuple(tally.missing), ignored=_ignored(bundle),
-        statement_hash=bundle.statement_hash,
-        seconds=time.monotonic() - began)
-
-
-def _ignored(bundle: Bundle) -> tuple[str, ...]:
-    """(4) What lies beside the bundle's own files (V-2), and signatures that count for nothing (T-3)."""
-    used = {number for number, places in bundle.segments.items() if number < bundle.statement.catalog.number
-            and any((reader.path, name) in bundle.used for reader, name in places)}
-    ours = {(reader.path, name): number for number, places in bundle.segments.items() for reader, name in places}
-    statements = {(copy.volume.path, copy.name) for copy in bundle.copies}
-    lines = []
-    for path, listing in bundle.listings.items():
-        lines += [f"{name}: {why}" for name, why in listing.ignored]
-        for name in listing.files:
-            number = ours.get((path, name))
-            if number is None and name not in volumes.FIXED_NAMES and (path, name) not in statements:
-                lines.append(f"{name}: no file of this bundle")
-            elif number is not None and number > bundle.statement.catalog.number:
-                lines.append(f"{name}: claims segment {number}, which the bundle does not have")
-            elif number in used and (path, name) not in bundle.used:
-                lines.append(f"{name}: segment {number} was read from another file")
-    if bundle.judgement is not None:
-        lines += [f"statement: a signature by {fingerprint_hex(key_id)}, whom nobody here trusts"
-                  for key_id in bundle.judgement.unknown]
-        lines += [f"statement: a signature by {fingerprint_hex(key_id)} that does not hold"
-                  for key_id in bundle.judgement.failing]
-    return tuple(lines)
-
-
-def raise_verdict(bundle: Bundle, report: Report, failure: AirbundleError | None) -> None:
-    """Raise what outranks the rest."""
-    where = bundle.volumes[0].path
-    errors: list[AirbundleError] = [error for error in (bundle.distrust, failure) if error is not None]
-    if report.condition is Condition.DAMAGED:
-        errors.append(DamagedError(_summary(report), where=where, rule="S-7",
-                                   hint="fetch another copy of the bundle"))
-    elif report.condition is Condition.INCOMPLETE:
-        errors.append(IncompleteError(f"{len(report.missing)} segments are on other volumes", where=where,
-                                      hint="connect the missing volume and run the same command with both"))
-    elif report.condition is Condition.REPAIRABLE:
-        errors.append(RepairableError(_summary(report), where=where,
-                                      hint="airbundle repair puts it right, bit for bit"))
-    if report.bytes_not_read:
-        errors.append(UncheckedError(f"{report.bytes_not_read:,} bytes were NOT verified", where=where,
-                                     hint="leave out --fast to read everything"))
-    if errors:
-        first = min(errors, key=lambda error: PRECEDENCE.index(error.exit_status))
-        first.report = report
-        raise first
-
-
-def _summary(report: Report) -> str:
-    parts = [f"{count} {noun}" for count, noun in (
-        (report.unreadable, "unreadable"), (report.damaged, "damaged"), (report.misplaced, "misplaced"),
-        (report.altered, "ALTERED")) if count]
-    text = f"blocks: {', '.join(parts)}" if parts else f"{len(report.findings)} findings"
-    if report.missing:
-        text += f"; {len(report.missing)} segments missing"
-    worse = report.condition is Condition.DAMAGED
-    return f"{text}; {'beyond repair' if worse else 'can be repaired from what is here'}"

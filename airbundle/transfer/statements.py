@@ -1,0 +1,132 @@
+"""The statement of a bundle: read every copy, judge the signatures, choose the one that is believed (spec chapter 9).
+
+Copies with the same payload give the union of their valid signatures (T-4). A copy that cannot be read, or that nobody
+here vouches for, is still reported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from airbundle.codec.engines import best_engine
+from airbundle.codec.record import RECORD_SIZE, recover_record
+from airbundle.crypto.signing import Judgement, judge
+from airbundle.crypto.suites import hash_by_suite, suite_by_name
+from airbundle.crypto.trust import TrustSet
+from airbundle.errors import AirbundleError, DamagedError, ForgedError, FormatError, UnsignedError
+from airbundle.format.dsse import Envelope, parse_envelope
+from airbundle.format.statement import STATEMENT_TYPE, Statement, parse_statement
+from airbundle.media import volume as volumes
+from airbundle.transfer.claims import holds_record
+
+if TYPE_CHECKING:
+    from airbundle.media.volume import VolumeReader
+
+STATEMENTS: Final = (volumes.STATEMENT_NAME, volumes.RECORD_NAME)
+
+
+@dataclass(frozen=True, slots=True)
+class StatementCopy:
+    """One copy of a statement on one volume, readable or not; `problem` says what is wrong with it."""
+
+    volume: VolumeReader
+    name: str
+    raw: bytes | None
+    envelope: Envelope | None
+    problem: str
+
+
+def read_statements(reader: VolumeReader) -> list[StatementCopy]:
+    """Both copies of the statement on one volume; where neither can be read, records under other names (V-2)."""
+    copies = [_read_statement(reader, name) for name in STATEMENTS]
+    if all(copy.envelope is None for copy in copies):
+        copies += [_read_statement(reader, name) for name in reader.listing().files
+                   if name not in volumes.FIXED_NAMES and holds_record(reader, name)]
+    return copies
+
+
+def _read_statement(reader: VolumeReader, name: str) -> StatementCopy:
+    raw, envelope, problem = None, None, ""
+    try:
+        raw = reader.read_small(name, RECORD_SIZE + 1)
+        if name != volumes.STATEMENT_NAME:
+            raw = recover_record(raw, hash_by_suite=hash_by_suite, engine=best_engine()).content
+        envelope = parse_envelope(raw, STATEMENT_TYPE)  # T-1
+    except FileNotFoundError:
+        problem = "is missing"
+    except DamagedError as error:
+        problem = str(error)
+    return StatementCopy(reader, name, raw, envelope, problem)
+
+
+@dataclass(frozen=True, slots=True)
+class Believed:
+    """The statement that is used: its payload, what it says, and the document that both files should hold.
+
+    Where `distrust` says why nobody here vouches for it, `judgement` is None.
+    """
+
+    payload: bytes
+    statement: Statement
+    document: bytes
+    judgement: Judgement | None
+    distrust: AirbundleError | None
+
+
+def choose_statement(copies: tuple[StatementCopy, ...], trust: TrustSet, where: str) -> Believed:
+    """The one statement that is believed, else the first that is there.
+
+    Raises UnsignedError without any, ForgedError where two that are believed disagree (T-4).
+    """
+    by_payload: dict[bytes, list[Envelope]] = {}
+    for copy in copies:
+        if copy.envelope is not None:
+            by_payload.setdefault(copy.envelope.payload, []).append(copy.envelope)
+    if not by_payload:
+        raise UnsignedError("no copy of the statement can be read", where=where, rule="T-1",
+                            hint="without its statement a bundle cannot be believed: ask for another copy of this file")
+    candidates = [_weigh(payload, envelopes, trust) for payload, envelopes in by_payload.items()]
+    believed = [candidate for candidate in candidates if candidate.judgement is not None]
+    if len(believed) > 1:  # T-4
+        raise ForgedError("two signed statements disagree", where=where, rule="T-4",
+                          hint="do not use this bundle; ask its packer which one is meant")
+    chosen = (believed or candidates)[0]
+    if chosen.statement is None:
+        assert chosen.error is not None
+        raise chosen.error
+    return Believed(chosen.payload, chosen.statement, _best_copy(chosen, copies, trust), chosen.judgement,
+                    chosen.error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    payload: bytes
+    statement: Statement | None
+    judgement: Judgement | None
+    error: AirbundleError | None
+
+
+def _weigh(payload: bytes, envelopes: list[Envelope], trust: TrustSet) -> _Candidate:
+    """What one payload and all signatures on its copies are worth."""
+    statement = None
+    try:
+        statement = parse_statement(payload)
+        suite_by_name(statement.suite)  # K-1
+        judgement = judge(envelopes, trust, bytes.fromhex(statement.packer))
+        packer = judgement.require_packer()  # T-3
+        if packer.suite.name != statement.suite:
+            raise ForgedError("the statement names another suite than its packer's key has", rule="K-2")
+    except AirbundleError as error:
+        return _Candidate(payload, None if isinstance(error, FormatError) else statement, None, error)
+    return _Candidate(payload, statement, judgement, None)
+
+
+def _best_copy(chosen: _Candidate, copies: tuple[StatementCopy, ...], trust: TrustSet) -> bytes:
+    """The copy that repair gives to both files: the record's before the other, one that holds alone before others."""
+    same = [copy for copy in reversed(copies) if copy.envelope and copy.envelope.payload == chosen.payload]
+    for copy in same:
+        assert copy.envelope is not None
+        if _weigh(chosen.payload, [copy.envelope], trust).judgement is not None:
+            return copy.raw or b""
+    return same[0].raw or b""
