@@ -73,17 +73,22 @@ def load_trust(*paths: str) -> TrustSet:
     return TrustSet(load_public(path) for path in files)
 
 
-def plan(source: str, output: Sequence[str | int] = (), *, options: Options | None = None) -> Plan:
+def plan(source: str, output: Sequence[str | int] = (), *, options: Options | None = None,
+         lose: int | None = None) -> Plan:
     """What would be written where; `output` are folders or sizes in bytes. Needs no keys."""
-    return planning.make_plan(source, output, options or Options())
+    return planning.make_plan(source, output, options or Options(), lose=lose)
 
 
-def pack(source: str, output: str, *, sign: PrivateIdentity, to: Sequence[PublicIdentity],
-         declared: Declared | None = None, options: Options | None = None, pace: Pace | None = None,
-         read_back: bool = True, progress: Progress | None = None) -> PackResult:
-    """Pack `source` into a new volume in the folder `output`, signed by `sign` and sealed to `to`."""
-    return packing.pack(source, output, identity=sign, recipients=to, declared=declared, options=options, pace=pace,
-                        read_back=read_back, progress=progress)
+def pack(source: str, output: str | Sequence[str], *, sign: PrivateIdentity, to: Sequence[PublicIdentity],
+         declared: Declared | None = None, options: Options | None = None, lose: int | None = None,
+         pace: Pace | None = None, read_back: bool = True, progress: Progress | None = None) -> PackResult:
+    """Pack `source` into a new volume in each folder of `output`, signed by `sign` and sealed to `to`.
+
+    Any `lose` of the volumes may be lost; by default one of three or more.
+    """
+    targets = [output] if isinstance(output, str) else output
+    return packing.pack(source, targets, identity=sign, recipients=to, declared=declared, options=options, lose=lose,
+                        pace=pace, read_back=read_back, progress=progress)
 
 
 def verify(volumes: Sequence[str], *, trust: TrustSet | None, keys: Sequence[PrivateIdentity] = (),

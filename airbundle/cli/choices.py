@@ -19,6 +19,9 @@ Jobs = Annotated[int, typer.Option(
     "--jobs", "-j", min=0, max=256, show_default="by cores and memory", help="Segments at a time.")]
 ProgressStyle = Annotated[str, typer.Option("--progress", metavar="auto|plain|json|none", help="How to show progress.")]
 SegmentSize = Annotated[str, typer.Option(
-    "--segment-size", metavar="SIZE", show_default="16M to 128M, by the size of SRC",
+    "--segment-size", metavar="SIZE", show_default="16M to 64M, by the size of SRC",
     help="Source bytes of a segment.")]
+Lose = Annotated[int | None, typer.Option(
+    "--lose", metavar="L", min=0, max=63, show_default="1 for three drives or more, else 0",
+    help="How many drives may be lost.")]
 Parity = Annotated[float, typer.Option("--parity", metavar="PCT", min=0, max=100, help="Parity blocks in percent.")]

@@ -84,6 +84,11 @@ def good(text: str) -> None:
     out.print(Text(shown(text), style="bold green"))
 
 
+def warn(text: str) -> None:
+    """A yellow line, on stderr."""
+    err.print(Text(f"warning: {shown(text)}", style="yellow"))
+
+
 def emit(command: str, value: object) -> None:
     """The one JSON object of a command that was done."""
     _print_json({"command": command, "exit": 0, "result": plain(value)})

@@ -8,8 +8,8 @@ import typer
 
 from airbundle import api
 from airbundle.cli import output, words
-from airbundle.cli.choices import Jobs, Json, KeyPassphrase, Parity, ProgressStyle, SegmentSize
-from airbundle.errors import MediumError, UsageError
+from airbundle.cli.choices import Jobs, Json, KeyPassphrase, Lose, Parity, ProgressStyle, SegmentSize
+from airbundle.errors import MediumError
 from airbundle.transfer.ending import Declared
 from airbundle.transfer.pack import PackResult
 from airbundle.transfer.plan import DriveEstimate, Fit, Options, Plan
@@ -22,6 +22,7 @@ def plan(
     source: Source,
     targets: Annotated[list[str] | None, typer.Option("-o", "--output", metavar="DIR|SIZE",
                                                        help="A drive, or the size of one.")] = None,
+    lose: Lose = None,
     parity: Parity = 8.0,
     segment_size: SegmentSize = "",
     pad: Annotated[bool, typer.Option("--pad", help="Count with `pack --pad`.")] = False,
@@ -30,7 +31,7 @@ def plan(
     """Say what would be written where, and whether it fits. Needs no keys and no drives."""
     options = Options(segment_size=words.parse_segment_size(segment_size), parity=parity, pad=pad)
     wanted = [words.parse_size(target) if words.looks_like_size(target) else target for target in targets or ()]
-    answer = api.plan(source, wanted, options=options)
+    answer = api.plan(source, wanted, options=options, lose=lose)
     if as_json and answer.fit is not Fit.NOT:
         output.emit("plan", answer)
     if not as_json:
@@ -53,8 +54,18 @@ def _show_plan(answer: Plan) -> None:
     if answer.drives:
         output.table([_drive_row(drive) for drive in answer.drives],
                      head=("drive", "free", "needs", "at most", "margin", "answer"))
-    output.table([("survives", "any m lost blocks a stripe, hence any m·T in a row, in every segment"),
-                  ("does not", "the loss of the drive: one drive holds all of it")])
+    m, stripes = answer.stripe_parity
+    blocks = f"any {m} lost blocks a stripe, hence any {m * stripes} in a row, in every segment"
+    output.table([("survives", blocks), ("", survival(answer.lose, len(answer.drives)))])
+    for warning in answer.warnings:
+        output.warn(warning)
+
+
+def survival(lose: int, drives: int) -> str:
+    """What the outer code promises, in words."""
+    if lose:
+        return f"the loss of any {lose} of {drives} drives"
+    return "the loss of any one file of a group; not the loss of " + ("a drive" if drives > 1 else "the drive")
 
 
 def _drive_row(drive: DriveEstimate) -> tuple[str, ...]:
@@ -65,9 +76,11 @@ def _drive_row(drive: DriveEstimate) -> tuple[str, ...]:
 
 def pack(
     source: Source,
-    targets: Annotated[list[str], typer.Option("-o", "--output", metavar="DIR", help="The drive to write to.")],
+    targets: Annotated[list[str], typer.Option("-o", "--output", metavar="DIR", help="A drive to write to; once for "
+                                                                                       "each.")],
     sign: Annotated[str, typer.Option("--sign", metavar="NAME.key", help="Your private key: you are the packer.")],
     to: Annotated[list[str], typer.Option("--to", metavar="NAME.pub", help="A recipient's public key; once for each.")],
+    lose: Lose = None,
     parity: Parity = 8.0,
     segment_size: SegmentSize = "",
     pad: Annotated[bool, typer.Option("--pad", help="Hide how well the content compresses.")] = False,
@@ -84,19 +97,17 @@ def pack(
     progress: ProgressStyle = "auto",
     as_json: Json = False,
 ) -> None:
-    """Pack SRC onto a drive: compressed, sealed to the recipients, signed by you, repairable from itself.
+    """Pack SRC onto drives: compressed, sealed to the recipients, signed by you, repairable from themselves.
 
     Stopped or killed, the same command goes on where it was.
     """
-    if len(targets) != 1:
-        raise UsageError("one -o for now: a bundle lies on one drive")
     identity = words.load_identity(sign, key_passphrase_file)
     recipients = [api.load_public(path).public for path in to]
     options = Options(segment_size=words.parse_segment_size(segment_size), parity=parity, pad=pad)
     declared = Declared(label=label, marking=marking, meta=words.parse_meta(meta or ()), series=series,
                         sequence=sequence, expires=words.parse_when(expires), record_serials=record_serials)
     with output.ProgressView(progress) as view:
-        result = api.pack(source, targets[0], sign=identity, to=recipients, declared=declared, options=options,
+        result = api.pack(source, targets, sign=identity, to=recipients, declared=declared, options=options, lose=lose,
                           pace=Pace(jobs=jobs), read_back=not no_read_back, progress=view)
     if as_json:
         output.emit("pack", result)
@@ -113,9 +124,14 @@ def show_packed(result: PackResult, packer: str) -> None:
         ("bundle", result.bundle), ("packer", packer),
         ("source", f"{output.counted(result.files, 'file')}, {output.human(result.source_bytes)}"),
         ("sealed", f"{output.human(result.sealed_bytes)} ({share:.1%} of the source)"),
-        ("on the drive", f"{output.human(result.stored_bytes)} in {output.counted(result.segments, 'segment')}{kept}"),
+        ("on the drives" if len(result.volumes) > 1 else "on the drive", (
+            f"{output.human(result.stored_bytes)} in {output.counted(result.segments, 'segment')} and "
+            f"{result.parity_segments} of parity{kept}")),
+        ("survives", survival(result.lose, len(result.volumes))),
         ("read back", "yes, every byte" if result.read_back else "NO (--no-read-back)"),
         ("took", f"{result.seconds:.1f} s, {output.human(int(rate))}/s"),
         ("statement", result.statement_hash)])
+    for warning in result.warnings:
+        output.warn(warning)
     for volume in result.volumes:
         output.good(f"safe to unplug: {volume}")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _TABLES_KEPT: Final = 16
 _WINDOW: Final = 1 << 13
+_PIECE: Final = 1 << 18
 _LANES: Final = 8
 
 
@@ -49,6 +50,13 @@ class Engine(Protocol):
         """
         ...
 
+    def accumulate(self, coefficients: Bytes, source: Bytes, targets: Sequence[Bytes]) -> None:
+        """Add `coefficients[r] * source` to the start of `targets[r]`.
+
+        `source`, shape (N,), and the targets, each at least as long, are whole buffers without gaps; none is another.
+        """
+        ...
+
 
 class IsalEngine:
     """Intel's ISA-L, from pyeclib's wheel or the system. Raises OSError where there is none, or none that works."""
@@ -60,8 +68,9 @@ class IsalEngine:
         self._tables = functools.lru_cache(maxsize=_TABLES_KEPT)(self._make_tables)
         probe = np.arange(13 * 333, dtype=np.uint32).astype(np.uint8).reshape(13, 333)
         mirror, coefficients = probe.copy(), PRODUCTS[3:10, 250:256]
-        self.combine(coefficients, probe, range(6), range(6, 13))
-        NumpyEngine().combine(coefficients, mirror, range(6), range(6, 13))
+        for engine, blocks in ((self, probe), (NumpyEngine(), mirror)):
+            engine.combine(coefficients, blocks, range(6), range(6, 13))
+            engine.accumulate(coefficients[:3, 0], blocks[0], [*blocks[6:9]])
         if not np.array_equal(probe, mirror):
             raise OSError("this ISA-L computes something else")
 
@@ -78,6 +87,15 @@ class IsalEngine:
         inputs, outputs = _addresses(blocks, given), _addresses(out, wanted)
         self.library.ec_encode_data(
             blocks.shape[1], given.size, wanted.size, tables, inputs.ctypes.data, outputs.ctypes.data
+        )
+
+    def accumulate(self, coefficients: Bytes, source: Bytes, targets: Sequence[Bytes]) -> None:
+        """See `Engine.accumulate`."""
+        _check_buffers(coefficients, source, targets)
+        tables = self._tables(coefficients.tobytes(), len(targets), 1)
+        outputs = np.array([target.ctypes.data for target in targets], np.intp)
+        self.library.ec_encode_data_update(
+            source.size, 1, len(targets), 0, tables, source.ctypes.data, outputs.ctypes.data
         )
 
     def _make_tables(self, coefficients: bytes, rows: int, columns: int) -> ctypes.Array[ctypes.c_char]:
@@ -115,6 +133,18 @@ class NumpyEngine:
                     out[row, start : start + size] = lanes[:, lane]
 
 
+    def accumulate(self, coefficients: Bytes, source: Bytes, targets: Sequence[Bytes]) -> None:
+        """See `Engine.accumulate`."""
+        _check_buffers(coefficients, source, targets)
+        product = np.empty(_PIECE, np.uint8)
+        for start in range(0, source.size, _PIECE):
+            piece = source[start : start + _PIECE]
+            for coefficient, target in zip(coefficients, targets, strict=True):
+                np.take(PRODUCTS[coefficient], piece, out=product[: piece.size], mode="clip")
+                part = target[start : start + piece.size]
+                np.bitwise_xor(part, product[: piece.size], out=part)
+
+
 @functools.cache
 def best_engine() -> Engine:
     """ISA-L where it is found and works, else numpy."""
@@ -145,6 +175,20 @@ def _checked(
     return given, wanted
 
 
+def _check_buffers(coefficients: Bytes, source: Bytes, targets: Sequence[Bytes]) -> None:
+    """As `_checked`, for `accumulate`."""
+    if coefficients.shape != (len(targets),) or not targets or source.size >= 1 << 31:
+        raise ValueError(f"{coefficients.shape} coefficients for {len(targets)} targets of {source.size} bytes")
+    for buffer in (source, *targets):
+        if buffer.dtype != np.uint8 or buffer.ndim != 1 or not buffer.flags.c_contiguous or buffer.size < source.size:
+            raise ValueError("buffers are bytes without gaps, the targets as long as the source")
+    if not all(target.flags.writeable for target in targets):
+        raise ValueError("targets can be written")
+    for number, target in enumerate(targets):
+        if any(np.may_share_memory(target, other) for other in (source, *targets[:number])):
+            raise ValueError("a target is the source or another target")
+
+
 def _addresses(blocks: Bytes, rows: NDArray[np.intp]) -> NDArray[np.intp]:
     """Where rows begin in memory: an array of pointers."""
     return rows * blocks.strides[0] + blocks.ctypes.data
@@ -172,6 +216,8 @@ def _load(path: str | None) -> ctypes.CDLL:
             library.ec_init_tables.restype = None
             library.ec_encode_data.argtypes = [*[ctypes.c_int] * 3, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p]
             library.ec_encode_data.restype = None
+            library.ec_encode_data_update.argtypes = [*[ctypes.c_int] * 4, ctypes.c_char_p, *[ctypes.c_void_p] * 2]
+            library.ec_encode_data_update.restype = None
         except (OSError, AttributeError):
             continue
         return library

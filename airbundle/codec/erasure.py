@@ -17,13 +17,16 @@ from airbundle.errors import FormatError
 from airbundle.format.limits import COLUMNS_MAX, PARITY_ROWS_MAX, PARITY_ROWS_MIN
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from airbundle.codec.engines import Engine
 
     Bytes = NDArray[np.uint8]
+    Flags = NDArray[np.bool_]
 
-__all__: Final = ["Layout", "encode_blocks", "recover"]
+__all__: Final = ["Layout", "alternate", "encode_blocks", "recover", "weights"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,44 @@ def recover(engine: Engine, layout: Layout, blocks: Bytes, lost: NDArray[np.bool
             engine.combine(matrix[lost[parity]], blocks, data, parity[lost[parity]])
             still[data] = still[parity] = False
     return still
+
+
+def weights(k: int, m: int, given: Sequence[int], wanted: int) -> Bytes:
+    """What each of `k` members of a group adds to the member `wanted`: its coefficient, shape (k,) (G-7).
+
+    Positions below `k` are data, the `m` behind them parity; `given` are `k` different ones.
+    """
+    generator = np.concatenate([np.eye(k, dtype=np.uint8), cauchy(k, m)])
+    coefficients: Bytes = multiply(generator[wanted : wanted + 1], invert(generator[list(given)]))[0]
+    return coefficients
+
+
+def alternate(layouts: Sequence[Layout], gone: Sequence[Flags], parity: int) -> list[Flags]:
+    """What is left of the lost blocks of a group's members when both codes have done what they can (G-9).
+
+    `layouts` and `gone`, each of shape (data and parity blocks,), are those of the members; any `parity` members may
+    lack their block at one index. Nothing is computed but which blocks come back.
+    """
+    left = [flags.copy() for flags in gone]
+    while True:
+        before = sum(int(flags.sum()) for flags in left)
+        for layout, flags in zip(layouts, left, strict=True):
+            _forget_inner(layout, flags)
+        lacking = np.zeros(max(layout.n for layout in layouts), np.intp)
+        for layout, flags in zip(layouts, left, strict=True):
+            lacking[:layout.n] += flags[:layout.n]
+        for layout, flags in zip(layouts, left, strict=True):
+            flags[:layout.n] &= lacking[:layout.n] > parity
+        if sum(int(flags.sum()) for flags in left) == before:
+            return left
+
+
+def _forget_inner(layout: Layout, flags: Flags) -> None:
+    """Clear the stripes that the inner code brings back."""
+    for stripe in range(layout.stripes):
+        places = np.concatenate([layout.data_blocks(stripe), layout.parity_blocks(stripe)])
+        if int(flags[places].sum()) <= layout.m:
+            flags[places] = False
 
 
 def _solution(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 DATA: Final = "data"
+PARITY: Final = "parity"
 CATALOG: Final = "catalog"
 _LENGTH: Final = struct.Struct("<Q")
 
@@ -43,10 +46,11 @@ class Row(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
                         salt=bytes.fromhex(self.salt), body=self.body)
 
 
-def row_of(geometry: Geometry, *, role: str, volume: int, root: bytes) -> Row:
+def row_of(geometry: Geometry, *, role: str, volume: int, root: bytes, group: int = 0,
+           position: int = 0) -> Row:
     """The row for a finished segment."""
-    return Row(geometry.number, role, 0, 0, volume, geometry.k, geometry.m, geometry.stripes, geometry.block_size,
-               geometry.body, geometry.salt.hex(), root.hex())
+    return Row(geometry.number, role, group, position, volume, geometry.k, geometry.m, geometry.stripes,
+               geometry.block_size, geometry.body, geometry.salt.hex(), root.hex())
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,9 +70,43 @@ def parse_table(raw: bytes, *, catalog_number: int) -> tuple[Row, ...]:
     if len(rows) != catalog_number:
         raise FormatError(f"the table has {len(rows)} rows, not {catalog_number}", rule="G-1")
     for number, row in enumerate(rows):
-        if row.number != number or row.role != DATA or row.group or row.position or not row.volume:
+        if row.number != number or row.role not in {DATA, PARITY} or not row.volume:
             raise FormatError(f"row {number} of the table is out of order or of an unknown role", rule="G-1")
+    groups_of(rows)
     return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Segments that are coded together: rows of the `k` data members, then of the `m` parity members (G-6)."""
+
+    data: tuple[Row, ...]
+    parity: tuple[Row, ...]
+
+    @property
+    def members(self) -> tuple[Row, ...]:
+        """All of them, in order of their positions."""
+        return self.data + self.parity
+
+
+def groups_of(rows: tuple[Row, ...]) -> tuple[Group, ...]:
+    """The groups of a table. Raises FormatError where it breaks G-6."""
+    data, parity = (
+        {group: tuple(part) for group, part in itertools.groupby(some, key=lambda row: row.group)}
+        for some in ([row for row in rows if row.role == role] for role in (DATA, PARITY)))
+    in_order = [row.role for row in rows] == sorted((row.role for row in rows), key=(DATA, PARITY).index)
+    if not in_order or list(data) != list(range(len(data))) or list(parity) != list(data):
+        raise FormatError("the groups of the table are out of order", rule="G-6")
+    groups = tuple(Group(data[number], parity[number]) for number in data)
+    for number, group in enumerate(groups):
+        if [row.position for row in group.members] != list(range(len(group.members))):
+            raise FormatError(f"the positions of group {number} are out of order", rule="G-6")
+        if len(group.members) > limits.GROUP_MAX:
+            raise FormatError(f"group {number} has {len(group.members)} members", rule="G-6")
+        longest = max(row.body for row in group.data)
+        if len({row.block_size for row in group.members}) != 1 or any(row.body != longest for row in group.parity):
+            raise FormatError(f"the members of group {number} do not fit together", rule="G-6")
+    return groups
 
 
 def write_body(table: bytes, sealed_manifest: bytes) -> bytes:

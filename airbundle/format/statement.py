@@ -48,7 +48,7 @@ class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     preamble: PreambleRef
     catalog: Row
     volumes: Annotated[tuple[VolumeRow, ...], msgspec.Meta(min_length=1, max_length=limits.VOLUMES_MAX)]
-    lose: Annotated[int, msgspec.Meta(ge=0, le=0)]
+    lose: Annotated[int, msgspec.Meta(ge=0, le=limits.LOSE_MAX)]
     base: None
     writer: str
 
@@ -77,5 +77,7 @@ def _check(statement: Statement) -> None:
         raise FormatError("series and sequence go together", rule="T-5")
     if [volume.number for volume in statement.volumes] != list(range(1, len(statement.volumes) + 1)):
         raise FormatError("the volumes are not numbered from 1", rule="T-5")
+    if statement.lose and statement.lose >= len(statement.volumes):
+        raise FormatError(f"{statement.lose} of {len(statement.volumes)} volumes may be lost", rule="T-6")
     if statement.catalog.role != CATALOG:
         raise FormatError("the catalog's row has another role", rule="T-5")

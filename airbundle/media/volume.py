@@ -34,6 +34,7 @@ VOLUME_SUFFIX: Final = ".airbundle"
 SEGMENT_NAME: Final = re.compile(r"[0-9]{8,16}\.abs")
 FIXED_NAMES: Final = frozenset({README_NAME, STATEMENT_NAME, RECORD_NAME, CATALOG_NAME, CATALOG_COPY_NAME})
 _LITTER: Final = re.compile(r"\._.*|\.trash.*|system volume information|desktop\.ini|\.ds_store|thumbs\.db", re.DOTALL)
+_NUMBER: Final = re.compile(r"-([0-9]{1,2})of[0-9]{1,2}\.airbundle", re.IGNORECASE)
 _PIECE: Final = system.ALIGNMENT
 
 
@@ -194,6 +195,12 @@ class VolumeReader:
             raise FormatError("it is not a regular file", where=shown(where), rule="V-1")
         if found.st_size > limits.VOLUME_FILE_MAX:
             raise FormatError("it has 4 GiB or more", where=shown(where), rule="V-1")
+
+
+def volume_number(path: str) -> int:
+    """The number in the name of a volume's folder, 0 if there is none. Advice only (V-2)."""
+    found = _NUMBER.search(os.path.basename(path))
+    return int(found[1]) if found else 0
 
 
 def find_volumes(path: str) -> list[str]:

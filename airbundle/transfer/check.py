@@ -32,6 +32,7 @@ from airbundle.transfer.image import Image, copy_blocks, digests, layout_of, roo
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from airbundle.codec.engines import Engine
     from airbundle.crypto.suites import Suite
     from airbundle.format.block import Blocks, Flags
     from airbundle.media.volume import VolumeReader
@@ -61,7 +62,8 @@ class Findings:
 
     `unreadable`: read errors and missing ends. `damaged`: wrong digest. `misplaced`: a sound block of another place.
     `altered`: a sound block of this place that nobody signed. `surplus`: bytes past the end (S-9). `lost`: coded
-    blocks that could not be recovered; `whole` means the buffer holds the segment as it was written.
+    blocks that could not be recovered, `gone` which of the coded blocks these are; `whole` means the buffer holds the
+    segment as it was written. `leaves` are those of the signed root, where they were found.
     """
 
     number: int
@@ -75,6 +77,8 @@ class Findings:
     whole: bool
     dead: tuple[int, ...]
     preamble: bytes | None
+    gone: Flags
+    leaves: bytes | None
 
     @property
     def clean(self) -> bool:
@@ -102,7 +106,8 @@ def check_file(work: Workspace, reader: VolumeReader, name: str, expected: Expec
         count = place.block_count
         return Findings(number=expected.geometry.number, blocks=count, unreadable=count, damaged=0, misplaced=0,
                         altered=0, surplus=0, lost=expected.geometry.coded_blocks, whole=False,
-                        dead=tuple(range(count)), preamble=None), Image(place, work.blocks(count, size))
+                        dead=tuple(range(count)), preamble=None, leaves=None,
+                        gone=np.ones(expected.geometry.coded_blocks, np.bool_)), Image(place, work.blocks(count, size))
     try:
         return check_segment(work, descriptor, expected)
     finally:
@@ -141,13 +146,14 @@ def judge_image(work: Workspace, image: Image, expected: Expected, unreadable: F
     coded = slice(place.data_at, place.data_at + geometry.coded_blocks)
     leaves = _find_leaves(work, image, expected, own, sound & in_place)
     if leaves is None:
-        return _findings(image, sound, in_place, unreadable, surplus, None, lost=geometry.coded_blocks,
+        return _findings(image, sound, in_place, unreadable, surplus, None, leaves=None,
+                         gone=np.ones(geometry.coded_blocks, np.bool_),
                          preamble=_find_preamble(image, expected, sound & in_place))
     # (4)
     right = sound.copy()
     right[coded] &= (own[coded] == _rows(leaves, suite)).all(axis=1)
     # (5)
-    lost = _recover(work, image, suite, ~right[coded], leaves)
+    gone = recover_checked(work.engine, image, suite, ~right[coded], leaves)
     # (6)
     preamble = expected.preamble or _find_preamble(image, expected, sound & in_place)
     copies = [(leaves, at) for at in place.lists_at]
@@ -157,13 +163,14 @@ def judge_image(work: Workspace, image: Image, expected: Expected, unreadable: F
         here = image.blocks[at:at + len(copy)]
         right[at:at + len(copy)] = (here == copy).all(axis=1) & ~unreadable[at:at + len(copy)]
         here[...] = copy
-    return _findings(image, sound, in_place, unreadable, surplus, right, lost=lost, preamble=preamble)
+    return _findings(image, sound, in_place, unreadable, surplus, right, gone=gone, leaves=leaves, preamble=preamble)
 
 
 def _findings(image: Image, sound: Flags, in_place: Flags, unreadable: Flags, surplus: int,
-              right: Flags | None, *, lost: int, preamble: bytes | None) -> Findings:
+              right: Flags | None, *, gone: Flags, leaves: bytes | None, preamble: bytes | None) -> Findings:
     """Count what is not `right`; None where no leaves were found, so that nothing can be called altered."""
     wrong = np.ones(len(sound), np.bool_) if right is None else ~right
+    lost = int(gone.sum())
     return Findings(
         number=image.place.geometry.number, blocks=len(sound), surplus=surplus, lost=lost,
         unreadable=int((wrong & unreadable).sum()),
@@ -171,15 +178,15 @@ def _findings(image: Image, sound: Flags, in_place: Flags, unreadable: Flags, su
         misplaced=int((wrong & sound & ~in_place).sum()),  # B-5
         altered=int((wrong & sound & in_place).sum()) if right is not None else 0,  # B-6
         whole=lost == 0 and preamble is not None,
-        dead=tuple(np.flatnonzero(wrong).tolist()), preamble=preamble)
+        dead=tuple(np.flatnonzero(wrong).tolist()), preamble=preamble, gone=gone, leaves=leaves)
 
 
-def _recover(work: Workspace, image: Image, suite: Suite, lost: Flags, leaves: bytes) -> int:
-    """Recover lost coded blocks in place; returns how many are still lost."""
+def recover_checked(engine: Engine, image: Image, suite: Suite, lost: Flags, leaves: bytes) -> Flags:
+    """Recover lost coded blocks in place; gives those that are still lost."""
     if not lost.any():
-        return 0
+        return lost
     place = image.place
-    still = recover(work.engine, layout_of(place.geometry), image.payloads, lost)
+    still = recover(engine, layout_of(place.geometry), image.payloads, lost)
     back = np.flatnonzero(lost & ~still)
     rows = _rows(leaves, suite)
     for index in back:  # S-8: a recovered block is checked like one that was read
@@ -189,7 +196,7 @@ def _recover(work: Workspace, image: Image, suite: Suite, lost: Flags, leaves: b
         write_digests(image.blocks, at, digest, suite.digest_size)
         if digest != rows[index].tobytes():
             still[index] = True
-    return int(still.sum())
+    return still
 
 
 def _find_leaves(work: Workspace, image: Image, expected: Expected, own: Blocks, usable: Flags) -> bytes | None:

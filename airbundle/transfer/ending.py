@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from airbundle.crypto.identities import PrivateIdentity
     from airbundle.media.writing import VolumeWriter
+    from airbundle.transfer.drives import Drives
     from airbundle.transfer.slices import Stream
 
 
@@ -50,7 +51,7 @@ class Declared:
 
 
 def make_ending(plan: SealPlan, stream: Stream, rows: Sequence[Row], digests: Sequence[str], *, declared: Declared,
-                identity: PrivateIdentity, created: int, medium: VolumeRow,
+                lose: int, identity: PrivateIdentity, created: int, media: tuple[VolumeRow, ...],
                 entropy: Callable[[int], bytes]) -> Ending:
     """Catalog and statement of the finished segments `rows`; `digests` are the SHA-256 of the files in hexadecimal."""
     context, suite, found = plan.context, plan.context.suite, stream.source
@@ -72,7 +73,7 @@ def make_ending(plan: SealPlan, stream: Stream, rows: Sequence[Row], digests: Se
         label=declared.label, marking=declared.marking,
         preamble=PreambleRef(len(plan.preamble), suite.hash(plan.preamble).hex()),
         catalog=row_of(catalog.geometry, role=CATALOG, volume=0, root=catalog.root),
-        volumes=(medium,), lose=0, base=None, writer=WRITER)
+        volumes=media, lose=lose, base=None, writer=WRITER)
     payload = write_statement(statement)
     envelope = write_envelope(Envelope(STATEMENT_TYPE, payload, (sign(identity, STATEMENT_TYPE, payload),)))
     return Ending.of(catalog.image.blocks.tobytes(), envelope)
@@ -88,26 +89,31 @@ def _require_same(volume: VolumeWriter, name: str, content: bytes) -> None:
                           hint="do not use this drive; pack onto another one")
 
 
-def write_ending(volume: VolumeWriter, plan: SealPlan, ending: Ending, held: Mapping[str, int], *,
+def write_ending(drives: Drives, plan: SealPlan, ending: Ending, held: Mapping[int, Mapping[str, int]], *,
                  read_back: bool) -> str:
     """Catalogs, record, statement, each durable before the next (V-3, V-4). Returns the hash of the statement's PAE.
 
-    `held` are the segments' files and their sizes, which have to be there still.
+    `held` are the segments' files and their sizes on each volume, which have to be there still. No volume gets its
+    statement before all have the rest.
     """
     catalog, statement = ending.catalog_bytes, ending.statement_bytes
     suite = plan.context.suite
-    volume.fill(volumes.CATALOG_NAME, catalog)
-    volume.fill(volumes.CATALOG_COPY_NAME, catalog)
-    volume.fill(volumes.RECORD_NAME,
-                encode_record(statement, suite_number=suite.number, hash_by_suite=hash_by_suite, engine=best_engine()))
-    if read_back:
-        _require_same(volume, volumes.CATALOG_NAME, catalog)
-        _require_same(volume, volumes.CATALOG_COPY_NAME, catalog)
-    volume.discard_leftovers()
+    record = encode_record(statement, suite_number=suite.number, hash_by_suite=hash_by_suite, engine=best_engine())
+    for volume in drives:
+        volume.fill(volumes.CATALOG_NAME, catalog)
+        volume.fill(volumes.CATALOG_COPY_NAME, catalog)
+        volume.fill(volumes.RECORD_NAME, record)
+        if read_back:
+            _require_same(volume, volumes.CATALOG_NAME, catalog)
+            _require_same(volume, volumes.CATALOG_COPY_NAME, catalog)
+        volume.discard_leftovers()
     folder = state_folder("sent", plan.context.bundle_id.hex())
     save_document(os.path.join(folder, volumes.STATEMENT_NAME), statement)
     save_document(os.path.join(folder, volumes.CATALOG_NAME), catalog)
-    volume.require({**held, volumes.CATALOG_NAME: len(catalog), volumes.CATALOG_COPY_NAME: len(catalog)})
-    volume.fill(volumes.STATEMENT_NAME, statement)
-    volume.sync()
+    catalogs = {volumes.CATALOG_NAME: len(catalog), volumes.CATALOG_COPY_NAME: len(catalog)}
+    for number, volume in enumerate(drives, 1):
+        volume.require({**held[number], **catalogs})
+    for volume in drives:
+        volume.fill(volumes.STATEMENT_NAME, statement)
+        volume.sync()
     return suite.hash(pae(STATEMENT_TYPE, parse_envelope(statement, STATEMENT_TYPE).payload)).hex()

@@ -18,9 +18,10 @@ from airbundle.crypto.sealed_log import open_entry, open_from_self, seal_entry, 
 from airbundle.errors import AirbundleError
 from airbundle.format.catalog import Row
 from airbundle.media.state import AppendLog, state_folder
+from airbundle.transfer.layout import Team
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from airbundle.crypto.identities import PrivateIdentity
@@ -60,6 +61,21 @@ class Finished(msgspec.Struct, frozen=True, tag="segment"):
     content: str
 
 
+class Layout(msgspec.Struct, frozen=True, tag="layout"):
+    """Which segments are coded together and which volumes take them; the last one holds."""
+
+    teams: tuple[tuple[int, int, tuple[int, ...]], ...]
+
+    @classmethod
+    def of(cls, teams: Sequence[Team]) -> Self:
+        """From teams."""
+        return cls(tuple((team.first, team.count, team.volumes) for team in teams))
+
+    def as_teams(self) -> tuple[Team, ...]:
+        """The teams."""
+        return tuple(Team(number, *fields) for number, fields in enumerate(self.teams))
+
+
 class Ending(msgspec.Struct, frozen=True, tag="final"):
     """The very bytes of catalog and statement: made once, so that no second valid statement can exist."""
 
@@ -93,6 +109,7 @@ class Journal:
         self.head: Head | None = None
         self.finished: dict[int, Finished] = {}
         self.ending: Ending | None = None
+        self.teams: tuple[Team, ...] | None = None
         self._counter = 0
         self._lock = threading.Lock()
         self._load()
@@ -114,10 +131,12 @@ class Journal:
             except AirbundleError:  # torn, or not ours: what follows is made again
                 self._log.keep(1 + self._counter)
                 break
-            record = msgspec.json.decode(payload, type=Finished | Ending)
+            record = msgspec.json.decode(payload, type=Finished | Ending | Layout)
             self._counter += 1
             if isinstance(record, Finished):
                 self.finished[record.row.number] = record
+            elif isinstance(record, Layout):
+                self.teams = record.as_teams()
             else:
                 self.ending = record
         self._log.records = []
@@ -128,7 +147,7 @@ class Journal:
         self._log.append(seal_to_self(self._identity, msgspec.json.encode(self.head), PURPOSE))
         return self.head
 
-    def add(self, record: Finished | Ending) -> None:
+    def add(self, record: Finished | Ending | Layout) -> None:
         """Append; durable on return. Threads may share it."""
         assert self.head is not None
         with self._lock:

@@ -31,7 +31,7 @@ from airbundle.errors import (
     IncompleteError,
 )
 from airbundle.format import limits
-from airbundle.format.catalog import Row, parse_body, parse_table
+from airbundle.format.catalog import DATA, Group, Row, groups_of, parse_body, parse_table
 from airbundle.format.manifest import Manifest, parse_manifest
 from airbundle.format.segment import TAG_SIZE
 from airbundle.format.statement import STATEMENT_TYPE, Statement
@@ -67,6 +67,7 @@ class Bundle:
     distrust: AirbundleError | None
     copies: tuple[StatementCopy, ...]
     rows: tuple[Row, ...] = ()
+    groups: tuple[Group, ...] = ()
     catalog_body: bytes = b""
     catalog_findings: list[tuple[VolumeReader, str, Findings]] = field(default_factory=list)
     preamble_raw: bytes | None = None
@@ -78,6 +79,26 @@ class Bundle:
     def id(self) -> bytes:
         """The 16-byte bundle id."""
         return bytes.fromhex(self.statement.bundle)
+
+    @property
+    def data_rows(self) -> tuple[Row, ...]:
+        """The rows of the segments that hold the source."""
+        return tuple(row for row in self.rows if row.role == DATA)
+
+    @property
+    def absent(self) -> frozenset[int]:
+        """Numbers of volumes that hold segments and are not here."""
+        here = {number for reader in self.volumes if (number := volumes.volume_number(reader.path))}
+        here |= {row.volume for row in self.rows if self.segments.get(row.number)}
+        if len(self.statement.volumes) == 1:
+            return frozenset()
+        return frozenset(row.volume for row in self.rows) - here
+
+    def homes(self, row: Row) -> list[VolumeReader]:
+        """The readers on which the segment of `row` should lie: of its volume, or of a bundle with one volume all."""
+        if len(self.statement.volumes) == 1:
+            return list(self.volumes)
+        return [reader for reader in self.volumes if volumes.volume_number(reader.path) == row.volume]
 
     @property
     def context(self) -> Context:
@@ -182,13 +203,13 @@ def _open_catalog(bundle: Bundle, work: Workspace | None) -> None:
     if body is None and len(copies) > 1:
         body = _merged_catalog(bundle, expected, work, copies)
     if body is None:
-        complete = len(bundle.volumes) >= len(bundle.statement.volumes)
-        kind = DamagedError if complete else IncompleteError
+        kind = DamagedError if len(bundle.volumes) >= len(bundle.statement.volumes) else IncompleteError
         raise kind("no copy of the catalog can be repaired", where=bundle.volumes[0].path, rule="G-2",
                    hint="fetch another copy of the bundle")
     table, _ = parse_body(body)
     bundle.catalog_body = body
     bundle.rows = parse_table(table, catalog_number=row.number)
+    bundle.groups = groups_of(bundle.rows)
     for each in bundle.rows:
         _ = bundle.expected(each).place  # B-1 to B-3 before anything is allocated
     if bundle.preamble_raw is None:

@@ -12,16 +12,17 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from airbundle.codec.compress import Compressor
-from airbundle.errors import UsageError
+from airbundle.errors import MediumError, UsageError
 from airbundle.format import limits
 from airbundle.format.geometry import HEADER_SIZE, Geometry, Placement, stripe_shape
 from airbundle.format.segment import TAG_SIZE
-from airbundle.media.drive import cluster_size, free_space
+from airbundle.media.drive import cluster_size, free_space, physical_device
 from airbundle.media.reading import SourceReader
 from airbundle.media.source import Source, scan
+from airbundle.transfer.layout import Team, default_lose, lay_out
 from airbundle.transfer.slices import Stream, cut_stream
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 SAMPLE: Final = 256
 SEGMENTS_WANTED: Final = 16
+SEGMENTS_MOST: Final = 100_000
 SAMPLE_ERROR: Final = 0.02
 MARGIN_SHARE: Final = 0.01
 MARGIN_LEAST: Final = 64 * limits.MIB
@@ -56,11 +58,12 @@ class Options:
     pad: bool = False
 
     def slice_size(self, total: int) -> int:
-        """128 MiB. Small bundles have smaller segments: about 16, so that groups and workers are filled evenly."""
+        """64 MiB. Small bundles have about 16 segments, to fill groups and workers; huge ones not more than 100,000."""
         if self.segment_size:
             return self.segment_size
         share = 1 << max(0, (total // SEGMENTS_WANTED).bit_length() - 1)
-        return min(max(share, limits.SLICE_LEAST), limits.SLICE_DEFAULT)
+        least = max(limits.SLICE_LEAST, -(-total // SEGMENTS_MOST))
+        return min(max(min(share, limits.SLICE_DEFAULT), least), limits.SLICE_MAX)
 
     def block_size(self, total: int) -> int:
         """Small bundles use small blocks."""
@@ -71,7 +74,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class DriveEstimate:
-    """One target: where, how much is free or offered, what it would have to hold; bytes."""
+    """One target: where, how much is free or offered, what it would have to hold; bytes, of its segments a number."""
 
     target: str
     room: int
@@ -90,10 +93,14 @@ class Plan:
     folders: int
     source_bytes: int
     segments: int
+    parity_segments: int
     block_size: int
+    lose: int
+    stripe_parity: tuple[int, int]
     ratio: float
     by_dtype: tuple[tuple[str, int, float], ...]
     drives: tuple[DriveEstimate, ...]
+    warnings: tuple[str, ...]
 
     @property
     def fit(self) -> Fit:
@@ -116,61 +123,137 @@ def open_stream(path: str, options: Options) -> tuple[Source, Stream, SourceRead
     return source, cut_stream(source, options.slice_size(source.total), read), reader
 
 
-def make_plan(path: str, targets: Sequence[str | int], options: Options, *, recipients: int = 1) -> Plan:
+def make_plan(path: str, targets: Sequence[str | int], options: Options, *, lose: int | None = None,
+              recipients: int = 1) -> Plan:
     """Sample the source at `path` and answer for each target: a folder, or a size in bytes."""
     source, stream, reader = open_stream(path, options)
     with reader:
         ratios = sample(stream, reader.read)
     by_dtype = _bytes_by_dtype(stream)
     ratio = overall(stream, ratios)
-    drives = tuple(estimate(target, stream, options, ratio, recipients=recipients) for target in targets)
+    lose = default_lose(len(targets)) if lose is None else lose
+    needs = Needs(stream, options, recipients, ratio)
+    rooms = [Room.of(target, targets) for target in targets]
+    drives, parity = _drive_estimates(needs, rooms, lose) if targets else ((), 0)
+    longest = max((stream.largest_body(part) for part in stream.slices), default=1)
+    _, m, stripes = stripe_shape(-(-longest // (needs.block - HEADER_SIZE)), needs.block, options.parity)
     return Plan(files=len(source.files), folders=len(source.folders), source_bytes=source.total,
-                segments=len(stream.slices), block_size=options.block_size(source.total), ratio=ratio,
-                by_dtype=tuple((dtype.value, size, ratios[dtype]) for dtype, size in by_dtype.items()), drives=drives)
+                segments=len(stream.slices), parity_segments=parity, block_size=needs.block, lose=lose,
+                stripe_parity=(m, stripes), ratio=ratio,
+                by_dtype=tuple((dtype.value, size, ratios[dtype]) for dtype, size in by_dtype.items()), drives=drives,
+                warnings=shared([target for target in targets if isinstance(target, str)], lose))
 
 
-def estimate(target: str | int, stream: Stream, options: Options, ratio: float | None, *,
-             recipients: int, taken: int = 0) -> DriveEstimate:
-    """What one drive has to hold, `taken` bytes of it by now. `ratio` None means that nothing was sampled.
+@dataclass(frozen=True, slots=True)
+class Room:
+    """One target: bytes free there for this bundle alone, `taken` of them by it already; its cluster size."""
 
-    Raises UsageError for a target that is no folder.
-    """
-    if isinstance(target, str) and not os.path.isdir(target):
-        raise UsageError("is not a folder", where=target, hint="mount the drive, or make the folder")
-    room, cluster = (target, 32 * limits.KIB) if isinstance(target, int) else (
-        free_space(target) + taken, cluster_size(target))
-    most = stored_bytes(stream, options, 1.0, cluster=cluster, recipients=recipients)
-    likely = most if ratio is None or options.pad else stored_bytes(stream, options, ratio, cluster=cluster,
-                                                                    recipients=recipients)
-    margin = max(math.ceil(likely * MARGIN_SHARE), MARGIN_LEAST)
-    fit = Fit.NOT
-    if most + margin <= room:
-        fit = Fit.UNCOMPRESSED
-    elif likely * (1 + SAMPLE_ERROR) + margin <= room:
-        fit = Fit.SAMPLED
-    return DriveEstimate(target=str(target), room=room, need_at_most=most, need_by_sample=likely, margin=margin,
-                         segments=len(stream.slices), fit=fit)
+    target: str
+    free: int
+    cluster: int
+
+    @classmethod
+    def of(cls, target: str | int, targets: Sequence[str | int], taken: int = 0) -> Self:
+        """Targets on one file system share its space. Raises UsageError for a target that is no folder."""
+        if isinstance(target, int):
+            return cls(str(target), target, 32 * limits.KIB)
+        if not os.path.isdir(target):
+            raise UsageError("is not a folder", where=target, hint="mount the drive, or make the folder")
+        device = os.stat(target).st_dev
+        sharing = sum(isinstance(other, str) and os.path.isdir(other) and os.stat(other).st_dev == device
+                      for other in targets)
+        return cls(target, free_space(target) // max(1, sharing) + taken, cluster_size(target))
 
 
-def stored_bytes(stream: Stream, options: Options, ratio: float, *, cluster: int, recipients: int) -> int:
-    """Bytes that a volume takes, whole clusters, if bodies shrink to `ratio` of the source."""
-    block = options.block_size(stream.source.total)
-    preamble = 128 + RECIPIENT_SIZE * recipients
-    total = SIDE_FILES
-    for part in stream.slices:
-        most = stream.largest_body(part)
-        body = most - part.length + math.ceil(part.length * ratio)
-        total += _clusters(_stored(body, block, options.parity, preamble), cluster)
-    catalog = catalog_body(stream)
-    block = limits.BLOCK_MIN if catalog <= limits.CATALOG_SMALL_BODY else limits.BLOCK_DEFAULT
-    return total + 2 * _clusters(_stored(catalog, block, 100.0, preamble), cluster)
+class Needs:
+    """What a stream will take, in bytes on a medium: at most, and by sample where there is a `ratio`."""
+
+    def __init__(self, stream: Stream, options: Options, recipients: int, ratio: float | None) -> None:
+        self._stream, self._options, self._ratio = stream, options, ratio
+        self._preamble = 128 + RECIPIENT_SIZE * recipients
+        self.block = options.block_size(stream.source.total)
+
+    def segments(self, cluster: int, *, by_sample: bool) -> list[int]:
+        """The size of each data segment; `pad` makes both answers the same."""
+        ratio = self._ratio if by_sample and self._ratio is not None and not self._options.pad else 1.0
+        slack = 1 + SAMPLE_ERROR if ratio < 1 else 1.0
+        sizes = []
+        for part in self._stream.slices:
+            most = self._stream.largest_body(part)
+            body = min(most, most - part.length + math.ceil(part.length * ratio * slack))
+            sizes.append(_clusters(_stored(body, self.block, self._options.parity, self._preamble), cluster))
+        return sizes
+
+    def beside(self, cluster: int) -> int:
+        """Statement, record, README and both catalogs, on each volume."""
+        catalog = catalog_body(self._stream)
+        block = limits.BLOCK_MIN if catalog <= limits.CATALOG_SMALL_BODY else limits.BLOCK_DEFAULT
+        return SIDE_FILES + 2 * _clusters(_stored(catalog, block, 100.0, self._preamble), cluster)
+
+    def lay_out(self, rooms: Sequence[Room], lose: int, kept: Sequence[Team] = (), *,
+                by_sample: bool) -> tuple[Team, ...]:
+        """Teams that leave a margin on each drive, behind those that are kept. Raises MediumError, UsageError."""
+        cluster = max(room.cluster for room in rooms)
+        sizes = self.segments(cluster, by_sample=by_sample)
+        beside = self.beside(cluster)
+        left = [room.free - beside - margin(room.free, sum(sizes)) for room in rooms]
+        return lay_out(sizes, left, lose, kept)
+
+
+def margin(room: int, needed: int) -> int:
+    """What stays free on a drive: 1 % of what is written, and 64 MiB at least."""
+    return max(math.ceil(min(room, needed) * MARGIN_SHARE), MARGIN_LEAST)
+
+
+def fitting(needs: Needs, rooms: Sequence[Room], lose: int,
+            kept: Sequence[Team] = ()) -> tuple[Fit, tuple[Team, ...]]:
+    """How it fits, and the teams. Raises MediumError if it does not."""
+    try:
+        return Fit.UNCOMPRESSED, needs.lay_out(rooms, lose, kept, by_sample=False)
+    except MediumError:
+        return Fit.SAMPLED, needs.lay_out(rooms, lose, kept, by_sample=True)
+
+
+def _drive_estimates(needs: Needs, rooms: Sequence[Room], lose: int) -> tuple[tuple[DriveEstimate, ...], int]:
+    """A line for each drive, and how many parity segments there are."""
+    cluster = max(room.cluster for room in rooms)
+    try:
+        fit, teams = fitting(needs, rooms, lose)
+    except MediumError:  # what it would need: as if each drive were as large as all of it
+        fit, teams = Fit.NOT, lay_out(needs.segments(cluster, by_sample=True), [1 << 62] * len(rooms), lose)
+    most, likely = ([needs.beside(cluster)] * len(rooms) for _ in range(2))
+    counts = [0] * len(rooms)
+    for totals, by_sample in ((most, False), (likely, True)):
+        sizes = needs.segments(cluster, by_sample=by_sample)
+        for team in teams:
+            members = sizes[team.first:team.first + team.count]
+            for volume, size in zip(team.volumes, members + [max(members)] * team.parity, strict=True):
+                totals[volume - 1] += size
+                counts[volume - 1] += by_sample
+    spare = [margin(room.free, need) for room, need in zip(rooms, likely, strict=True)]
+    return tuple(DriveEstimate(target=room.target, room=room.free, need_at_most=high, need_by_sample=need,
+                               margin=kept, segments=count,
+                               fit=fit if fit is not Fit.NOT or need + kept > room.free else Fit.SAMPLED)
+                 for room, high, need, kept, count in zip(rooms, most, likely, spare, counts, strict=True)
+                 ), sum(team.parity for team in teams)
+
+
+def shared(targets: Sequence[str], lose: int) -> tuple[str, ...]:
+    """Warnings about targets that lie on one physical drive."""
+    drives: dict[str, list[str]] = {}
+    for target in targets:
+        drives.setdefault(physical_device(target), []).append(target)
+    cover = f": --lose {lose} does not cover that" if lose else ""
+    return tuple(f"{' and '.join(some)} are on one drive and fall together{cover}"
+                 for some in drives.values() if len(some) > 1)
 
 
 def catalog_body(stream: Stream) -> int:
     """Bytes that table and sealed manifest of `stream` take, about."""
     names = sum(len(file.path.encode()) + 96 for file in stream.source.files)
     names += sum(len(path.encode()) + 4 for path in stream.source.folders)
-    return 4 * limits.KIB + names + 220 * len(stream.slices) + TAG_SIZE * (names // limits.SEALED_PIECE + 1)
+    rows = 2 * len(stream.slices)  # at worst a parity segment for each
+    return 4 * limits.KIB + names + 220 * rows + TAG_SIZE * (names // limits.SEALED_PIECE + 1)
 
 
 def _stored(body: int, block: int, parity: float, preamble: int) -> int:

@@ -91,7 +91,7 @@ def repair(readers: tuple[VolumeReader, ...], *, trust: TrustSet,
     if bundle.distrust is not None:
         raise bundle.distrust
     require_preamble(bundle)
-    tally = Tally([], [])
+    tally = Tally([], [], [])
     check_statements(bundle, tally)
     check_catalogs(bundle, tally)
     bench = _Bench(bundle, Workspace(bundle.largest_segment(), best_engine()), {}, tally, 0, [])

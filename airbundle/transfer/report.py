@@ -70,6 +70,8 @@ class Report(msgspec.Struct, frozen=True):
     altered: int
     findings: tuple[FileFindings, ...]
     missing: tuple[int, ...]
+    restorable: tuple[int, ...]
+    absent: tuple[str, ...]
     ignored: tuple[str, ...]
     statement_hash: str
     seconds: float

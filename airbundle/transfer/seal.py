@@ -69,15 +69,19 @@ class Sealed:
 
 def capacity(plan: SealPlan, stream: Stream) -> int:
     """Bytes of the largest stored segment that `stream` can give, with room to place its front."""
-    body = max((stream.largest_body(part) for part in stream.slices), default=1)
-    geometry = shape(plan, 0, bytes(16), body)
-    place = Placement(geometry, len(plan.preamble))
+    place = largest_place(plan, stream)
     front = place.data_at * plan.block_size
     # The slice lies at the buffer's end while its segment grows from the front (`_Body`): what headers and tags add
     # to each chunk must never reach a chunk that was not read yet.
     longest = max((part.length for part in stream.slices), default=0)
     body_ahead = body_with_headers(longest + limits.CHUNKS_MAX * TAG_SIZE, plan.block_size)
     return max(place.stored_size, body_ahead) + front
+
+
+def largest_place(plan: SealPlan, stream: Stream) -> Placement:
+    """Where blocks lie in the largest segment that `stream` can give."""
+    body = max((stream.largest_body(part) for part in stream.slices), default=1)
+    return Placement(shape(plan, 0, bytes(16), body), len(plan.preamble))
 
 
 def body_with_headers(body: int, block_size: int) -> int:

@@ -6,9 +6,10 @@ The steps, in order:
 2. room on the target; a staging folder on the same file system
 3. per segment: read into memory, check whole against the signed root, repair there, open only from that memory,
    write into the staging folder
-4. publish: everything durable, then one rename
+4. what no file gives is brought back from the other members of its group
+5. publish: everything durable, then one rename
 
-The medium is never changed. Until step 4 there is nothing under the target's name.
+The medium is never changed. Until step 5 there is nothing under the target's name.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from airbundle.media.staging import StagingTree, require_space
 from airbundle.transfer.content import Contents
 from airbundle.transfer.open import Bundle, Opened, open_bundle, open_manifest
 from airbundle.transfer.progress import Meter, Tick
+from airbundle.transfer.restore import Restorer
 from airbundle.transfer.schedule import run_all
 from airbundle.transfer.seal import open_chunks, open_index
-from airbundle.transfer.verdict import Tally, make_report
+from airbundle.transfer.verdict import Tally, describe_volumes, make_report
 from airbundle.transfer.verify import check_catalogs, check_statements, read_segment
 from airbundle.transfer.workspace import Pace, Workspace, Workspaces
 
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
     from airbundle.crypto.identities import PrivateIdentity
     from airbundle.crypto.trust import TrustSet
-    from airbundle.format.catalog import Row
+    from airbundle.format.catalog import Group, Row
     from airbundle.media.volume import VolumeReader
     from airbundle.transfer.check import Findings
     from airbundle.transfer.report import Report
@@ -67,10 +69,10 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, identities: Sequen
     if bundle.distrust is not None:
         raise bundle.distrust
     opened = open_manifest(bundle, identities)
-    contents = Contents(opened.manifest, len(bundle.rows))
+    contents = Contents(opened.manifest, len(bundle.data_rows))
     # (2)
     require_space(target, opened.manifest.size)
-    tally = Tally([], [])
+    tally = Tally([], [], [])
     check_statements(bundle, tally)
     check_catalogs(bundle, tally)
     with StagingTree(target) as staging:
@@ -81,7 +83,7 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, identities: Sequen
             staging.make_folder(SafePath(folder))
         _unpack_segments(bundle, opened, contents, staging, tally, pace or Pace(), meter)  # (3)
         meter.begin("publishing", 0)
-        staging.publish()  # (4)
+        staging.publish()  # (5)
     report = make_report(bundle, tally, opened=True, began=began)
     return UnpackResult(target=target, files=len(opened.manifest.files), folders=len(opened.manifest.folders),
                         source_bytes=opened.manifest.size, repaired=report.unreadable + report.damaged
@@ -90,7 +92,7 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, identities: Sequen
 
 def _unpack_segments(bundle: Bundle, opened: Opened, contents: Contents, staging: StagingTree, tally: Tally,
                      pace: Pace, meter: Meter) -> None:
-    """Step (3)."""
+    """Steps (3) and (4)."""
     sizes = {row.number: bundle.expected(row).place.stored_size for row in bundle.rows}
     meter.begin("unpacking", opened.manifest.size)
     workers = pace.buffers(bundle.largest_segment())  # one more than cores: some wait for the target
@@ -98,33 +100,53 @@ def _unpack_segments(bundle: Bundle, opened: Opened, contents: Contents, staging
     spaces = Workspaces(workers, bundle.largest_segment(), best_engine(),
                         writer=lambda: StreamWriter(staging, paths, contents.starts))
 
-    def work(row: Row) -> tuple[Row, list[tuple[VolumeReader, str, Findings]]]:
+    def write(row: Row, space: Workspace) -> None:
+        try:
+            _write_out(bundle, row, space, opened, contents, meter)
+        except AirbundleError as error:
+            error.where = error.where or volumes.segment_name(row.number)
+            raise
+
+    def work(row: Row) -> tuple[Row, list[tuple[VolumeReader, str, Findings]], bool]:
         meter.alive()
         with spaces.borrow() as space:
             found = read_segment(bundle, row, space, from_medium=False)
-            _require_whole(bundle, row, [findings.lost for _, _, findings in found])
-            try:
-                _write_out(bundle, row, space, opened, contents, meter)
-            except AirbundleError as error:
-                error.where = error.where or volumes.segment_name(row.number)
-                raise
-        return row, found
+            whole = bool(found) and found[-1][2].lost == 0
+            if whole:
+                write(row, space)
+        return row, found, whole
 
-    for row, found in run_all(bundle.rows, work, workers=workers, meter=meter):
+    def bring_back(group: Group) -> None:
+        restorer = Restorer(bundle, group)
+        with spaces.borrow() as space:
+            helper = Workspace(bundle.largest_segment(), space.engine)
+            for row in group.data:
+                if row.number in open_rows:
+                    meter.alive()
+                    if not restorer.restore(row, space, helper):
+                        raise _beyond(bundle, row)
+                    write(row, space)
+
+    open_rows: set[int] = set()
+    for row, found, whole in run_all(bundle.data_rows, work, workers=workers, meter=meter):
         for reader, name, findings in found:
             tally.count(reader, name, findings, size=sizes[row.number], right_name=volumes.segment_name(row.number))
+        if not whole:
+            open_rows.add(row.number)
+            tally.restorable.append(row.number)
+    groups = [group for group in bundle.groups if any(row.number in open_rows for row in group.data)]
+    for _ in run_all(groups, bring_back, workers=max(1, workers // 2), meter=meter):
+        pass
 
 
-def _require_whole(bundle: Bundle, row: Row, lost: list[int]) -> None:
-    if lost and lost[-1] == 0:
-        return
+def _beyond(bundle: Bundle, row: Row) -> AirbundleError:
+    """What to say of a segment that neither its file nor its group gives."""
     where = f"volume {row.volume} of {len(bundle.statement.volumes)}, {volumes.segment_name(row.number)}"
-    if not lost and len(bundle.volumes) < len(bundle.statement.volumes):
-        raise IncompleteError("is on a volume that is not here", where=where,
-                              hint="connect that volume and give it too")
-    what = f"{lost[-1]} blocks are lost, more than its parity can give back" if lost else "is missing"
-    raise DamagedError(what, where=where, rule="S-7",
-                       hint="fetch another copy of the bundle")
+    if bundle.absent:
+        return IncompleteError("cannot be had from the volumes that are here", where=where,
+                               hint=f"give these too: {'; '.join(describe_volumes(bundle, bundle.absent))}")
+    return DamagedError("more is lost than its parity and its group can give back", where=where, rule="G-9",
+                        hint="fetch another copy of the bundle")
 
 
 def _write_out(bundle: Bundle, row: Row, space: Workspace, opened: Opened, contents: Contents, meter: Meter) -> None:

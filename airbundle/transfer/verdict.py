@@ -16,10 +16,13 @@ from airbundle.errors import (
     StrangerError,
     UncheckedError,
 )
+from airbundle.format.names import shown
 from airbundle.media import volume as volumes
 from airbundle.transfer.report import Belief, Condition, FileFindings, Report
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from airbundle.media.volume import VolumeReader
     from airbundle.transfer.check import Findings
     from airbundle.transfer.open import Bundle
@@ -33,6 +36,7 @@ class Tally:
 
     files: list[FileFindings]
     missing: list[int]
+    restorable: list[int]
     blocks: int = 0
     bytes_read: int = 0
     bytes_not_read: int = 0
@@ -88,14 +92,13 @@ def belief_of(bundle: Bundle) -> Belief:
 def make_report(bundle: Bundle, tally: Tally, *, opened: bool, began: float) -> Report:
     """Put the three answers together."""
     statement = bundle.statement
-    complete = len(bundle.volumes) >= len(statement.volumes)
     condition = Condition.WHOLE
     if tally.bytes_not_read:
         condition = Condition.UNCHECKED
-    if tally.files:
+    if tally.files or tally.restorable:
         condition = Condition.REPAIRABLE
     if tally.beyond or tally.missing:
-        condition = Condition.DAMAGED if complete or tally.beyond else Condition.INCOMPLETE
+        condition = Condition.INCOMPLETE if bundle.absent and not tally.beyond else Condition.DAMAGED
     signers = tuple(identity.hex for identity in bundle.judgement.valid) if bundle.judgement else ()
     return Report(
         bundle=statement.bundle, label=statement.label, marking=statement.marking, suite=statement.suite,
@@ -105,7 +108,8 @@ def make_report(bundle: Bundle, tally: Tally, *, opened: bool, began: float) -> 
         believed_by=bundle.believed_by, signers=signers, opened=opened, segments=len(bundle.rows),
         blocks=tally.blocks, bytes_read=tally.bytes_read, bytes_not_read=tally.bytes_not_read,
         unreadable=tally.unreadable, damaged=tally.damaged, misplaced=tally.misplaced, altered=tally.altered,
-        findings=tuple(tally.files), missing=tuple(tally.missing), ignored=_ignored(bundle),
+        findings=tuple(tally.files), missing=tuple(sorted(tally.missing)), restorable=tuple(sorted(tally.restorable)),
+        absent=describe_volumes(bundle, bundle.absent), ignored=_ignored(bundle),
         statement_hash=bundle.statement_hash,
         seconds=time.monotonic() - began)
 
@@ -143,8 +147,8 @@ def raise_verdict(bundle: Bundle, report: Report, failure: AirbundleError | None
         errors.append(DamagedError(_summary(report), where=where, rule="S-7",
                                    hint="fetch another copy of the bundle"))
     elif report.condition is Condition.INCOMPLETE:
-        errors.append(IncompleteError(f"{len(report.missing)} segments are on other volumes", where=where,
-                                      hint="connect the missing volume and run the same command with both"))
+        errors.append(IncompleteError(f"{len(report.missing)} segments need other volumes", where=where,
+                                      hint=f"give these too: {'; '.join(report.absent)}"))
     elif report.condition is Condition.REPAIRABLE:
         errors.append(RepairableError(_summary(report), where=where,
                                       hint="airbundle repair puts it right, bit for bit"))
@@ -157,11 +161,26 @@ def raise_verdict(bundle: Bundle, report: Report, failure: AirbundleError | None
         raise first
 
 
+def describe_volumes(bundle: Bundle, numbers: Iterable[int]) -> tuple[str, ...]:
+    """Volumes as a person looks for them: number, file-system label and size, and serial where it was recorded."""
+    found = []
+    for number in sorted(numbers):
+        if number <= len(bundle.statement.volumes):
+            volume = bundle.statement.volumes[number - 1]
+            label = f", '{shown(volume.name)}'" if volume.name else ""
+            serial = f", serial {shown(volume.serial)}" if volume.serial else ""
+            size = f", {volume.size / 1e9:.0f} GB" if volume.size else ""
+            found.append(f"volume {number} of {len(bundle.statement.volumes)}{label}{size}{serial}")
+    return tuple(found)
+
+
 def _summary(report: Report) -> str:
     parts = [f"{count} {noun}" for count, noun in (
         (report.unreadable, "unreadable"), (report.damaged, "damaged"), (report.misplaced, "misplaced"),
         (report.altered, "ALTERED")) if count]
     text = f"blocks: {', '.join(parts)}" if parts else f"{len(report.findings)} findings"
+    if report.restorable:
+        text += f"; {len(report.restorable)} segments come back from their groups"
     if report.missing:
         text += f"; {len(report.missing)} segments missing"
     worse = report.condition is Condition.DAMAGED

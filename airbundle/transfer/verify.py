@@ -15,16 +15,21 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from airbundle.codec.engines import best_engine
+from airbundle.codec.erasure import alternate
 from airbundle.codec.record import RECORD_SIZE, encode_record
 from airbundle.crypto.seal import Opener
 from airbundle.crypto.suites import hash_by_suite
 from airbundle.errors import (
     AirbundleError,
 )
+from airbundle.format.catalog import DATA
 from airbundle.media import volume as volumes
 from airbundle.transfer.check import Findings, check_file
 from airbundle.transfer.content import Contents
+from airbundle.transfer.image import layout_of
 from airbundle.transfer.open import Bundle, Opened, open_bundle, open_manifest, require_preamble
 from airbundle.transfer.progress import Meter, Tick
 from airbundle.transfer.report import Report
@@ -34,10 +39,12 @@ from airbundle.transfer.verdict import Tally, make_report, raise_verdict
 from airbundle.transfer.workspace import Pace, Workspace, Workspaces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from airbundle.codec.erasure import Layout
     from airbundle.crypto.identities import PrivateIdentity
     from airbundle.crypto.trust import TrustSet
+    from airbundle.format.block import Flags
     from airbundle.format.catalog import Row
     from airbundle.media.volume import VolumeReader
 
@@ -56,7 +63,7 @@ def verify(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None, identit
     began = time.monotonic()
     meter = Meter(progress)
     bundle = open_bundle(readers, trust)  # (1) and the first half of (2)
-    tally = Tally([], [])
+    tally = Tally([], [], [])
     failure: AirbundleError | None = None
     check_statements(bundle, tally)
     check_catalogs(bundle, tally)  # (2)
@@ -66,7 +73,7 @@ def verify(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None, identit
             require_preamble(bundle)
         if identities:  # (5)
             opened = open_manifest(bundle, identities)
-            inside = opened, Contents(opened.manifest, len(bundle.rows))
+            inside = opened, Contents(opened.manifest, len(bundle.data_rows))
     except AirbundleError as error:
         failure = error
     failure = check_segments(bundle, tally, inside, fast=fast, pace=pace or Pace(), meter=meter) or failure
@@ -121,7 +128,8 @@ def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents]
     sizes = {row.number: bundle.expected(row).place.stored_size for row in bundle.rows}
     if fast:
         tally.bytes_not_read = sum(sizes.values())
-        tally.missing += [number for number in sizes if number not in bundle.segments]
+        nowhere = {number: None for number in sizes if number not in bundle.segments}
+        judge_groups(bundle, tally, nowhere)
         return None
     meter.begin("verifying", sum(sizes.values()))
     workers = pace.workers(bundle.largest_segment())
@@ -132,7 +140,7 @@ def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents]
         meter.alive()
         with spaces.borrow() as space:
             found = read_segment(bundle, row, space, from_medium=True)
-            if inside is not None and found and found[-1][2].lost == 0:
+            if inside is not None and row.role == DATA and found and found[-1][2].lost == 0:
                 try:
                     _open_all(bundle, row, space, *inside)
                 except AirbundleError as error:
@@ -142,12 +150,35 @@ def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents]
         meter.add(sizes[row.number])
         return row, found
 
+    gone: dict[int, Flags | None] = {}
     for row, found in run_all(bundle.rows, work, workers=workers, meter=meter):
         _count_missing(bundle, tally, row, found)
+        if all(findings.lost for _, _, findings in found):
+            gone[row.number] = min((findings.gone for _, _, findings in found), key=np.count_nonzero, default=None)
         for reader, name, findings in found:
             tally.count(reader, name, findings, size=sizes[row.number], right_name=volumes.segment_name(row.number))
-        tally.beyond |= bool(found) and all(findings.lost for _, _, findings in found)
+    judge_groups(bundle, tally, gone)
     return failures[0] if failures else None
+
+
+def judge_groups(bundle: Bundle, tally: Tally, gone: Mapping[int, Flags | None]) -> None:
+    """Which of the segments that no file gives come back from their groups (G-9); None: there is no file at all."""
+    for group in bundle.groups:
+        if not any(row.number in gone for row in group.members):
+            continue
+        layouts = [layout_of(bundle.expected(row).geometry) for row in group.members]
+        lacking = [_lacking(layout, gone, row.number) for layout, row in zip(layouts, group.members, strict=True)]
+        left = alternate(layouts, lacking, len(group.parity))
+        for row, flags in zip(group.members, left, strict=True):
+            if flags.any():
+                tally.missing.append(row.number)
+            elif row.number in gone:
+                tally.restorable.append(row.number)
+
+
+def _lacking(layout: Layout, gone: Mapping[int, Flags | None], number: int) -> Flags:
+    flags = gone.get(number)
+    return np.full(layout.count, number in gone) if flags is None else flags
 
 
 def _read_twins(bundle: Bundle, row: Row, space: Workspace, found: Found) -> Found:
@@ -160,13 +191,10 @@ def _read_twins(bundle: Bundle, row: Row, space: Workspace, found: Found) -> Fou
 
 
 def _count_missing(bundle: Bundle, tally: Tally, row: Row, found: Found) -> None:
-    """A segment that is nowhere; or, of a bundle of one volume, not on each copy of it that was given."""
-    if not found:
-        tally.missing.append(row.number)
-    elif len(bundle.statement.volumes) == 1:
-        for reader in bundle.volumes:
-            if not any(other is reader for other, _, _ in found):
-                tally.note(reader, volumes.segment_name(row.number), "segment: is missing")
+    """A segment that is not where it should be: on its volume, or on each of the copies of that which were given."""
+    for reader in bundle.homes(row):
+        if not any(other is reader for other, _, _ in found):
+            tally.note(reader, volumes.segment_name(row.number), "segment: is missing")
 
 
 def read_segment(bundle: Bundle, row: Row, space: Workspace, *, from_medium: bool,

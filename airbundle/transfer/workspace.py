@@ -39,7 +39,7 @@ class Pace:
     memory: int = MEMORY_DEFAULT
 
     def workers(self, segment_size: int) -> int:
-        """How many workers fit, at least one; `segment_size` is the largest stored size in bytes."""
+        """How many workers fit, at least one; `segment_size` is the largest stored size in bytes, of all it holds."""
         wanted = self.jobs or system.cpu_count()
         memory = self.memory if self.jobs == 0 else max(self.memory, system.memory_total() // 2)
         return max(1, min(wanted, memory // _taken(segment_size)))

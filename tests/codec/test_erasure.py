@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from airbundle.codec import engines
 from airbundle.codec.engines import Engine, IsalEngine, NumpyEngine, best_engine
-from airbundle.codec.erasure import Layout, encode_blocks, recover
+from airbundle.codec.erasure import Layout, encode_blocks, recover, weights
 from airbundle.codec.galois import INVERSES, POWERS, PRODUCTS, cauchy, invert, multiply
 from airbundle.errors import FormatError
 
@@ -328,3 +328,39 @@ def test_nothing_lost_touches_nothing() -> None:
     layout = LAYOUTS[3]
     blocks = read_only()
     assert not recover(ENGINES[0], layout, blocks, np.zeros(layout.count, bool)).any()
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=IDS)
+@pytest.mark.parametrize("size", [1, 63, 64, 65, 4096, (1 << 18) + 4097])
+def test_accumulate_adds_products(engine: Engine, size: int) -> None:
+    rng = np.random.default_rng(size)
+    source, first, second = (rng.integers(0, 256, length, np.uint8) for length in (size, size, size + 7))
+    before = [first.copy(), second.copy()]
+    engine.accumulate(np.array([7, 0x8E], np.uint8), source, [first, second])
+    assert np.array_equal(first, before[0] ^ PRODUCTS[7, source])
+    assert np.array_equal(second[:size], before[1][:size] ^ PRODUCTS[0x8E, source])
+    assert np.array_equal(second[size:], before[1][size:])
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=IDS)
+def test_accumulate_refuses_what_it_would_write_astray(engine: Engine) -> None:
+    long, short = np.zeros(64, np.uint8), np.zeros(63, np.uint8)
+    one = np.ones(1, np.uint8)
+    for coefficients, source, targets in (
+        (one, long, [short]), (one, long, [long]), (one, long, []), (np.ones(2, np.uint8), long, [long.copy()]),
+        (one, short, [np.zeros((8, 8), np.uint8)[0]]), (np.ones(2, np.uint8), short, [long, long]),
+        (one, short, [np.zeros(200, np.uint8)[::2]]),
+    ):
+        with pytest.raises(ValueError, match=r"buffers|target|coefficients"):
+            engine.accumulate(coefficients, source, targets)
+
+
+@given(st.integers(1, 20), st.integers(1, 6), st.integers(0, 2**32 - 1))
+@settings(max_examples=50)
+def test_any_k_members_of_a_group_give_each_other_one(k: int, m: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    data = rng.integers(0, 256, (k, 9), np.uint8)
+    members = np.concatenate([data, multiply(cauchy(k, m), data)])
+    chosen = rng.permutation(k + m)[:k].tolist()
+    for wanted in range(k + m):
+        assert np.array_equal(multiply(weights(k, m, chosen, wanted)[np.newaxis], members[chosen])[0], members[wanted])

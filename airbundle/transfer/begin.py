@@ -1,0 +1,155 @@
+"""Begin a pack, or find the one that it goes on with: what makes it the same command, and what it needs first.
+
+The targets are not part of that: the same command with another `-o` goes on where a drive was full, lost or pulled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+from airbundle.crypto.envelope import BundleKey, Context, write_preamble
+from airbundle.errors import FormatError, MediumError, UsageError
+from airbundle.format import limits
+from airbundle.format.manifest import check_meta
+from airbundle.format.names import check_public_text
+from airbundle.media import volume as volumes
+from airbundle.media.state import read_document, save_document, state_folder
+from airbundle.transfer.drives import begun, in_order
+from airbundle.transfer.journal import Journal, Layout
+from airbundle.transfer.layout import Team, require_lose
+from airbundle.transfer.plan import Fit, Needs, Options, Room, fitting, overall, sample
+from airbundle.transfer.seal import SealPlan
+from airbundle.version import WRITER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from airbundle.crypto.identities import PrivateIdentity, PublicIdentity
+    from airbundle.media.reading import SourceReader
+    from airbundle.media.source import Source
+    from airbundle.transfer.ending import Declared
+    from airbundle.transfer.slices import Stream
+
+
+def check_declared(declared: Declared) -> None:
+    """What a reader would refuse is a mistake of the command here. Raises UsageError."""
+    try:
+        for text in (declared.label, declared.marking, declared.series or ""):
+            check_public_text(text)
+        check_meta(declared.meta)
+    except FormatError as error:  # what a reader would refuse is a mistake of the command here
+        raise UsageError(error.what, rule=error.rule) from error
+    volumes.volume_name(declared.label, bytes(16), 1, 1)
+    if (declared.series is None) != (declared.sequence is None):
+        raise UsageError("--series and --sequence go together")
+    for number in (declared.sequence, declared.expires):
+        if number is not None and not 0 <= number <= limits.INTEGER_MAX:
+            raise UsageError(f"{number} is not from 0 to 2^53 - 1", rule="E-1")
+
+
+def plan_hash(found: Source, identity: PrivateIdentity, recipients: Sequence[PublicIdentity], declared: Declared,
+              options: Options, lose: int) -> str:
+    """What makes it the same command: source as scanned, keys, and everything that is written."""
+    suite = identity.public.suite
+    facts = {
+        "root": found.root, "files": [[file.path, file.identity] for file in found.files],
+        "folders": list(found.folders), "packer": identity.public.key_id.hex(),
+        "recipients": [recipient.key_id.hex() for recipient in recipients],
+        "declared": repr(declared), "options": repr(options), "lose": lose, "writer": WRITER,
+    }
+    return suite.hash(json.dumps(facts, sort_keys=True).encode()).hex()
+
+
+def refuse_finished(digest: str, targets: Sequence[str], identity: PrivateIdentity,
+                    entropy: Callable[[int], bytes]) -> None:
+    """The same command again, after it has finished, would only write the same content a second time."""
+    places = {os.path.realpath(target) for target in targets}
+    for volume in _finished(digest):
+        if os.path.dirname(os.path.realpath(volume)) in places:
+            with Journal(identity, digest, entropy) as journal:
+                if journal.head is not None:  # killed between the last word and the end: the bundle key is not kept
+                    journal.erase()
+            raise UsageError("holds this bundle already, finished", where=volume,
+                             hint="verify it, or remove it to pack again")
+
+
+def remember_finished(digest: str, paths: Sequence[str]) -> None:
+    """Say where a finished bundle lies, beside those of the same command that are still there."""
+    known = dict.fromkeys([*_finished(digest), *map(os.path.abspath, paths)])
+    save_document(_finished_file(digest), b"\0".join(map(os.fsencode, list(known)[-limits.VOLUMES_MAX:])))
+
+
+def _finished(digest: str) -> list[str]:
+    places = [os.fsdecode(place) for place in read_document(_finished_file(digest)).split(b"\0") if place]
+    return [place for place in places if os.path.exists(os.path.join(place, volumes.STATEMENT_NAME))]
+
+
+def _finished_file(digest: str) -> str:
+    return os.path.join(state_folder("finished"), digest[:32])
+
+
+def place_targets(targets: Sequence[str], stream: Stream, declared: Declared, journal: Journal) -> tuple[str, ...]:
+    """The targets by volume number. Raises UsageError for one that lies inside the source, or is no folder."""
+    root = os.path.realpath(stream.source.root)
+    for target in targets:
+        if os.path.commonpath([root, os.path.realpath(target)]) == root:
+            raise UsageError("lies inside the source", where=target, hint="pack onto another drive or folder")
+        if not os.path.isdir(target):
+            raise UsageError("is not a folder", where=target, hint="mount the drive, or make the folder")
+    return in_order(targets, declared.label, bytes.fromhex(journal.head.bundle) if journal.head else None)
+
+
+def choose_teams(targets: Sequence[str], stream: Stream, reader: SourceReader, options: Options, lose: int,
+                 recipients: int, declared: Declared, journal: Journal) -> tuple[Team, ...]:
+    """(1) Refuse before anything is written; sample only if the worst case would not fit.
+
+    Teams of which something was packed by an earlier run stay as they are; the others are laid out over the targets.
+    """
+    require_lose(lose, len(targets))
+    kept = _begun_teams(journal, len(targets))
+    bundle = bytes.fromhex(journal.head.bundle) if journal.head else None
+    rooms = [Room.of(target, targets, volumes.bytes_in(begun(target, declared.label, bundle)[1]) if bundle else 0)
+             for target in targets]
+    needs = Needs(stream, options, recipients, None)
+    try:
+        _, teams = fitting(needs, rooms, lose, kept)
+    except MediumError:
+        if options.pad:
+            raise
+        needs = Needs(stream, options, recipients, overall(stream, sample(stream, reader.read)))
+        fit, teams = fitting(needs, rooms, lose, kept)
+        assert fit is Fit.SAMPLED
+    return teams
+
+
+def _begun_teams(journal: Journal, drives: int) -> tuple[Team, ...]:
+    packed = {finished.row.group for finished in journal.finished.values()}
+    teams = tuple(team for team in journal.teams or () if team.number <= max(packed, default=-1))
+    if any(max(team.volumes) > drives for team in teams):
+        raise UsageError("fewer drives than when this pack was begun", rule="T-6",
+                         hint="give as many -o as before; another drive may take the place of a lost one")
+    return teams
+
+
+def seal_plan(journal: Journal, found: Source, identity: PrivateIdentity, recipients: Sequence[PublicIdentity],
+               options: Options, now: Callable[[], float], entropy: Callable[[int], bytes]) -> tuple[SealPlan, int]:
+    """(2) From the journal, or drawn and written into it."""
+    public = identity.public
+    head = journal.head
+    if head is None:
+        bundle, key = entropy(16), BundleKey.generate(entropy=entropy)
+        context = Context(public.suite, bundle, public.key_id)
+        preamble = write_preamble(context, key, recipients)
+        head = journal.begin(bundle=bundle, key=key.secret_bytes(), preamble=preamble, created=int(now()))
+    context = Context(public.suite, bytes.fromhex(head.bundle), public.key_id)
+    plan = SealPlan(context=context, key=BundleKey(head.key_bytes), preamble=head.preamble_bytes,
+                    block_size=options.block_size(found.total), parity=options.parity, pad=options.pad)
+    return plan, head.created
+
+
+def keep_teams(journal: Journal, teams: Sequence[Team]) -> None:
+    """Write the layout into the journal where it is new."""
+    if journal.teams != tuple(teams) and journal.ending is None:
+        journal.add(Layout.of(teams))

@@ -1,0 +1,122 @@
+"""The outer code on the writer's side: parity segments grow while the data segments of their group are sealed (G-7).
+
+Each data segment is added from the buffer in which it was sealed, so nothing is read twice. When the last one of a
+group is there its parity segments get their inner code and lists like any segment. Headers of blocks are added up too,
+since the buffers are whole; `finish` writes them anew.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from airbundle.codec.galois import cauchy
+from airbundle.errors import InterruptedRunError
+from airbundle.format.geometry import HEADER_SIZE, Placement
+from airbundle.transfer.image import Image, finish
+from airbundle.transfer.seal import Sealed, shape
+from airbundle.transfer.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airbundle.format.block import Blocks
+    from airbundle.transfer.layout import Team
+    from airbundle.transfer.seal import SealPlan
+
+
+@dataclass(slots=True)
+class Growing:
+    """Parity segments of one group that are not finished yet, one workspace each."""
+
+    team: Team
+    spaces: list[Workspace]
+    left: int
+    blocks: int = 0
+    used: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class OuterParity:
+    """All parity segments of a bundle. Threads share it; `sets` groups can grow at a time.
+
+    Segments have to come nearly in order: of no more than `sets` groups at a time.
+    """
+
+    def __init__(self, teams: Sequence[Team], plan: SealPlan, segments: int, size: int, front: int,
+                 sets: int) -> None:
+        """`segments` data segments; buffers of `size` bytes with the data area `front` bytes from their start."""
+        self._plan, self._front = plan, front
+        self._teams = {number: team for team in teams for number in range(team.first, team.first + team.count)}
+        self._numbers: dict[int, int] = {}
+        for team in teams:
+            self._numbers[team.number] = segments
+            segments += team.parity
+        self._growing: dict[int, Growing] = {}
+        self._stopped = False
+        self._news = threading.Condition()
+        most = max((team.parity for team in teams), default=0)
+        self._free = [[Workspace(size) for _ in range(most)] for _ in range(min(sets, len(teams)))]
+
+    def team(self, number: int) -> Team:
+        """The team of data segment `number`."""
+        return self._teams[number]
+
+    def add(self, number: int, image: Image) -> Growing | None:
+        """Add a data segment. Gives the group's parity when this was the last of its members."""
+        team = self._teams[number]
+        growing = self._of(team)
+        geometry = image.place.geometry
+        data = image.blocks[image.place.data_at:][:geometry.data_blocks].reshape(-1)
+        column = cauchy(team.count, team.parity)[:, number - team.first]
+        with growing.lock:
+            targets = [self._area(space)[:data.size] for space in growing.spaces[:team.parity]]
+            growing.spaces[0].engine.accumulate(np.ascontiguousarray(column), data, targets)
+            growing.blocks = max(growing.blocks, geometry.data_blocks)
+            growing.left -= 1
+            return growing if growing.left == 0 else None
+
+    def number(self, growing: Growing, row: int) -> int:
+        """The segment number of parity row `row` of a group."""
+        return self._numbers[growing.team.number] + row
+
+    def finish(self, growing: Growing, row: int, salt: bytes) -> Sealed:
+        """Make parity row `row` of a complete group a whole segment, under a salt that was never used for others."""
+        space, plan = growing.spaces[row], self._plan
+        body = growing.blocks * (plan.block_size - HEADER_SIZE)
+        geometry = shape(plan, self.number(growing, row), salt, body)
+        place = Placement(geometry, len(plan.preamble))
+        growing.used = place.stored_size
+        first = self._front - place.data_at * plan.block_size
+        image = Image(place, space.blocks(place.block_count, plan.block_size, first=first))
+        return Sealed(image, finish(image, plan.context.suite, space.engine, plan.preamble), b"")
+
+    def release(self, growing: Growing) -> None:
+        """The parity of a group is on the media: its buffers may be used again."""
+        for space in growing.spaces:
+            self._area(space)[:growing.used] = 0
+        with self._news:
+            del self._growing[growing.team.number]
+            self._free.append(growing.spaces)
+            self._news.notify_all()
+
+    def stop(self) -> None:
+        """A worker failed: whoever waits for buffers stops too."""
+        with self._news:
+            self._stopped = True
+            self._news.notify_all()
+
+    def _of(self, team: Team) -> Growing:
+        with self._news:
+            self._news.wait_for(lambda: self._stopped or team.number in self._growing or self._free)
+            if self._stopped:
+                raise InterruptedRunError("stopped")
+            if team.number not in self._growing:
+                self._growing[team.number] = Growing(team, self._free.pop(), team.count)
+            return self._growing[team.number]
+
+    def _area(self, space: Workspace) -> Blocks:
+        return space.bytes[self._front:]

@@ -1,0 +1,223 @@
+"""Outer decoding: bring back a segment from the other members of its group (spec 5.2, G-7 and G-9).
+
+The members are read one after another into one helper buffer, checked and repaired there like any segment, and their
+share is added to the segment that comes back. So memory is two segments, whatever the size of the group.
+
+Where members are damaged at the same block indices, the codes alternate: what the outer code gives to a member is kept
+as a patch, with which its inner code may go on.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from airbundle.codec.erasure import alternate, weights
+from airbundle.errors import DamagedError
+from airbundle.format import limits
+from airbundle.format.block import write_digests, write_header
+from airbundle.media import volume as volumes
+from airbundle.transfer.check import check_file, recover_checked
+from airbundle.transfer.image import Image, digests, finish, layout_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from airbundle.format.block import Blocks, Flags
+    from airbundle.format.catalog import Group, Row
+    from airbundle.format.geometry import Placement
+    from airbundle.transfer.open import Bundle
+    from airbundle.transfer.workspace import Workspace
+
+    Places = NDArray[np.intp]
+
+PATCHES_MAX: Final = 192 * limits.MIB
+
+
+class Restorer:
+    """Restores segments of one group. Owns nothing but the patches; the two workspaces are lent for each call."""
+
+    def __init__(self, bundle: Bundle, group: Group) -> None:
+        self._bundle, self._group = bundle, group
+        self._members = group.members
+        self._layouts = [layout_of(bundle.expected(row).geometry) for row in self._members]
+        self._gone: list[Flags] | None = None
+        self._patches: list[dict[int, bytes]] = [{} for _ in self._members]
+
+    def restore(self, row: Row, space: Workspace, helper: Workspace) -> bool:
+        """Make `space` hold the segment of `row`, whole, if the members that are here can give it."""
+        try:
+            if self._gone is None and self._guess(row) and self._bring(row.position, space, helper):
+                return True
+        except DamagedError:
+            pass
+        self._gone = None
+        gone = self._look(space)
+        if alternate(self._layouts, gone, len(self._group.parity))[row.position].any():
+            return False
+        while not self._bring(row.position, space, helper):
+            for other in self._order(row.position):
+                if self._improve(other, space, helper):
+                    break
+            else:
+                raise DamagedError("does not come back though it should", where=volumes.segment_name(row.number),
+                                   rule="G-9")
+        return True
+
+    def _guess(self, row: Row) -> bool:
+        """Take for now that each member of which there is a file is whole, and see whether that would do."""
+        here = [member.number != row.number and bool(self._bundle.segments.get(member.number))
+                for member in self._members]
+        self._gone = [np.full(layout.count, not there) for layout, there in zip(self._layouts, here, strict=True)]
+        return sum(here) >= len(self._group.data)
+
+    def _look(self, space: Workspace) -> list[Flags]:
+        """What each member lacks after its own code."""
+        if self._gone is None:
+            self._gone = [self._load(position, space)[1] for position in range(len(self._members))]
+        return self._gone
+
+    def _load(self, position: int, space: Workspace) -> tuple[Image, Flags, bytes | None]:
+        """A member in `space`, from its best file and its patches; which coded blocks it lacks, and its leaves."""
+        row = self._members[position]
+        expected = self._bundle.expected(row)
+        places = self._bundle.segments.get(row.number, [])
+        best = None
+        for reader, name in places:
+            found, image = check_file(space, reader, name, expected, direct=False)
+            if found.lost == 0:
+                return image, found.gone, found.leaves
+            if best is None or found.lost < best[0]:
+                best = found.lost, reader, name
+        if best is None:
+            return _nothing(expected.place, space), np.ones(expected.geometry.coded_blocks, np.bool_), None
+        found, image = check_file(space, best[1], best[2], expected, direct=False)
+        gone = found.gone.copy()
+        for index, payload in self._patches[position].items():
+            image.payloads[index] = np.frombuffer(payload, np.uint8)
+            _label(image, self._bundle, index)
+            gone[index] = False
+        if found.leaves is not None:
+            gone = recover_checked(space.engine, image, expected.suite, gone, found.leaves)
+        return image, gone, found.leaves
+
+    def _order(self, target: int) -> list[int]:
+        return [position for position in range(len(self._members)) if position != target]
+
+    def _improve(self, position: int, space: Workspace, helper: Workspace) -> bool:
+        """Give a member other than the wanted one what the outer code has for it. Whether that was anything."""
+        assert self._gone is not None
+        before = int(self._gone[position].sum())
+        self._bring(position, space, helper)
+        return int(self._gone[position].sum()) < before
+
+    def _bring(self, target: int, space: Workspace, helper: Workspace) -> bool:
+        """One outer step for one member, then its inner code. Whether `space` holds it whole afterwards."""
+        assert self._gone is not None
+        image, gone, leaves = self._load(target, space)
+        n = self._layouts[target].n
+        lacking = np.array([self._at(position, n) for position in range(len(self._members))])
+        lacking[target] = gone[:n]
+        wanted = np.flatnonzero(gone[:n] & (lacking.sum(axis=0) <= len(self._group.parity)))
+        self._add_up(target, image, wanted, lacking, helper)
+        gone = gone.copy()
+        for index in wanted.tolist():
+            _label(image, self._bundle, index)
+            gone[index] = False
+        if leaves is not None:
+            gone[:n] |= _wrong(image, self._bundle, leaves, wanted)
+            gone = recover_checked(space.engine, image, self._bundle.suite, gone, leaves)
+        self._gone[target] = gone
+        if not gone[:n].any():
+            return self._complete(target, image, space)
+        self._patch(target, image, wanted)
+        return False
+
+    def _at(self, position: int, count: int) -> Flags:
+        """What a member lacks at the first `count` indices; beyond its end it is zeros, which nobody lacks."""
+        assert self._gone is not None
+        flags = np.zeros(count, np.bool_)
+        n = min(self._layouts[position].n, count)
+        flags[:n] = self._gone[position][:n]
+        return flags
+
+    def _add_up(self, target: int, image: Image, wanted: Places, lacking: Flags, helper: Workspace) -> None:
+        """Set the blocks `wanted` of the target to the sum of what the other members give (G-7)."""
+        k, m = len(self._group.data), len(self._group.parity)
+        shares: dict[int, list[tuple[int, int, int]]] = {}  # by member: first block, end, coefficient
+        for first, end in _runs(wanted, lacking):
+            given = [position for position in self._order(target) if not lacking[position, first]][:k]
+            for position, weight in zip(given, weights(k, m, given, target).tolist(), strict=True):
+                shares.setdefault(position, []).append((first, end, weight))
+            image.blocks[image.place.data_at + first:image.place.data_at + end] = 0
+        for position, parts in shares.items():
+            other, gone, _ = self._load(position, helper)
+            for first, stop, weight in parts:
+                end = min(stop, self._layouts[position].n)
+                if weight and first < end:
+                    if gone[first:end].any():
+                        raise DamagedError("gives other bytes each time it is read", rule="S-7",
+                                           where=volumes.segment_name(self._members[position].number))
+                    helper.engine.accumulate(np.array([weight], np.uint8), _flat(other, first, end),
+                                             [_flat(image, first, end)])
+
+    def _complete(self, target: int, image: Image, space: Workspace) -> bool:
+        """Make parity, lists and preambles anew and hold the root against the signed one."""
+        expected = self._bundle.expected(self._members[target])
+        if self._bundle.preamble_raw is None:
+            return False
+        root = finish(image, expected.suite, space.engine, self._bundle.preamble_raw)
+        if root != expected.root:
+            raise DamagedError("what came back from its group does not give its root", rule="G-9",
+                               where=volumes.segment_name(self._members[target].number))
+        space.image = image
+        return True
+
+    def _patch(self, target: int, image: Image, wanted: Places) -> None:
+        assert self._gone is not None
+        for index in wanted.tolist():
+            if not self._gone[target][index]:
+                self._patches[target][index] = image.payloads[index].tobytes()
+        size = image.place.geometry.payload_size
+        if sum(map(len, self._patches)) * size > PATCHES_MAX:
+            raise DamagedError("takes more memory to bring back than may be used", rule="G-9",
+                               where=volumes.segment_name(self._members[target].number))
+
+
+def _nothing(place: Placement, space: Workspace) -> Image:
+    """The image of a segment of which nothing is there."""
+    return Image(place, space.blocks(place.block_count, place.geometry.block_size))
+
+
+def _label(image: Image, bundle: Bundle, index: int) -> None:
+    """Header and digest of coded block `index`."""
+    at = image.place.data_at + index
+    write_header(image.blocks, at, 1, image.headers)
+    write_digests(image.blocks, at, digests(image.blocks[at:at + 1], bundle.suite), bundle.suite.digest_size)
+
+
+def _wrong(image: Image, bundle: Bundle, leaves: bytes, wanted: Places) -> Flags:
+    """S-8: which of the blocks `wanted` are not their leaves."""
+    size = bundle.suite.digest_size
+    wrong = np.zeros(image.place.geometry.data_blocks, np.bool_)
+    for index in wanted.tolist():
+        at = image.place.data_at + index
+        wrong[index] = digests(image.blocks[at:at + 1], bundle.suite) != leaves[index * size:(index + 1) * size]
+    return wrong
+
+
+def _flat(image: Image, first: int, end: int) -> Blocks:
+    """Data blocks `first` to `end` with their headers, end to end."""
+    return image.blocks[image.place.data_at + first:image.place.data_at + end].reshape(-1)
+
+
+def _runs(wanted: Places, lacking: Flags) -> Iterator[tuple[int, int]]:
+    """Runs of neighbours among the indices `wanted` at which the same members lack their block."""
+    for _, run in itertools.groupby(enumerate(wanted.tolist()),
+                                    key=lambda item: (item[1] - item[0], lacking[:, item[1]].tobytes())):
+        indices = [index for _, index in run]
+        yield indices[0], indices[-1] + 1
