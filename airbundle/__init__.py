@@ -12,19 +12,33 @@ from airbundle.errors import AirbundleError
 from airbundle.version import VERSION
 
 if TYPE_CHECKING:
-    from airbundle.api import inspect, load_private, load_public, load_trust, pack, plan, repair, unpack, verify
+    from airbundle.api import (
+        copy,
+        inspect,
+        load_private,
+        load_public,
+        load_trust,
+        pack,
+        plan,
+        rebuild,
+        repair,
+        unpack,
+        verify,
+    )
 
 __version__ = VERSION
 
 __all__ = [
     "AirbundleError",
     "__version__",
+    "copy",
     "inspect",
     "load_private",
     "load_public",
     "load_trust",
     "pack",
     "plan",
+    "rebuild",
     "repair",
     "unpack",
     "verify",

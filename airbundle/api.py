@@ -15,6 +15,7 @@ from airbundle.crypto.keyfiles import NamedIdentity, PrivateFile, parse_private,
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import AirbundleError, UsageError
 from airbundle.media import keystore
+from airbundle.transfer import copy as copying
 from airbundle.transfer import inspect as inspecting
 from airbundle.transfer import pack as packing
 from airbundle.transfer import plan as planning
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from airbundle.crypto.identities import PrivateIdentity, PublicIdentity
     from airbundle.media.volume import VolumeReader
+    from airbundle.transfer.copy import CopyResult
     from airbundle.transfer.ending import Declared
     from airbundle.transfer.inspect import Inspection
     from airbundle.transfer.pack import PackResult
@@ -88,7 +90,7 @@ def pack(source: str, output: str | Sequence[str], *, sign: PrivateIdentity, to:
     """
     targets = [output] if isinstance(output, str) else output
     return packing.pack(source, targets, identity=sign, recipients=to, declared=declared, options=options, lose=lose,
-                        pace=pace, read_back=read_back, progress=progress)
+                        pace=pace, reads_back=read_back, progress=progress)
 
 
 def verify(volumes: Sequence[str], *, trust: TrustSet | None, keys: Sequence[PrivateIdentity] = (),
@@ -106,11 +108,26 @@ def repair(volumes: Sequence[str], *, trust: TrustSet, bundle: str = "",
         return repairing.repair(readers, trust=trust, progress=progress)
 
 
+def rebuild(volumes: Sequence[str], output: str, *, trust: TrustSet, bundle: str = "", pace: Pace | None = None,
+            progress: Progress | None = None) -> CopyResult:
+    """Write whole copies of the volumes that are damaged or lost into the folder `output`; change none."""
+    with _opened(volumes, bundle) as readers:
+        return copying.rebuild(readers, output, trust=trust, pace=pace, progress=progress)
+
+
+def copy(volumes: Sequence[str], output: Sequence[str], *, trust: TrustSet, bundle: str = "",
+         pace: Pace | None = None, progress: Progress | None = None) -> CopyResult:
+    """Copy volumes onto other media, verified and read back; onto more or fewer, they are laid out anew."""
+    with _opened(volumes, bundle) as readers:
+        return copying.copy(readers, output, trust=trust, pace=pace, progress=progress)
+
+
 def unpack(volumes: Sequence[str], output: str, *, keys: Sequence[PrivateIdentity], trust: TrustSet, bundle: str = "",
-           pace: Pace | None = None, progress: Progress | None = None) -> UnpackResult:
+           include: Sequence[str] = (), pace: Pace | None = None, progress: Progress | None = None) -> UnpackResult:
     """Unpack into the new folder `output`; it appears only when everything was verified."""
     with _opened(volumes, bundle) as readers:
-        return unpacking.unpack(readers, output, identities=keys, trust=trust, pace=pace, progress=progress)
+        return unpacking.unpack(readers, output, identities=keys, trust=trust, include=include, pace=pace,
+                                progress=progress)
 
 
 def inspect(volumes: Sequence[str], *, trust: TrustSet | None = None, keys: Sequence[PrivateIdentity] = (),

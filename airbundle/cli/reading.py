@@ -85,14 +85,17 @@ def show_report(report: Report, *, with_key: bool) -> None:
         ("bundle", report.bundle), ("packer", fingerprint_hex(bytes.fromhex(report.packer))),
         ("label", report.label), ("marking", report.marking or "-"), ("created", output.moment(report.created)),
         ("expires", output.moment(report.expires) + _expired(report.expires)),
-        ("volumes", f"{len(report.volumes)} of {report.volumes_of}"),
+        ("volumes", f"{report.volumes_of - len(report.absent)} of {report.volumes_of}"),
+        *(("not here", volume) for volume in report.absent),
         ("read", f"{report.blocks} blocks, {output.human(report.bytes_read)} in {report.seconds:.1f} s"),
         ("not read", output.human(report.bytes_not_read)),
         ("wrong blocks", ", ".join(f"{count} {noun}" for noun, count in counts.items() if count) or "none"),
         ("opened", "yes, every chunk" if report.opened else "NO" if with_key else "no key given"),
         ("whole", report.condition.value), ("believed", believed), ("statement", report.statement_hash)])
     if report.findings:
-        rows = [(finding.file, finding.problem) for finding in report.findings[:LINES_MAX]]
+        several = len(report.volumes) > 1
+        rows = [((finding.volume,) if several else ()) + (finding.file, finding.problem)
+                for finding in report.findings[:LINES_MAX]]
         if len(report.findings) > LINES_MAX:
             rows.append(("...", f"and {len(report.findings) - LINES_MAX} more"))
         output.table(rows, title="findings")
@@ -100,28 +103,19 @@ def show_report(report: Report, *, with_key: bool) -> None:
         output.table([(line,) for line in report.ignored[:LINES_MAX]], title="ignored")
 
 
-def repair(volumes: Volumes, trust: Trust = None, bundle: BundleId = "", progress: ProgressStyle = "auto",
-           as_json: Json = False) -> None:
-    """Put a damaged bundle right in place, bit for bit. Only blocks that are wrong are written."""
-    with output.ProgressView(progress) as view:
-        result = api.repair(volumes, trust=api.load_trust(*trust or ()), bundle=bundle, progress=view)
-    if as_json:
-        output.emit("repair", result)
-        return
-    output.table([("bundle", result.report.bundle), ("written", output.counted(result.blocks, "block")),
-                  ("took", f"{result.seconds:.1f} s"),
-                  *(("repaired", path) for path in result.files[:LINES_MAX])])
-    output.good("repaired: every block is as it was packed" if result.files else "nothing to repair")
-
-
 def unpack(volumes: Volumes,
            target: Annotated[str, typer.Option("-o", "--output", metavar="DIR", help="A folder that does not exist.")],
            key: Keys = None, key_passphrase_file: KeyPassphrase = None, trust: Trust = None, bundle: BundleId = "",
+           include: Annotated[list[str] | None, typer.Option(
+               "--include", metavar="GLOB", help="Only files whose path matches; once for each pattern.")] = None,
            jobs: Jobs = 0, progress: ProgressStyle = "auto", as_json: Json = False) -> None:
-    """Verify, repair in memory and unpack into DIR, which appears only when everything was verified."""
+    """Verify, repair in memory and unpack into DIR, which appears only when everything was verified.
+
+    Volumes may come one after another: the same command with the next one goes on.
+    """
     with output.ProgressView(progress) as view:
         result = api.unpack(volumes, target, keys=_keys(key, key_passphrase_file), trust=api.load_trust(*trust or ()),
-                            bundle=bundle, pace=Pace(jobs=jobs), progress=view)
+                            bundle=bundle, include=include or (), pace=Pace(jobs=jobs), progress=view)
     if as_json:
         output.emit("unpack", result)
         return

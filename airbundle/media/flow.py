@@ -24,10 +24,11 @@ WINDOW: Final = 16 * MIB
 class StreamWriter:
     """Writes stretches of the stream into staged files. One per worker; not to be shared by threads.
 
-    `starts` are the places of the `paths` in the stream and the end of the last one, in bytes.
+    `starts` are the places of the `paths` in the stream and the end of the last one, in bytes. What belongs to a path
+    that is None is not wanted, and not written.
     """
 
-    def __init__(self, staging: StagingTree, paths: Sequence[SafePath], starts: Sequence[int]) -> None:
+    def __init__(self, staging: StagingTree, paths: Sequence[SafePath | None], starts: Sequence[int]) -> None:
         self._staging, self._paths, self._starts = staging, paths, starts
         self._window = memoryview(system.huge_buffer(WINDOW))
         self._at = 0  # place in the stream of the first byte in the window
@@ -81,11 +82,12 @@ class StreamWriter:
                     tail = bytes(self._window[self._end - spare : self._end])
                     length -= spare
                     end -= spare
-            if length:
+            path = self._paths[number]
+            if length and path is not None:
                 where = self._first + at - self._at
                 if length >= system.DIRECT_FROM:
                     where = self._align(where, offset)
-                self._staging.write_at(self._paths[number], offset, self._window[where : where + length])
+                self._staging.write_at(path, offset, self._window[where : where + length])
             at += length
             number += 1
         self._place(end)

@@ -25,31 +25,61 @@ from airbundle.media.faults import medium_error, reporting
 from airbundle.media.folder import Folder
 
 _TREE: Final = "tree"
+_NOTES: Final = "notes"
 _FILES_OPEN: Final = 64
 _FOLDERS_OPEN: Final = 32
 _NAME_SHOWN: Final = 40
 
 
 class StagingTree:
-    """A tree of files that becomes `target` at once. Threads may share it; discarded when a `with` block fails."""
+    """A tree of files that becomes `target` at once. Threads may share it; discarded when a `with` block fails.
 
-    def __init__(self, target: str) -> None:
-        """Make the staging folder. Raises UsageError when `target` is in use, MediumError."""
+    With a `key` it can be kept, and found again by the same key.
+    """
+
+    def __init__(self, target: str, key: str = "") -> None:
+        """Make the staging folder, or go on in an earlier one. Raises UsageError if `target` is in use, MediumError."""
         self.target = os.path.abspath(target)
         parent, name = os.path.split(self.target)
         self._mode = _require_free(self.target, parent)
         with reporting(parent):
             os.makedirs(parent, exist_ok=True)
+            prefix = f".{name[:_NAME_SHOWN]}.airbundle-partial-"
             # mkdtemp gives mode 0700.
-            self._staging = tempfile.mkdtemp(prefix=f".{name[:_NAME_SHOWN]}.airbundle-partial-", dir=parent)
+            self._staging = _own(os.path.join(parent, prefix + key)) if key else tempfile.mkdtemp(prefix=prefix,
+                                                                                                   dir=parent)
             self.path = os.path.join(self._staging, _TREE)
-            os.mkdir(self.path)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self.path)
             self._root = Folder.open(self.path)
         self._lock = threading.Lock()
         self._folders: OrderedDict[str, Folder] = OrderedDict()
         self._files: Descriptors[SafePath] = Descriptors(self._open_again, _FILES_OPEN)
         self._direct_files: Descriptors[SafePath] = Descriptors(self._open_direct, _FILES_OPEN)
-        self._done = False
+        self._done = self._kept = False
+
+    @property
+    def notes(self) -> str:
+        """A file beside the tree, for notes about what is in it."""
+        return os.path.join(self._staging, _NOTES)
+
+    def keep(self) -> None:
+        """Do not discard what is there, whatever happens: a later run goes on with it."""
+        self._kept = True
+
+    def sync(self) -> None:
+        """Wait until everything written is on the medium. Raises MediumError."""
+        with reporting(self.path):
+            system.sync_tree(self.path)
+
+    def clear(self) -> None:
+        """Remove what an earlier run has left. Raises MediumError."""
+        with reporting(self.path):
+            for entry in os.scandir(self.path):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path)
+                else:
+                    os.unlink(entry.path)
 
     def create(self, path: SafePath, size: int) -> None:
         """Make the file `path` with `size` bytes, zeros until written. Raises MediumError, also when it exists."""
@@ -64,6 +94,11 @@ class StagingTree:
                 raise
         # Without the lock: `borrow` takes the two locks the other way round.
         self._files.adopt(path, fd)
+
+    def touch(self, path: SafePath) -> None:
+        """Make the file `path`, empty, if it is not there. Raises MediumError."""
+        with reporting(path), self._files.borrow(path):
+            pass
 
     def write_at(self, path: SafePath, offset: int, view: memoryview) -> None:
         """Write `view` at `offset` of a file, which is made if it is not there. Raises MediumError.
@@ -100,12 +135,16 @@ class StagingTree:
             # Of a folder: takes the place of an empty folder and of nothing else.
             os.rename(self.path, self.target)
             self._done = True
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.notes)
             os.rmdir(self._staging)
             system.sync_directory(os.path.dirname(self.target))
 
     def discard(self) -> None:
         """Remove everything that was staged. Does nothing after `publish`."""
-        if not self._done:
+        if not self._done and self._kept:
+            self._release()
+        elif not self._done:
             self._release()
             try:
                 shutil.rmtree(self._staging, ignore_errors=True)
@@ -166,6 +205,18 @@ def require_space(path: str, needed: int) -> None:
             where=shown(path),
             hint=f"make room for {needed - free} bytes more or use another place",
         )
+
+
+def _own(path: str) -> str:
+    """The folder `path` with mode 0700, made if it is not there. Raises UsageError if somebody else could enter it."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    found = os.lstat(path)
+    ours = stat.S_ISDIR(found.st_mode) and (os.name == "nt" or (
+        found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077))
+    if not ours:
+        raise UsageError("is not a folder of yours alone", where=shown(path), hint="remove it")
+    return path
 
 
 def _require_free(target: str, parent: str) -> int | None:

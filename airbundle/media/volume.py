@@ -34,7 +34,8 @@ VOLUME_SUFFIX: Final = ".airbundle"
 SEGMENT_NAME: Final = re.compile(r"[0-9]{8,16}\.abs")
 FIXED_NAMES: Final = frozenset({README_NAME, STATEMENT_NAME, RECORD_NAME, CATALOG_NAME, CATALOG_COPY_NAME})
 _LITTER: Final = re.compile(r"\._.*|\.trash.*|system volume information|desktop\.ini|\.ds_store|thumbs\.db", re.DOTALL)
-_NUMBER: Final = re.compile(r"-([0-9]{1,2})of[0-9]{1,2}\.airbundle", re.IGNORECASE)
+_NUMBER: Final = re.compile(r"-([0-9]{1,2})of([0-9]{1,2})\.airbundle", re.IGNORECASE)
+_RELAID: Final = re.compile(r"-copy[0-9]{1,2}of[0-9]{1,2}\.airbundle", re.IGNORECASE)
 _PIECE: Final = system.ALIGNMENT
 
 
@@ -197,10 +198,20 @@ class VolumeReader:
             raise FormatError("it has 4 GiB or more", where=shown(where), rule="V-1")
 
 
-def volume_number(path: str) -> int:
-    """The number in the name of a volume's folder, 0 if there is none. Advice only (V-2)."""
+def volume_number(path: str, count: int) -> int:
+    """The number in the name of a folder, `...-2of3.airbundle` of `count` volumes; else 0. Advice only (V-2)."""
     found = _NUMBER.search(os.path.basename(path))
-    return int(found[1]) if found else 0
+    return int(found[1]) if found and int(found[2]) == count else 0
+
+
+def relaid_name(label: str, bundle_id: bytes, number: int, count: int) -> str:
+    """The name of a copy whose segments are laid out otherwise than the statement says."""
+    return volume_name(label, bundle_id, number, count).replace(f"-{number}of{count}.", f"-copy{number}of{count}.")
+
+
+def is_relaid(path: str) -> bool:
+    """Whether the name says so. Advice only (V-2)."""
+    return _RELAID.search(os.path.basename(path)) is not None
 
 
 def find_volumes(path: str) -> list[str]:

@@ -43,7 +43,7 @@ def in_order(targets: Sequence[str], label: str, bundle_id: bytes | None) -> tup
 def begun(target: str, label: str, bundle_id: bytes) -> tuple[int, str]:
     """The number and path of this bundle's volume on a target; 0 and nothing if it has none."""
     stem = volumes.volume_name(label, bundle_id, 1, 1).removesuffix(f"1of1{volumes.VOLUME_SUFFIX}")
-    pattern = re.compile(re.escape(stem) + r"([0-9]{1,2})of[0-9]{1,2}" + re.escape(volumes.VOLUME_SUFFIX))
+    pattern = re.compile(re.escape(stem) + r"(?:copy)?([0-9]{1,2})of[0-9]{1,2}" + re.escape(volumes.VOLUME_SUFFIX))
     if os.path.isdir(target):
         with reporting(target):
             names = sorted(os.listdir(target))

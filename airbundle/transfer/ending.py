@@ -14,16 +14,15 @@ from airbundle.codec.record import encode_record
 from airbundle.crypto.envelope import parse_preamble
 from airbundle.crypto.signing import pae, sign
 from airbundle.crypto.suites import hash_by_suite
-from airbundle.errors import MediumError
 from airbundle.format import limits
 from airbundle.format.catalog import CATALOG, Row, row_of, write_body, write_table
 from airbundle.format.dsse import Envelope, parse_envelope, write_envelope
 from airbundle.format.manifest import FileRow, Manifest, SliceRow, write_manifest
 from airbundle.format.statement import STATEMENT_TYPE, PreambleRef, Statement, VolumeRow, write_statement
-from airbundle.media import system
 from airbundle.media import volume as volumes
 from airbundle.media.state import save_document, state_folder
 from airbundle.transfer.journal import Ending
+from airbundle.transfer.laying import require_same
 from airbundle.transfer.seal import SealPlan, finish_catalog, seal_manifest
 from airbundle.transfer.workspace import Workspace
 from airbundle.version import WRITER
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from airbundle.crypto.identities import PrivateIdentity
-    from airbundle.media.writing import VolumeWriter
     from airbundle.transfer.drives import Drives
     from airbundle.transfer.slices import Stream
 
@@ -79,16 +77,6 @@ def make_ending(plan: SealPlan, stream: Stream, rows: Sequence[Row], digests: Se
     return Ending.of(catalog.image.blocks.tobytes(), envelope)
 
 
-def _require_same(volume: VolumeWriter, name: str, content: bytes) -> None:
-    """Read a small file back past the cache."""
-    with volume.opened(name) as descriptor:
-        found = bytearray(len(content) + 1)
-        count = system.read_into(descriptor, memoryview(found), 0)
-    if bytes(found[:count]) != content:
-        raise MediumError("gives back other bytes than were written", where=os.path.join(volume.path, name),
-                          hint="do not use this drive; pack onto another one")
-
-
 def write_ending(drives: Drives, plan: SealPlan, ending: Ending, held: Mapping[int, Mapping[str, int]], *,
                  read_back: bool) -> str:
     """Catalogs, record, statement, each durable before the next (V-3, V-4). Returns the hash of the statement's PAE.
@@ -104,8 +92,8 @@ def write_ending(drives: Drives, plan: SealPlan, ending: Ending, held: Mapping[i
         volume.fill(volumes.CATALOG_COPY_NAME, catalog)
         volume.fill(volumes.RECORD_NAME, record)
         if read_back:
-            _require_same(volume, volumes.CATALOG_NAME, catalog)
-            _require_same(volume, volumes.CATALOG_COPY_NAME, catalog)
+            require_same(volume, volumes.CATALOG_NAME, catalog)
+            require_same(volume, volumes.CATALOG_COPY_NAME, catalog)
         volume.discard_leftovers()
     folder = state_folder("sent", plan.context.bundle_id.hex())
     save_document(os.path.join(folder, volumes.STATEMENT_NAME), statement)

@@ -88,17 +88,18 @@ class Bundle:
     @property
     def absent(self) -> frozenset[int]:
         """Numbers of volumes that hold segments and are not here."""
-        here = {number for reader in self.volumes if (number := volumes.volume_number(reader.path))}
-        here |= {row.volume for row in self.rows if self.segments.get(row.number)}
-        if len(self.statement.volumes) == 1:
+        count = len(self.statement.volumes)
+        here = {row.volume for row in self.rows if self.segments.get(row.number)}
+        here |= {volumes.volume_number(reader.path, count) for reader in self.volumes}
+        if count == 1:
             return frozenset()
         return frozenset(row.volume for row in self.rows) - here
 
     def homes(self, row: Row) -> list[VolumeReader]:
-        """The readers on which the segment of `row` should lie: of its volume, or of a bundle with one volume all."""
-        if len(self.statement.volumes) == 1:
-            return list(self.volumes)
-        return [reader for reader in self.volumes if volumes.volume_number(reader.path) == row.volume]
+        """The readers on which the segment of `row` should lie, by their names; a re-laid copy is nobody's home."""
+        count = len(self.statement.volumes)
+        return [reader for reader in self.volumes if volumes.volume_number(reader.path, count) == row.volume
+                or (count == 1 and not volumes.is_relaid(reader.path))]
 
     @property
     def context(self) -> Context:

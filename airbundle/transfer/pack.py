@@ -21,22 +21,20 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from airbundle.codec.engines import best_engine
 from airbundle.errors import MediumError, SourceChangedError
 from airbundle.format import limits
 from airbundle.format.catalog import DATA, PARITY, Row, row_of
 from airbundle.format.geometry import Geometry, Placement
-from airbundle.media import system
 from airbundle.media import volume as volumes
-from airbundle.media.writing import VolumeWriter, temporary_name
+from airbundle.media.writing import temporary_name
 from airbundle.transfer import begin
 from airbundle.transfer.check import Expected, check_segment
 from airbundle.transfer.drives import Drives
 from airbundle.transfer.ending import Declared, make_ending, write_ending
 from airbundle.transfer.fingerprints import FileDigests
 from airbundle.transfer.journal import Finished, Journal
+from airbundle.transfer.laying import read_back
 from airbundle.transfer.layout import Team, default_lose
 from airbundle.transfer.parity import OuterParity
 from airbundle.transfer.plan import Options, catalog_body, open_stream, shared
@@ -51,7 +49,6 @@ if TYPE_CHECKING:
 
     from airbundle.crypto.identities import PrivateIdentity, PublicIdentity
     from airbundle.media.reading import SourceReader
-    from airbundle.transfer.image import Image
     from airbundle.transfer.parity import Growing
     from airbundle.transfer.slices import Slice, Stream
 
@@ -93,7 +90,7 @@ class _Job:
     parity: OuterParity
     computing: Turns
     meter: Meter
-    read_back: bool
+    reads_back: bool
     entropy: Callable[[int], bytes]
 
     def stop(self) -> None:
@@ -105,7 +102,7 @@ class _Job:
 
 def pack(source: str, targets: Sequence[str], *, identity: PrivateIdentity, recipients: Sequence[PublicIdentity],
          declared: Declared | None = None, options: Options | None = None, lose: int | None = None,
-         pace: Pace | None = None, read_back: bool = True, progress: Callable[[Tick], None] | None = None,
+         pace: Pace | None = None, reads_back: bool = True, progress: Callable[[Tick], None] | None = None,
          now: Callable[[], float] = time.time, entropy: Callable[[int], bytes] = secrets.token_bytes) -> PackResult:
     """Pack `source` into a volume under each of the folders `targets`, so that any `lose` of them may be lost.
 
@@ -127,7 +124,7 @@ def pack(source: str, targets: Sequence[str], *, identity: PrivateIdentity, reci
             begin.keep_teams(journal, teams)
             with Drives(targets, declared.label, plan.context.bundle_id) as drives:
                 _prepare(drives, journal, plan, stream)
-                job = _job(stream, reader, plan, drives, journal, teams, pace, meter, read_back=read_back,
+                job = _job(stream, reader, plan, drives, journal, teams, pace, meter, reads_back=reads_back,
                            entropy=entropy)
                 rows, kept = _segments(job, teams, pace)
                 held = _stored_sizes(plan, rows, len(drives))
@@ -139,7 +136,7 @@ def pack(source: str, targets: Sequence[str], *, identity: PrivateIdentity, reci
                                             identity=identity, created=created, media=media, entropy=entropy))
                 assert journal.ending is not None
                 meter.begin("finishing", 0)
-                statement_hash = write_ending(drives, plan, journal.ending, held, read_back=read_back)
+                statement_hash = write_ending(drives, plan, journal.ending, held, read_back=reads_back)
                 paths = tuple(volume.path for volume in drives)
                 stored = sum(sum(volume.sizes().values()) for volume in drives)
             begin.remember_finished(digest, paths)
@@ -149,17 +146,17 @@ def pack(source: str, targets: Sequence[str], *, identity: PrivateIdentity, reci
         bundle=plan.context.bundle_id.hex(), volumes=paths, files=len(found.files), folders=len(found.folders),
         source_bytes=found.total, sealed_bytes=sum(row.body for row in data), stored_bytes=stored,
         segments=len(data), parity_segments=len(rows) - len(data), kept_segments=kept, lose=lose,
-        statement_hash=statement_hash, read_back=read_back, seconds=time.monotonic() - began,
+        statement_hash=statement_hash, read_back=reads_back, seconds=time.monotonic() - began,
         warnings=shared(targets, lose))
 
 
 def _job(stream: Stream, reader: SourceReader, plan: SealPlan, drives: Drives, journal: Journal,
-         teams: Sequence[Team], pace: Pace, meter: Meter, *, read_back: bool, entropy: Callable[[int], bytes]) -> _Job:
+         teams: Sequence[Team], pace: Pace, meter: Meter, *, reads_back: bool, entropy: Callable[[int], bytes]) -> _Job:
     size, place = capacity(plan, stream), largest_place(plan, stream)
     workers = pace.workers(_memory_of_one(size, teams))
     parity = OuterParity(teams, plan, len(stream.slices), size, place.data_at * plan.block_size,
                          pace.buffers(_memory_of_one(size, teams)))
-    return _Job(stream, reader, plan, drives, journal, FileDigests(stream), parity, Turns(workers), meter, read_back,
+    return _Job(stream, reader, plan, drives, journal, FileDigests(stream), parity, Turns(workers), meter, reads_back,
                 entropy)
 
 
@@ -307,25 +304,13 @@ def _put(job: _Job, space: Workspace, sealed: Sealed, position: int, team: Team 
     volume = job.drives[team.volumes[position]]
     name = volumes.segment_name(number)
     temporary = volume.write(name, [sealed.image.blocks.reshape(-1).data], suffix=sealed.geometry.salt.hex())
-    if job.read_back:
-        _read_back(volume, space, temporary, sealed.image)
+    if job.reads_back:
+        read_back(volume, space, temporary, sealed.image)
     finished = Finished(row_of(sealed.geometry, role=role, volume=team.volumes[position], root=sealed.root,
                                group=team.number, position=position), sealed.content.hex())
     job.journal.add(finished)
     volume.settle(temporary, name)
     return finished
-
-
-def _read_back(volume: VolumeWriter, space: Workspace, name: str, image: Image) -> None:
-    """Compare the file, read past the page cache, with the buffer it was written from."""
-    blocks = image.blocks.reshape(-1)
-    with volume.opened(name) as descriptor:
-        for at in range(0, len(blocks), len(space.window)):
-            part = space.window[:len(blocks) - at]
-            count = system.read_into(descriptor, part.data, at)
-            if count != len(part) or not np.array_equal(part, blocks[at:at + len(part)]):
-                raise MediumError(f"gives back other bytes than were written, near byte {at:,} of {name}",
-                                  where=volume.path, hint="do not use this drive; pack onto another one")
 
 
 def _geometry(plan: SealPlan, row: Row) -> Geometry:

@@ -13,9 +13,8 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from airbundle.codec.engines import best_engine
 from airbundle.codec.record import encode_record
@@ -24,9 +23,11 @@ from airbundle.errors import MediumError
 from airbundle.media import volume as volumes
 from airbundle.media.writing import VolumeWriter
 from airbundle.transfer.check import Findings, check_file
-from airbundle.transfer.image import Image, finish
+from airbundle.transfer.image import Image
+from airbundle.transfer.laying import rebuilt_catalog
 from airbundle.transfer.open import Bundle, open_bundle, require_preamble
 from airbundle.transfer.progress import Meter, Tick
+from airbundle.transfer.restore import Restorer
 from airbundle.transfer.verdict import Tally, make_report, raise_verdict
 from airbundle.transfer.verify import CATALOGS, catalog_name, check_catalogs, check_statements
 from airbundle.transfer.workspace import Workspace
@@ -50,7 +51,7 @@ class RepairResult:
     seconds: float
 
 
-@dataclass(slots=True)
+@dataclass
 class _Bench:
     """The bundle on the bench: what all steps share."""
 
@@ -70,6 +71,11 @@ class _Bench:
         for number, places in self.bundle.segments.items():
             for reader, name in places if number in self.rows else ():
                 self.claimed.setdefault((reader.path, name), []).append(number)
+
+    @cached_property
+    def helper(self) -> Workspace:
+        """A second buffer, made when a segment has to come back from its group."""
+        return Workspace(self.bundle.largest_segment(), self.space.engine)
 
     def writer(self, reader: VolumeReader) -> VolumeWriter:
         """Opened for writing only when there is something to write."""
@@ -140,39 +146,38 @@ def _restore_catalogs(bench: _Bench) -> None:
     for reader in bundle.volumes:
         for name in CATALOGS:
             if not _check(bench, reader, name, row)[0].clean:
-                temporary = _write_aside(bench, reader, name, _rebuilt_catalog(bench))
+                temporary = _write_aside(bench, reader, name, rebuilt_catalog(bundle, bench.space))
                 bench.writer(reader).settle(temporary, name)
                 _require_clean(bench, reader, name, row)
 
 
-def _rebuilt_catalog(bench: _Bench) -> Image:
-    """The catalog in the buffer, made again."""
-    bundle = bench.bundle
-    expected = bundle.expected(bundle.statement.catalog)
-    place, geometry = expected.place, expected.geometry
-    image = Image(place, bench.space.blocks(place.block_count, geometry.block_size))
-    body = np.frombuffer(bundle.catalog_body, np.uint8)
-    image.payloads[:geometry.data_blocks] = body.reshape(geometry.data_blocks, geometry.payload_size)
-    assert bundle.preamble_raw is not None
-    root = finish(image, bundle.suite, bench.space.engine, bundle.preamble_raw)
-    assert root == expected.root
-    return image
-
-
 def _repair_segment(bench: _Bench, row: Row) -> None:
-    places = bench.bundle.segments.get(row.number, [])
-    if not places:
-        bench.tally.missing.append(row.number)
-        return
-    whole = [(reader, name) for reader in bench.bundle.volumes
+    """Put a segment right where it lies, and back where it should lie, from another copy or from its group."""
+    bundle = bench.bundle
+    places = bundle.segments.get(row.number, [])
+    whole = [(reader, name) for reader in bundle.volumes
              if (name := _repair_on(bench, reader, row, [name for other, name in places if other is reader]))]
-    if not whole:
-        bench.tally.beyond = True
-    elif len(bench.bundle.statement.volumes) == 1:  # each volume that was given is a copy of it
-        for reader in bench.bundle.volumes:
-            if not any(other is reader for other, _ in whole):
-                _, image = _whole(bench, *whole[0], row)
-                _write_aside(bench, reader, volumes.segment_name(row.number), image, row)
+    homes = [reader for reader in bundle.homes(row) if not any(other is reader for other, _ in whole)]
+    if not whole and not homes:  # of a volume that was renamed, or is not here
+        homes = list(dict.fromkeys(reader for reader, _ in places))[:1]
+    if whole and not homes:
+        return
+    image = _whole(bench, *whole[0], row)[1] if whole else _restored(bench, row)
+    if image is None:
+        bench.tally.missing.append(row.number)
+    elif not homes:
+        bench.tally.restorable.append(row.number)
+    for reader in homes:
+        if image is not None:
+            _write_aside(bench, reader, volumes.segment_name(row.number), image, row)
+            if reader is not homes[-1]:  # the check has used the buffer
+                image = _whole(bench, *whole[0], row)[1] if whole else _restored(bench, row)
+
+
+def _restored(bench: _Bench, row: Row) -> Image | None:
+    """A segment from the other members of its group, in the buffer."""
+    restorer = Restorer(bench.bundle, bench.bundle.groups[row.group])
+    return bench.space.image if restorer.restore(row, bench.space, bench.helper) else None
 
 
 def _repair_on(bench: _Bench, reader: VolumeReader, row: Row, names: list[str]) -> str:
@@ -234,7 +239,8 @@ def _write_aside(bench: _Bench, reader: VolumeReader, name: str, image: Image, r
 
 def _note(bench: _Bench, reader: VolumeReader, name: str, blocks: int) -> None:
     bench.blocks += blocks
-    bench.touched.append(f"{reader.path}/{name}")
+    if f"{reader.path}/{name}" not in bench.touched:
+        bench.touched.append(f"{reader.path}/{name}")
 
 
 def _repair_names(bench: _Bench) -> None:
@@ -245,7 +251,7 @@ def _repair_names(bench: _Bench) -> None:
         wrong = {right: name for name, right in wrong.items() if name != right}  # one file for each name
         if wrong:
             bench.writer(reader).rename_all({name: right for right, name in wrong.items()})
-            bench.touched += [f"{reader.path}/{right}" for right in wrong]
+            bench.touched += [path for right in wrong if (path := f"{reader.path}/{right}") not in bench.touched]
 
 
 def _right_name(bundle: Bundle, reader: VolumeReader, finding: FileFindings) -> str:

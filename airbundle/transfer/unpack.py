@@ -3,29 +3,32 @@
 The steps, in order:
 
 1. open: statement, signature, catalog, preamble, key, manifest; stop at the first that does not hold
-2. room on the target; a staging folder on the same file system
+2. room on the target; a staging folder on the same file system, perhaps of an earlier run
 3. per segment: read into memory, check whole against the signed root, repair there, open only from that memory,
    write into the staging folder
 4. what no file gives is brought back from the other members of its group
 5. publish: everything durable, then one rename
 
-The medium is never changed. Until step 5 there is nothing under the target's name.
+The medium is never changed. Until step 5 there is nothing under the target's name. Where volumes are missing, or one
+was pulled, the staging folder stays, and the same command with the next volume goes on: so one port is enough.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airbundle.codec.engines import best_engine
 from airbundle.crypto.seal import Opener
-from airbundle.errors import AirbundleError, DamagedError, IncompleteError
+from airbundle.errors import AirbundleError, DamagedError, IncompleteError, MediumError, UsageError
 from airbundle.format.names import SafePath
 from airbundle.media import volume as volumes
 from airbundle.media.flow import StreamWriter
 from airbundle.media.staging import StagingTree, require_space
 from airbundle.transfer.content import Contents
+from airbundle.transfer.landing import Landing
 from airbundle.transfer.open import Bundle, Opened, open_bundle, open_manifest
 from airbundle.transfer.progress import Meter, Tick
 from airbundle.transfer.restore import Restorer
@@ -41,9 +44,12 @@ if TYPE_CHECKING:
     from airbundle.crypto.identities import PrivateIdentity
     from airbundle.crypto.trust import TrustSet
     from airbundle.format.catalog import Group, Row
+    from airbundle.format.manifest import FileRow
     from airbundle.media.volume import VolumeReader
     from airbundle.transfer.check import Findings
     from airbundle.transfer.report import Report
+
+    Found = list[tuple[VolumeReader, str, Findings]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +65,27 @@ class UnpackResult:
     seconds: float
 
 
+@dataclass
+class _Work:
+    """What all steps share. `open_rows` are the segments that no file gave."""
+
+    bundle: Bundle
+    opened: Opened
+    contents: Contents
+    landing: Landing
+    tally: Tally
+    meter: Meter
+    spaces: Workspaces
+    open_rows: set[int] = field(default_factory=set)
+
+
 def unpack(readers: tuple[VolumeReader, ...], target: str, *, identities: Sequence[PrivateIdentity], trust: TrustSet,
-           pace: Pace | None = None, progress: Callable[[Tick], None] | None = None) -> UnpackResult:
-    """All steps. Raises AirbundleError; then nothing was published."""
+           include: Sequence[str] = (), pace: Pace | None = None,
+           progress: Callable[[Tick], None] | None = None) -> UnpackResult:
+    """All steps; with `include`, patterns of paths, nothing else is read or written.
+
+    Raises AirbundleError; then nothing was published.
+    """
     began = time.monotonic()
     meter = Meter(progress)
     # (1)
@@ -70,94 +94,142 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, identities: Sequen
         raise bundle.distrust
     opened = open_manifest(bundle, identities)
     contents = Contents(opened.manifest, len(bundle.data_rows))
+    files, folders = _wanted(opened, include)
     # (2)
-    require_space(target, opened.manifest.size)
     tally = Tally([], [], [])
     check_statements(bundle, tally)
     check_catalogs(bundle, tally)
-    with StagingTree(target) as staging:
-        for file in opened.manifest.files:
-            if file.size == 0:  # the others are made when their first bytes are there
-                staging.create(SafePath(file.path), 0)
-        for folder in opened.manifest.folders:
+    with StagingTree(target, key=bundle.statement.bundle[:12]) as staging, \
+            Landing(staging, bundle.statement.bundle, include) as landing:
+        rows = _needed(bundle, contents, files, landing)
+        require_space(target, sum(opened.manifest.segments[row.number].length for row in rows))
+        work = _work(bundle, opened, contents, staging, landing, tally, pace or Pace(), meter, files)
+        meter.begin("unpacking", sum(opened.manifest.segments[row.number].length for row in rows))
+        try:
+            _take_files(work, rows)  # (3)
+            _take_groups(work)  # (4)
+        except (IncompleteError, MediumError) as error:
+            if isinstance(error, IncompleteError) or any(error.where.startswith(reader.path) for reader in readers):
+                staging.keep()
+                landing.flush()
+            raise
+        for file in files.values():
+            if file.size == 0:  # the others were made when their first bytes came
+                staging.touch(SafePath(file.path))
+        for folder in folders:
             staging.make_folder(SafePath(folder))
-        _unpack_segments(bundle, opened, contents, staging, tally, pace or Pace(), meter)  # (3)
         meter.begin("publishing", 0)
         staging.publish()  # (5)
     report = make_report(bundle, tally, opened=True, began=began)
-    return UnpackResult(target=target, files=len(opened.manifest.files), folders=len(opened.manifest.folders),
-                        source_bytes=opened.manifest.size, repaired=report.unreadable + report.damaged
-                        + report.misplaced + report.altered, report=report, seconds=time.monotonic() - began)
+    return UnpackResult(target=target, files=len(files), folders=len(folders),
+                        source_bytes=sum(file.size for file in files.values()), repaired=report.unreadable
+                        + report.damaged + report.misplaced + report.altered, report=report,
+                        seconds=time.monotonic() - began)
 
 
-def _unpack_segments(bundle: Bundle, opened: Opened, contents: Contents, staging: StagingTree, tally: Tally,
-                     pace: Pace, meter: Meter) -> None:
-    """Steps (3) and (4)."""
-    sizes = {row.number: bundle.expected(row).place.stored_size for row in bundle.rows}
-    meter.begin("unpacking", opened.manifest.size)
-    workers = pace.buffers(bundle.largest_segment())  # one more than cores: some wait for the target
-    paths = [SafePath(file.path) for file in opened.manifest.files]
-    spaces = Workspaces(workers, bundle.largest_segment(), best_engine(),
+def _wanted(opened: Opened, include: Sequence[str]) -> tuple[dict[int, FileRow], list[str]]:
+    """Files by number, and folders, that match one of the patterns; all without any. Raises UsageError for none."""
+    def matches(path: str) -> bool:
+        return not include or any(fnmatch.fnmatchcase(path, pattern) for pattern in include)
+
+    files = {number: file for number, file in enumerate(opened.manifest.files) if matches(file.path)}
+    folders = [folder for folder in opened.manifest.folders if matches(folder)]
+    if include and not files and not folders:
+        raise UsageError(f"no file matches {', '.join(include)}", hint="airbundle inspect --key lists them")
+    return files, folders
+
+
+def _needed(bundle: Bundle, contents: Contents, files: dict[int, FileRow], landing: Landing) -> list[Row]:
+    """The data segments that hold something of the files and are not in the staging tree yet."""
+    slices = contents.manifest.segments
+    return [row for row in bundle.data_rows if row.number not in landing.done and any(
+        number in files for number, _ in contents.touched(slices[row.number].start, slices[row.number].length))]
+
+
+def _work(bundle: Bundle, opened: Opened, contents: Contents, staging: StagingTree, landing: Landing, tally: Tally,
+          pace: Pace, meter: Meter, files: dict[int, FileRow]) -> _Work:
+    paths = [SafePath(file.path) if number in files else None for number, file in enumerate(opened.manifest.files)]
+    # One worker more than cores: some wait for the target.
+    spaces = Workspaces(pace.buffers(bundle.largest_segment()), bundle.largest_segment(), best_engine(),
                         writer=lambda: StreamWriter(staging, paths, contents.starts))
+    return _Work(bundle, opened, contents, landing, tally, meter, spaces)
 
-    def write(row: Row, space: Workspace) -> None:
-        try:
-            _write_out(bundle, row, space, opened, contents, meter)
-        except AirbundleError as error:
-            error.where = error.where or volumes.segment_name(row.number)
-            raise
 
-    def work(row: Row) -> tuple[Row, list[tuple[VolumeReader, str, Findings]], bool]:
-        meter.alive()
-        with spaces.borrow() as space:
+def _take_files(work: _Work, rows: Sequence[Row]) -> None:
+    """(3) What the files of the segments give."""
+    bundle = work.bundle
+    sizes = {row.number: bundle.expected(row).place.stored_size for row in rows}
+
+    def take(row: Row) -> tuple[Row, Found]:
+        work.meter.alive()
+        with work.spaces.borrow() as space:
             found = read_segment(bundle, row, space, from_medium=False)
-            whole = bool(found) and found[-1][2].lost == 0
-            if whole:
-                write(row, space)
-        return row, found, whole
+            if found and found[-1][2].lost == 0:
+                _write_out(work, row, space)
+            else:
+                work.open_rows.add(row.number)
+        return row, found
 
-    def bring_back(group: Group) -> None:
+    for row, found in run_all(rows, take, workers=len(work.spaces), meter=work.meter):
+        for reader, name, findings in found:
+            work.tally.count(reader, name, findings, size=sizes[row.number],
+                             right_name=volumes.segment_name(row.number))
+    work.tally.restorable += sorted(work.open_rows)
+
+
+def _take_groups(work: _Work) -> None:
+    """(4) Raises IncompleteError naming the volumes that are still needed, DamagedError where none would help."""
+    bundle = work.bundle
+    groups = [group for group in bundle.groups if any(row.number in work.open_rows for row in group.data)]
+
+    def bring_back(group: Group) -> list[Row]:
         restorer = Restorer(bundle, group)
-        with spaces.borrow() as space:
+        failed = []
+        with work.spaces.borrow() as space:
             helper = Workspace(bundle.largest_segment(), space.engine)
             for row in group.data:
-                if row.number in open_rows:
-                    meter.alive()
-                    if not restorer.restore(row, space, helper):
-                        raise _beyond(bundle, row)
-                    write(row, space)
+                if row.number in work.open_rows:
+                    work.meter.alive()
+                    if restorer.restore(row, space, helper):
+                        _write_out(work, row, space)
+                    else:
+                        failed.append(row)
+        return failed
 
-    open_rows: set[int] = set()
-    for row, found, whole in run_all(bundle.data_rows, work, workers=workers, meter=meter):
-        for reader, name, findings in found:
-            tally.count(reader, name, findings, size=sizes[row.number], right_name=volumes.segment_name(row.number))
-        if not whole:
-            open_rows.add(row.number)
-            tally.restorable.append(row.number)
-    groups = [group for group in bundle.groups if any(row.number in open_rows for row in group.data)]
-    for _ in run_all(groups, bring_back, workers=max(1, workers // 2), meter=meter):
-        pass
+    open_rows = [row for failed in run_all(groups, bring_back, workers=max(1, len(work.spaces) // 2),
+                                           meter=work.meter) for row in failed]
+    if open_rows:
+        raise _still_open(bundle, open_rows)
 
 
-def _beyond(bundle: Bundle, row: Row) -> AirbundleError:
-    """What to say of a segment that neither its file nor its group gives."""
-    where = f"volume {row.volume} of {len(bundle.statement.volumes)}, {volumes.segment_name(row.number)}"
-    if bundle.absent:
-        return IncompleteError("cannot be had from the volumes that are here", where=where,
-                               hint=f"give these too: {'; '.join(describe_volumes(bundle, bundle.absent))}")
-    return DamagedError("more is lost than its parity and its group can give back", where=where, rule="G-9",
-                        hint="fetch another copy of the bundle")
+def _still_open(bundle: Bundle, rows: Sequence[Row]) -> AirbundleError:
+    """What to say of segments that neither their files nor their groups give."""
+    absent = describe_volumes(bundle, bundle.absent)
+    if not absent:
+        row = rows[0]
+        return DamagedError("more is lost than its parity and its group can give back", rule="G-9",
+                            where=f"volume {row.volume} of {len(bundle.statement.volumes)}, "
+                                  f"{volumes.segment_name(row.number)}", hint="fetch another copy of the bundle")
+    needed = describe_volumes(bundle, bundle.absent & {row.volume for row in rows}) or absent
+    return IncompleteError(f"{len(rows)} of {len(bundle.data_rows)} segments are still needed, from "
+                           f"{' and '.join(needed)}", where=bundle.volumes[0].path,
+                           hint="connect it and run the same command with it; what is unpacked is kept")
 
 
-def _write_out(bundle: Bundle, row: Row, space: Workspace, opened: Opened, contents: Contents, meter: Meter) -> None:
+def _write_out(work: _Work, row: Row, space: Workspace) -> None:
     """Open the checked image and write its slice of the source stream into the files that it belongs to."""
     assert space.image is not None
     assert space.writer is not None
-    opener = Opener(bundle.context, opened.key, row.number, bytes.fromhex(row.salt))
-    index = open_index(space.image, opener)
-    contents.require(index, row.number)
-    space.writer.begin(index.start)
-    for length in open_chunks(space, space.image, bundle.suite, opener, index, space.writer.room):
-        space.writer.advance(length)
-        meter.add(length)
-    space.writer.flush()
+    opener = Opener(work.bundle.context, work.opened.key, row.number, bytes.fromhex(row.salt))
+    try:
+        index = open_index(space.image, opener)
+        work.contents.require(index, row.number)
+        space.writer.begin(index.start)
+        for length in open_chunks(space, space.image, work.bundle.suite, opener, index, space.writer.room):
+            space.writer.advance(length)
+            work.meter.add(length)
+        space.writer.flush()
+    except AirbundleError as error:
+        error.where = error.where or volumes.segment_name(row.number)
+        raise
+    work.landing.add(row.number, index.length)

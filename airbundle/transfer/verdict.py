@@ -76,7 +76,7 @@ def describe(findings: Findings) -> str:
     if findings.surplus:
         text += f"{'; ' if text else ''}{findings.surplus} bytes past the end"
     if not findings.whole:
-        text += f"{'; ' if text else ''}beyond repair"
+        text += f"{'; ' if text else ''}more than its own parity gives back"
     return text
 
 

@@ -106,9 +106,13 @@ class Workspaces:
 
     def __init__(self, count: int, capacity: int, engine: Engine | None = None, *,
                  writer: Callable[[], StreamWriter] | None = None) -> None:
+        self._count = count
         self._free: queue.SimpleQueue[Workspace] = queue.SimpleQueue()
         for _ in range(count):
             self._free.put(Workspace(capacity, engine, writer=writer() if writer else None))
+
+    def __len__(self) -> int:
+        return self._count
 
     @contextmanager
     def borrow(self) -> Iterator[Workspace]:
