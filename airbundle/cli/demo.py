@@ -1,4 +1,4 @@
-"""demo: the whole way of a checkpoint, on a folder that stands for a drive, with damage in the middle."""
+"""demo: the whole way of a checkpoint, on folders that stand for drives, with loss and damage in the middle."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ from airbundle.crypto.suites import STANDARD
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import AirbundleError, DamagedError, RepairableError, UsageError
 from airbundle.format import limits
-from airbundle.media.volume import CATALOG_NAME, STATEMENT_NAME, segment_name
+from airbundle.media.volume import CATALOG_NAME, STATEMENT_NAME, segment_number
 from airbundle.transfer.plan import Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from airbundle.crypto.identities import PrivateIdentity
 
 SEED: Final = 2026
 HOLE: Final = limits.MIB
@@ -36,7 +38,7 @@ def demo(
     size: Annotated[str, typer.Option(help="Size of the checkpoint that is made up.")] = "256M",
     keep: Annotated[str | None, typer.Option(metavar="DIR", help="Work in DIR and leave everything there.")] = None,
 ) -> None:
-    """Pack a checkpoint, damage the drive, verify, repair, unpack and compare; says in plain words what it does."""
+    """Pack a checkpoint onto three drives, lose one, damage two, repair, unpack, compare; says in plain words what."""
     with _workplace(keep) as place:
         _run(place, words.parse_size(size))
 
@@ -56,66 +58,91 @@ def _workplace(keep: str | None) -> Iterator[str]:
         shutil.rmtree(place)
 
 
-def _run(place: str, size: int) -> None:
-    model, drive, back = (os.path.join(place, name) for name in ("model", "drive", "back"))
-    os.mkdir(drive)
-    began = time.monotonic()
-    rows: list[tuple[str, str, str]] = []
+class _Story:
+    """What was done, told as it happens and in a table at the end."""
 
-    def done(step: str, what: str, since: float) -> None:
-        rows.append((step, what, f"{time.monotonic() - since:.1f} s"))
+    def __init__(self) -> None:
+        self._rows: list[tuple[str, str, str]] = []
+        self._began = self._at = time.monotonic()
+
+    def chapter(self, text: str) -> None:
+        output.say(text)
+        self._at = time.monotonic()
+
+    def done(self, step: str, what: str) -> None:
+        self._rows.append((step, what, f"{time.monotonic() - self._at:.1f} s"))
         output.say(f"  {what}")
 
-    output.say("1. On the low side there is a checkpoint: weights in bf16, a tokenizer, a config.")
-    at = time.monotonic()
-    make_checkpoint(model, size)
-    done("make up a checkpoint", f"{len(os.listdir(model))} files, {output.human(_size(model))}", at)
+    def end(self) -> None:
+        output.table(self._rows, head=("step", "what happened", "took"))
+        output.good(f"There and back in {time.monotonic() - self._began:.1f} s.")
 
-    output.say("2. Sender and receiver each make a key; only the public halves travel.")
-    at = time.monotonic()
+
+def _run(place: str, size: int) -> None:
+    story = _Story()
+    model = os.path.join(place, "model")
     sender, receiver = generate(), generate()
     trust = TrustSet([NamedIdentity("sender", sender.public)])
-    done("make two keys", f"sender: {sender.public.words}", at)
+    volumes = _low_side(story, place, model, size, sender, receiver)
+    left, again = _journey(story, place, volumes, trust)
 
-    output.say("3. Pack it onto a folder that stands for a drive, and read every byte back.")
-    at = time.monotonic()
-    several = Options(segment_size=min(64 * limits.MIB, max(limits.KIB * 256, size // 4)))
-    packed = api.pack(model, drive, sign=sender, to=[receiver.public], options=several)
-    volume = packed.volumes[0]
-    done("pack", f"{output.human(packed.stored_bytes)} on the drive, the content at "
-                 f"{packed.sealed_bytes / packed.source_bytes:.0%} of its size, parity and all copies on top", at)
+    story.chapter("7. Somebody changes one block on purpose and makes its checksum fit. That is not taken for bit rot.")
+    _tamper(volumes[0])
+    story.done("tamper", _expect_damage(again, trust))
 
-    output.say("4. The drive has a bad day: a hole in a segment, flipped bits, a lost statement, a broken catalog.")
-    at = time.monotonic()
-    before = _digests(volume)
-    harm = _damage(volume)
-    done("damage the drive", harm, at)
-
-    output.say("5. The courier desk, which has no key to read it, verifies.")
-    at = time.monotonic()
-    done("verify", _expect_damage(volume, trust), at)
-
-    output.say("6. It repairs the drive, still without any key, and every file is what it was, bit for bit.")
-    at = time.monotonic()
-    fixed = api.repair([volume], trust=trust)
-    if _digests(volume) != before:
-        raise DamagedError("repair did not give back the bytes that were packed", where=volume)
-    done("repair", f"{fixed.blocks} blocks written, all {len(before)} files as they were packed", at)
-
-    output.say("7. Somebody changes one block on purpose and makes its checksum fit. That is not taken for bit rot.")
-    at = time.monotonic()
-    _tamper(volume)
-    done("tamper", _expect_damage(volume, trust), at)
-
-    output.say("8. The high side unpacks: verified whole, repaired in memory, opened, published in one step.")
-    at = time.monotonic()
-    api.unpack([volume], back, keys=[receiver], trust=trust)
+    story.chapter("8. The high side has only drives a and c, and unpacks: verified, restored, opened, published at once.")
+    back = os.path.join(place, "back")
+    api.unpack(left, back, keys=[receiver], trust=trust)
     if _digests(back) != _digests(model):
         raise DamagedError("what came out is not what went in", where=back)
-    done("unpack and compare", "every file has the SHA-256 that it had on the low side", at)
+    story.done("unpack and compare", "every file has the SHA-256 that it had on the low side")
+    story.end()
 
-    output.table(rows, head=("step", "what happened", "took"))
-    output.good(f"There and back in {time.monotonic() - began:.1f} s.")
+
+def _low_side(story: _Story, place: str, model: str, size: int, sender: PrivateIdentity,
+              receiver: PrivateIdentity) -> list[str]:
+    """Steps 1 to 3; gives the volumes."""
+    story.chapter("1. On the low side there is a checkpoint: weights in bf16, a tokenizer, a config.")
+    make_checkpoint(model, size)
+    story.done("make up a checkpoint", f"{len(os.listdir(model))} files, {output.human(_size(model))}")
+
+    story.chapter("2. Sender and receiver each make a key; only the public halves travel.")
+    story.done("make two keys", f"sender: {sender.public.words}")
+
+    story.chapter("3. Pack it onto three folders that stand for drives, so that any one of them may be lost.")
+    drives = [os.path.join(place, f"drive-{letter}") for letter in "abc"]
+    for folder in drives:
+        os.mkdir(folder)
+    several = Options(segment_size=min(64 * limits.MIB, max(limits.KIB * 256, size // 8)))
+    packed = api.pack(model, drives, sign=sender, to=[receiver.public], options=several, lose=1)
+    story.done("pack", f"{output.human(packed.stored_bytes)} on three drives: {packed.segments} segments, the content at "
+                 f"{packed.sealed_bytes / packed.source_bytes:.0%} of its size, and {packed.parity_segments} of parity")
+    return list(packed.volumes)
+
+
+def _journey(story: _Story, place: str, volumes: list[str], trust: TrustSet) -> tuple[list[str], list[str]]:
+    """Steps 4 to 6; gives the volumes that are left, and all three after the lost one was made anew."""
+    story.chapter("4. Drive b is lost on the way. The others have a bad day: holes, flipped bits, a lost statement.")
+    before = {volume: _digests(volume) for volume in volumes}
+    shutil.rmtree(volumes[1])
+    left = [volumes[0], volumes[2]]
+    story.done("lose one drive, damage two", "; ".join(_damage(volume) for volume in left))
+
+    story.chapter("5. The courier desk, which has no key to read it, verifies what is left.")
+    story.done("verify", _expect_damage(left, trust))
+
+    story.chapter("6. It repairs both drives and makes the lost one anew, without any key, bit for bit.")
+    fixed = api.repair(left, trust=trust)
+    spare = os.path.join(place, "drive-d")
+    os.mkdir(spare)
+    rebuilt = api.rebuild(left, spare, trust=trust)
+    again = [volumes[0], rebuilt.volumes[0].path, volumes[2]]
+    for volume, new in zip(volumes, again, strict=True):
+        if _digests(new) != before[volume]:
+            raise DamagedError("repair did not give back the bytes that were packed", where=new)
+    story.done("repair", f"{fixed.blocks} blocks written, drive b made anew from {rebuilt.volumes[0].restored} groups; all "
+                   f"{sum(map(len, before.values()))} files as they were packed")
+    return left, again
 
 
 def make_checkpoint(folder: str, size: int) -> None:
@@ -143,15 +170,15 @@ def make_checkpoint(folder: str, size: int) -> None:
 
 
 def _damage(volume: str) -> str:
-    segment = os.path.join(volume, segment_name(0))
-    with open(segment, "r+b") as file:
-        block_size, blocks = _blocks(segment)
-        hole = min(HOLE // block_size, blocks // 4) * block_size
+    first, second = _segments(volume)[:2]
+    block_size, blocks = _blocks(first)
+    hole = min(HOLE // block_size, blocks // 8) * block_size
+    with open(first, "r+b") as file:
         file.seek(blocks // 3 * block_size)  # a hole that starts inside a block costs that block too
         file.write(bytes(hole))
-    for name in (segment_name(1), CATALOG_NAME):
-        with open(os.path.join(volume, name), "r+b") as file:
-            at = os.path.getsize(file.name) // 3
+    for path in (second, os.path.join(volume, CATALOG_NAME)):
+        with open(path, "r+b") as file:
+            at = os.path.getsize(path) // 3
             file.seek(at)
             byte = file.read(1)[0]
             file.seek(at)
@@ -160,9 +187,13 @@ def _damage(volume: str) -> str:
     return f"a hole of {output.human(hole)}, two flipped bits, one file deleted"
 
 
+def _segments(volume: str) -> list[str]:
+    return sorted(os.path.join(volume, name) for name in os.listdir(volume) if segment_number(name) is not None)
+
+
 def _tamper(volume: str) -> None:
     """Change a block of a segment and store a digest that fits, as someone with the drive could."""
-    path = os.path.join(volume, segment_name(1))
+    path = _segments(volume)[0]
     block_size, blocks = _blocks(path)
     at = blocks // 2 * block_size
     with open(path, "r+b") as file:
@@ -181,14 +212,14 @@ def _blocks(path: str) -> tuple[int, int]:
     return block_size, os.path.getsize(path) // block_size
 
 
-def _expect_damage(volume: str, trust: TrustSet) -> str:
+def _expect_damage(volumes: list[str], trust: TrustSet) -> str:
     try:
-        api.verify([volume], trust=trust)
+        api.verify(volumes, trust=trust)
     except RepairableError as error:
         return f"exit {error.exit_status}: {error.what}"
     except AirbundleError:
         raise
-    raise DamagedError("verify found nothing wrong with a damaged drive", where=volume)
+    raise DamagedError("verify found nothing wrong with damaged drives", where=", ".join(volumes))
 
 
 def _digests(folder: str) -> dict[str, str]:

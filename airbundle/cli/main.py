@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 VERBS: Final = {
     "keygen": "identity", "plan": "packing", "pack": "packing", "inspect": "reading", "verify": "reading",
-    "repair": "keeping", "copy": "keeping", "unpack": "reading", "doctor": "doctor", "demo": "demo", "trust": "identity",
+    "repair": "keeping", "copy": "keeping", "unpack": "reading", "doctor": "doctor", "demo": "demo",
+    "trust": "identity",
 }
 """The module of each verb, in the order of the help. Only the one that is asked for is imported."""
 SWITCH_INTERVAL: Final = 0.0005  # seconds; workers hold the interpreter for moments, and should not wait 5 ms for it

@@ -67,7 +67,8 @@ def rebuild(readers: tuple[VolumeReader, ...], target: str, *, trust: TrustSet, 
     by_number = {row.number: row.volume for row in bundle.rows}
     sick = {by_number[number] for number in tally.restorable + tally.missing}
     sick |= {by_number[finding.segment] for finding in tally.files if finding.segment in by_number}
-    sick |= {number for finding in tally.files if (number := volumes.volume_number(finding.volume, len(bundle.statement.volumes)))}
+    count = len(bundle.statement.volumes)
+    sick |= {number for finding in tally.files if (number := volumes.volume_number(finding.volume, count))}
     numbers = sorted(sick | bundle.absent)
     if not numbers:
         raise UsageError("all volumes are here and whole", where=readers[0].path,
