@@ -90,7 +90,7 @@ def _run(place: str, size: int) -> None:
     _tamper(volumes[0])
     story.done("tamper", _expect_damage(again, trust))
 
-    story.chapter("8. The high side has only drives a and c, and unpacks: verified, restored, opened, published at once.")
+    story.chapter("8. The high side has only drives a and c, and unpacks: verified, restored, opened, published.")
     back = os.path.join(place, "back")
     api.unpack(left, back, keys=[receiver], trust=trust)
     if _digests(back) != _digests(model):
@@ -115,8 +115,9 @@ def _low_side(story: _Story, place: str, model: str, size: int, sender: PrivateI
         os.mkdir(folder)
     several = Options(segment_size=min(64 * limits.MIB, max(limits.KIB * 256, size // 8)))
     packed = api.pack(model, drives, sign=sender, to=[receiver.public], options=several, lose=1)
-    story.done("pack", f"{output.human(packed.stored_bytes)} on three drives: {packed.segments} segments, the content at "
-                 f"{packed.sealed_bytes / packed.source_bytes:.0%} of its size, and {packed.parity_segments} of parity")
+    share = packed.sealed_bytes / packed.source_bytes
+    story.done("pack", f"{output.human(packed.stored_bytes)} on three drives: {packed.segments} segments, the content "
+                       f"at {share:.0%} of its size, and {packed.parity_segments} of parity")
     return list(packed.volumes)
 
 
@@ -140,8 +141,8 @@ def _journey(story: _Story, place: str, volumes: list[str], trust: TrustSet) -> 
     for volume, new in zip(volumes, again, strict=True):
         if _digests(new) != before[volume]:
             raise DamagedError("repair did not give back the bytes that were packed", where=new)
-    story.done("repair", f"{fixed.blocks} blocks written, drive b made anew from {rebuilt.volumes[0].restored} groups; all "
-                   f"{sum(map(len, before.values()))} files as they were packed")
+    story.done("repair", f"{fixed.blocks} blocks written, drive b made anew from {rebuilt.volumes[0].restored} groups; "
+                         f"all {sum(map(len, before.values()))} files as they were packed")
     return left, again
 
 

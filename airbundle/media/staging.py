@@ -135,9 +135,7 @@ class StagingTree:
             # Of a folder: takes the place of an empty folder and of nothing else.
             os.rename(self.path, self.target)
             self._done = True
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.notes)
-            os.rmdir(self._staging)
+            shutil.rmtree(self._staging, ignore_errors=True)
             system.sync_directory(os.path.dirname(self.target))
 
     def discard(self) -> None:

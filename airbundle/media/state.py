@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 from airbundle.errors import UsageError
 from airbundle.format import limits
 from airbundle.media import system
+from airbundle.media.faults import reporting
 from airbundle.media.streams import make_private
 
 if TYPE_CHECKING:
@@ -47,6 +48,27 @@ def read_document(path: str) -> bytes:
             return file.read(64 * limits.KIB)
     except FileNotFoundError:
         return b""
+
+
+def save_buffer(path: str, view: memoryview) -> None:
+    """Write a large file, which is not there yet; durable on return. Raises MediumError."""
+    with reporting(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            system.write_all(descriptor, view, 0)
+            system.sync_file(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def load_buffer(path: str, view: memoryview) -> None:
+    """Fill `view` from the file. Raises MediumError."""
+    with reporting(path):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            system.read_into(descriptor, view, 0)
+        finally:
+            os.close(descriptor)
 
 
 class AppendLog:

@@ -6,6 +6,7 @@ medium; one that was written and not noted is simply written again.
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Final, Self
 
@@ -22,11 +23,31 @@ if TYPE_CHECKING:
 SYNC_EVERY: Final = 4 * GIB
 
 
-class _Head(msgspec.Struct, frozen=True):
+class _Head(msgspec.Struct, frozen=True, tag="head"):
     """What the tree belongs to: bundle, and which of its files are wanted."""
 
     bundle: str
     include: tuple[str, ...]
+
+
+class _Landed(msgspec.Struct, frozen=True, tag="landed"):
+    """Segments whose content is in the tree."""
+
+    numbers: list[int]
+
+
+class _Seen(msgspec.Struct, frozen=True, tag="seen"):
+    """Volumes that were here in some run."""
+
+    volumes: list[int]
+
+
+class Summed(msgspec.Struct, frozen=True, tag="summed"):
+    """A segment that is being added up: from the members `given` of its group, of which the sum `has` some."""
+
+    number: int
+    given: list[int]
+    has: list[int]
 
 
 class Landing:
@@ -40,14 +61,24 @@ class Landing:
         self._fresh: list[int] = []
         self._bytes = 0
         self.done: set[int] = set()
+        self.seen: set[int] = set()
+        self.sums: dict[int, Summed] = {}
         head = msgspec.json.encode(_Head(bundle, tuple(include)))
         if self._log.records[:1] == [head]:
             for record in self._log.records[1:]:
-                self.done.update(msgspec.json.decode(record, type=list[int]))
+                self._take(msgspec.json.decode(record, type=_Landed | _Seen | Summed))
         else:
             self._log.keep(0)
             staging.clear()
             self._log.append(head)
+
+    def _take(self, note: _Landed | _Seen | Summed) -> None:
+        if isinstance(note, _Landed):
+            self.done.update(note.numbers)
+        elif isinstance(note, _Seen):
+            self.seen.update(note.volumes)
+        else:
+            self.sums[note.number] = note
 
     def add(self, number: int, size: int) -> None:
         """Segment `number`, with `size` bytes of the source, was written."""
@@ -58,6 +89,27 @@ class Landing:
             if self._bytes >= SYNC_EVERY:
                 self._note()
 
+    def see(self, volumes: Iterable[int]) -> None:
+        """These volumes are here."""
+        with self._lock:
+            fresh = sorted(set(volumes) - self.seen)
+            if fresh:
+                self.seen.update(fresh)
+                self._log.append(msgspec.json.encode(_Seen(fresh)))
+
+    def sum_path(self, number: int, has: list[int]) -> str:
+        """The file of a sum; each step has one of its own, so that a kill leaves the one before."""
+        return os.path.join(os.path.dirname(self._staging.notes), f"sum-{number}-{'-'.join(map(str, sorted(has)))}")
+
+    def summed(self, note: Summed) -> None:
+        """A sum has grown, and its file is on the medium. The file of the step before is removed."""
+        with self._lock:
+            before = self.sums.get(note.number)
+            self.sums[note.number] = note
+            self._log.append(msgspec.json.encode(note))
+            if before is not None and before.has:
+                os.unlink(self.sum_path(before.number, before.has))
+
     def flush(self) -> None:
         """Note everything that was written. Raises MediumError."""
         with self._lock:
@@ -66,7 +118,7 @@ class Landing:
     def _note(self) -> None:
         if self._fresh:
             self._staging.sync()
-            self._log.append(msgspec.json.encode(self._fresh))
+            self._log.append(msgspec.json.encode(_Landed(self._fresh)))
             self._fresh, self._bytes = [], 0
 
     def __enter__(self) -> Self:

@@ -51,7 +51,7 @@ def require_lose(lose: int, drives: int) -> None:
                          hint=f"give more drives, or --lose {max(0, drives - 1)} at most")
 
 
-def capacity(rooms: Sequence[float], lose: int) -> float:
+def data_room(rooms: Sequence[float], lose: int) -> float:
     """How much data, in the unit of `rooms`, fits when any `lose` of the drives may be lost: the D - L smallest."""
     return sum(sorted(rooms)[:len(rooms) - lose])
 
@@ -102,7 +102,7 @@ def _best_width(rooms: Sequence[int], size: int, lose: int) -> int:
         if rooms[width - 1] < size and width > lose + 1:
             continue  # the last of them is full
         after = [room - size if place < width else room for place, room in enumerate(rooms)]
-        kept = (width - lose) * size + capacity(after, lose)
+        kept = (width - lose) * size + data_room(after, lose)
         if kept > best:
             best, chosen = kept, width
     return chosen

@@ -68,6 +68,21 @@ class Restorer:
                                    rule="G-9")
         return True
 
+    def empty(self, row: Row, space: Workspace) -> Image:
+        """An image for the segment of `row` in `space`, which holds nothing of it yet."""
+        return _nothing(self._bundle.expected(row).place, space)
+
+    def whole_member(self, position: int, space: Workspace) -> Image | None:
+        """A member in `space`, if its file is here and its own code is enough."""
+        if not self._bundle.segments.get(self._members[position].number):
+            return None
+        image, gone, _ = self._load(position, space)
+        return None if gone.any() else image
+
+    def complete(self, row: Row, image: Image, space: Workspace) -> bool:
+        """Make a segment whole whose data blocks came from elsewhere. Raises DamagedError if its root is another."""
+        return self._complete(row.position, image, space)
+
     def _guess(self, row: Row) -> bool:
         """Take for now that each member of which there is a file is whole, and see whether that would do."""
         here = [member.number != row.number and bool(self._bundle.segments.get(member.number))

@@ -34,6 +34,7 @@ from airbundle.transfer.progress import Meter, Tick
 from airbundle.transfer.restore import Restorer
 from airbundle.transfer.schedule import run_all
 from airbundle.transfer.seal import open_chunks, open_index
+from airbundle.transfer.sums import add_up
 from airbundle.transfer.verdict import Tally, describe_volumes, make_report
 from airbundle.transfer.verify import check_catalogs, check_statements, read_segment
 from airbundle.transfer.workspace import Pace, Workspace, Workspaces
@@ -101,6 +102,7 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, identities: Sequen
     check_catalogs(bundle, tally)
     with StagingTree(target, key=bundle.statement.bundle[:12]) as staging, \
             Landing(staging, bundle.statement.bundle, include) as landing:
+        landing.see(row.volume for row in bundle.rows if bundle.segments.get(row.number))
         rows = _needed(bundle, contents, files, landing)
         require_space(target, sum(opened.manifest.segments[row.number].length for row in rows))
         work = _work(bundle, opened, contents, staging, landing, tally, pace or Pace(), meter, files)
@@ -190,7 +192,8 @@ def _take_groups(work: _Work) -> None:
             for row in group.data:
                 if row.number in work.open_rows:
                     work.meter.alive()
-                    if restorer.restore(row, space, helper):
+                    if restorer.restore(row, space, helper) or add_up(work.landing, group, row, restorer, space,
+                                                                      helper):
                         _write_out(work, row, space)
                     else:
                         failed.append(row)
@@ -199,21 +202,26 @@ def _take_groups(work: _Work) -> None:
     open_rows = [row for failed in run_all(groups, bring_back, workers=max(1, len(work.spaces) // 2),
                                            meter=work.meter) for row in failed]
     if open_rows:
-        raise _still_open(bundle, open_rows)
+        raise _still_open(work, open_rows)
 
 
-def _still_open(bundle: Bundle, rows: Sequence[Row]) -> AirbundleError:
+def _still_open(work: _Work, rows: Sequence[Row]) -> AirbundleError:
     """What to say of segments that neither their files nor their groups give."""
+    bundle = work.bundle
     absent = describe_volumes(bundle, bundle.absent)
     if not absent:
         row = rows[0]
         return DamagedError("more is lost than its parity and its group can give back", rule="G-9",
                             where=f"volume {row.volume} of {len(bundle.statement.volumes)}, "
                                   f"{volumes.segment_name(row.number)}", hint="fetch another copy of the bundle")
-    needed = describe_volumes(bundle, bundle.absent & {row.volume for row in rows}) or absent
-    return IncompleteError(f"{len(rows)} of {len(bundle.data_rows)} segments are still needed, from "
-                           f"{' and '.join(needed)}", where=bundle.volumes[0].path,
-                           hint="connect it and run the same command with it; what is unpacked is kept")
+    needed = " and ".join(describe_volumes(bundle, bundle.absent & {row.volume for row in rows}) or absent)
+    once_more = {bundle.groups[row.group].members[position].volume for row in rows
+                 if (note := work.landing.sums.get(row.number)) for position in note.given if position not in note.has}
+    hint = "connect the next volume and run the same command with it; what is unpacked is kept"
+    if once_more:
+        hint = f"if that is lost or damaged, give {' and '.join(describe_volumes(bundle, once_more))} once more instead"
+    return IncompleteError(f"{len(rows)} of {len(bundle.data_rows)} segments are still needed, from {needed}",
+                           where=bundle.volumes[0].path, hint=hint)
 
 
 def _write_out(work: _Work, row: Row, space: Workspace) -> None:

@@ -1,0 +1,57 @@
+"""Bring a segment back through one port: the members of its group come one drive after another (G-9).
+
+What a lost or sick drive leaves open is begun when enough other volumes were seen. Each visit adds what the members on
+the connected drive give to a sum that lies beside the staging tree; the sum of all of them is the segment, and its root
+says whether it is. The sum is ciphertext, and there is none of it before a drive is missed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from airbundle.codec.erasure import weights
+from airbundle.media.state import load_buffer, save_buffer
+from airbundle.transfer.landing import Landing, Summed
+
+if TYPE_CHECKING:
+    from airbundle.format.catalog import Group, Row
+    from airbundle.transfer.restore import Restorer
+    from airbundle.transfer.workspace import Workspace
+
+
+def add_up(landing: Landing, group: Group, row: Row, restorer: Restorer, space: Workspace, helper: Workspace) -> bool:
+    """Add what is here to the sum of `row`. Whether `space` now holds it whole."""
+    note = landing.sums.get(row.number) or _begin(landing, group, row)
+    if note is None:
+        return False
+    image = restorer.empty(row, space)
+    area = image.blocks[image.place.data_at:][:image.place.geometry.data_blocks].reshape(-1)
+    area[:] = 0
+    if note.has:
+        load_buffer(landing.sum_path(note.number, note.has), area.data)
+    shares = weights(len(group.data), len(group.parity), note.given, row.position)
+    for position, share in zip(note.given, shares, strict=True):
+        if position in note.has:
+            continue
+        member = restorer.whole_member(position, helper)
+        if member is None:
+            continue
+        part = member.blocks[member.place.data_at:][:member.place.geometry.data_blocks].reshape(-1)[:area.size]
+        helper.engine.accumulate(np.array([share], np.uint8), part, [area])
+        note = Summed(note.number, note.given, [*note.has, position])
+    if set(note.has) == set(note.given):
+        return restorer.complete(row, image, space)
+    known = landing.sums.get(row.number)
+    if known is None or len(note.has) > len(known.has):
+        save_buffer(landing.sum_path(note.number, note.has), area.data)
+        landing.summed(note)
+    return False
+
+
+def _begin(landing: Landing, group: Group, row: Row) -> Summed | None:
+    """Fix the members to add up, if enough of them lie on volumes that were seen."""
+    there = [member.position for member in group.members
+             if member.number != row.number and member.volume in landing.seen]
+    return Summed(row.number, there[:len(group.data)], []) if len(there) >= len(group.data) else None
