@@ -3,7 +3,10 @@
 Pack:   airbundle pack --no-read-back          against   tar | zstd -3 -T2 | age -r KEY, then par2 create -r10
 Unpack: airbundle unpack                       against   par2 verify, then age -d | zstd -d | tar x
 
-Each run does all four, in turns, on the same file system; what was written is removed between runs. The source, and
+With --drives N (3 or more) airbundle packs onto N folders so that any one may be lost, reads everything back, and
+unpacks with the first of them missing; the peers make their one copy. --suite adds airbundle in another suite.
+
+Each run does all of it, in turns, on the same file system; what was written is removed between runs. The source, and
 what was packed, are read once before each clock starts, so both find a warm page cache. Wall time is around the
 processes, the start of Python included. Peak memory is the largest resident set of one process of the pipe.
 
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import platform
@@ -24,6 +28,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,6 +63,8 @@ class Bench:
     age: str
     zstd: str
     par2: str
+    drives: int
+    suites: tuple[str, ...]
 
     def at(self, *parts: str) -> str:
         return os.path.join(self.place, *parts)
@@ -117,13 +124,24 @@ def timed(bench: Bench, step: str, tool: str, script: str, *, read: str, written
     return Sample(step, tool, seconds, size_of(bench.at(written)), peak)
 
 
-def run_ours(bench: Bench) -> Iterator[Sample]:
+def run_ours(bench: Bench, suite: str = "standard") -> Iterator[Sample]:
     airbundle = f"'{os.path.join(BIN, 'airbundle')}'"
-    os.mkdir(bench.at("drive-a"))
-    yield timed(bench, PACK, OURS, f"{airbundle} pack source -o drive-a --sign desk.key --to station.pub "
-                "--no-read-back --progress none >/dev/null", read="source", written="drive-a")
-    yield timed(bench, UNPACK, OURS, f"{airbundle} unpack drive-a -o back-a --key station.key --trust desk.pub "
-                "--progress none >/dev/null", read="drive-a", written="back-a")
+    tool = OURS if suite == "standard" else f"{OURS} {suite}"
+    drives = [f"drive-a/{number}" for number in range(bench.drives)]
+    for drive in drives:
+        os.makedirs(bench.at(drive))
+    onto = " ".join(f"-o {drive}" for drive in drives)
+    how = "--no-read-back" if bench.drives == 1 else "--lose 1"
+    yield timed(bench, PACK, tool, f"{airbundle} pack source {onto} --sign desk-{suite}.key --to station-{suite}.pub "
+                f"{how} --progress none >/dev/null", read="source", written="drive-a")
+    if bench.drives > 1:
+        shutil.rmtree(bench.at(drives[0]))
+    left = " ".join(drives[1:] or drives)
+    yield timed(bench, UNPACK, tool, f"{airbundle} unpack {left} -o back-a --key station-{suite}.key "
+                f"--trust desk-{suite}.pub --progress none >/dev/null", read="drive-a", written="back-a")
+    subprocess.run(["diff", "-r", bench.at("source"), bench.at("back-a")], check=True)
+    for name in ("drive-a", "back-a"):
+        shutil.rmtree(bench.at(name))
 
 
 def run_peers(bench: Bench) -> Iterator[Sample]:
@@ -137,18 +155,18 @@ def run_peers(bench: Bench) -> Iterator[Sample]:
     yield timed(bench, UNPACK, PEERS, f"'{bench.par2}' verify -q -q drive-b/model.par2 >/dev/null; "
                 f"'{bench.age}' -d -i age.key drive-b/model.tar.zst.age | '{bench.zstd}' -q -d | tar -xf - -C back-b",
                 read="drive-b", written="back-b")
+    subprocess.run(["diff", "-r", bench.at("source"), bench.at("back-b", "source")], check=True)
+    for name in ("drive-b", "back-b"):
+        shutil.rmtree(bench.at(name))
 
 
 def run_once(bench: Bench, number: int) -> list[Sample]:
     """Both, in turns; what they made is compared with the source and removed."""
-    order: list[Callable[[Bench], Iterator[Sample]]] = [run_ours, run_peers]
+    order: list[Callable[[Bench], Iterator[Sample]]] = [
+        *(partial(run_ours, suite=suite) for suite in bench.suites), run_peers]
     samples: list[Sample] = []
     for tool in order if number % 2 == 0 else reversed(order):
         samples += tool(bench)
-    subprocess.run(["diff", "-r", bench.at("source"), bench.at("back-a")], check=True)
-    subprocess.run(["diff", "-r", bench.at("source"), bench.at("back-b", "source")], check=True)
-    for name in ("drive-a", "back-a", "drive-b", "back-b"):
-        shutil.rmtree(bench.at(name))
     return samples
 
 
@@ -174,11 +192,11 @@ def summary(samples: list[Sample], size: int) -> list[dict[str, object]]:
     """A row for each step and tool; `ratio` is the peer's median over ours: above 1 airbundle is the faster."""
     rows: list[dict[str, object]] = []
     for step in (PACK, UNPACK):
-        of = {tool: [sample for sample in samples if (sample.step, sample.tool) == (step, tool)]
-              for tool in (OURS, PEERS)}
+        tools = dict.fromkeys(sample.tool for sample in samples)
+        of = {tool: [sample for sample in samples if (sample.step, sample.tool) == (step, tool)] for tool in tools}
         medians = {tool: statistics.median(sample.seconds for sample in taken) for tool, taken in of.items()}
-        paired = [peer.seconds / ours.seconds for ours, peer in zip(of[OURS], of[PEERS], strict=True)]
         for tool, taken in of.items():
+            paired = [peer.seconds / ours.seconds for ours, peer in zip(taken, of[PEERS], strict=True)]
             rows.append({
                 "step": step, "tool": tool, "median_seconds": round(medians[tool], 3),
                 "least_seconds": round(min(sample.seconds for sample in taken), 3),
@@ -191,11 +209,11 @@ def summary(samples: list[Sample], size: int) -> list[dict[str, object]]:
 
 def show(rows: list[dict[str, object]], facts: dict[str, str], runs: int, size: int) -> None:
     print("; ".join(f"{name}: {value}" for name, value in facts.items()))
-    print(f"{size / GIB:.2f} GiB of bf16 in {FILES} files, median of {runs} runs, both in turns\n")
-    print(f"{'step':7} {'tool':18} {'median':>8} {'least':>8} {'most':>8} {'MiB/s':>6} {'ratio':>6} "
+    print(f"{size / GIB:.2f} GiB of bf16 in {FILES} files, median of {runs} runs, all in turns\n")
+    print(f"{'step':7} {'tool':20} {'median':>8} {'least':>8} {'most':>8} {'MiB/s':>6} {'ratio':>6} "
           f"{'bytes':>14} {'peak RSS':>9}")
     for row in rows:
-        print(f"{row['step']:7} {row['tool']:18} {row['median_seconds']:7.2f}s {row['least_seconds']:7.2f}s "
+        print(f"{row['step']:7} {row['tool']:20} {row['median_seconds']:7.2f}s {row['least_seconds']:7.2f}s "
               f"{row['most_seconds']:7.2f}s {row['mib_per_second']:6} {row['ratio']:6} {row['bytes']:14,} "
               f"{int(str(row['peak_bytes'])) >> 20:5} MiB")
     print("\nratio: how many times the peer's median; bytes: on the medium after pack, in the target after unpack")
@@ -210,17 +228,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--size", type=parse_size, default=GIB, help="bytes of the source, such as 256M (default 1G)")
+    parser.add_argument("--drives", type=int, default=1, help="folders that airbundle packs onto (default 1)")
+    parser.add_argument("--suite", action="append", default=[], help="another suite of airbundle; once for each")
     parser.add_argument("--dir", help="where to work (default: the system's folder for temporary files)")
     parser.add_argument("--json", metavar="FILE", help="also write every sample there")
     given = parser.parse_args()
     age, zstd, par2 = find_tools()
     with tempfile.TemporaryDirectory(prefix="airbundle-bench-", dir=given.dir) as place:
         os.environ |= {"XDG_CONFIG_HOME": place, "XDG_STATE_HOME": place}
-        bench = Bench(place, age, zstd, par2)
+        bench = Bench(place, age, zstd, par2, given.drives, ("standard", *given.suite))
         make_source(bench.at("source"), given.size)
         size = size_of(bench.at("source"))
-        for name in ("desk", "station"):
-            shell(f"'{os.path.join(BIN, 'airbundle')}' keygen {name} --no-passphrase >/dev/null", place)
+        for name, suite in itertools.product(("desk", "station"), bench.suites):
+            shell(f"'{os.path.join(BIN, 'airbundle')}' keygen {name}-{suite} --suite {suite} --no-passphrase "
+                  ">/dev/null", place)
         shell("age-keygen -o age.key 2>/dev/null; age-keygen -y age.key > age.pub", place)
         samples: list[Sample] = []
         for number in range(given.runs):

@@ -68,20 +68,12 @@ class Restorer:
                                    rule="G-9")
         return True
 
-    def empty(self, row: Row, space: Workspace) -> Image:
-        """An image for the segment of `row` in `space`, which holds nothing of it yet."""
-        return _nothing(self._bundle.expected(row).place, space)
-
     def whole_member(self, position: int, space: Workspace) -> Image | None:
         """A member in `space`, if its file is here and its own code is enough."""
         if not self._bundle.segments.get(self._members[position].number):
             return None
         image, gone, _ = self._load(position, space)
         return None if gone.any() else image
-
-    def complete(self, row: Row, image: Image, space: Workspace) -> bool:
-        """Make a segment whole whose data blocks came from elsewhere. Raises DamagedError if its root is another."""
-        return self._complete(row.position, image, space)
 
     def _guess(self, row: Row) -> bool:
         """Take for now that each member of which there is a file is whole, and see whether that would do."""
@@ -148,7 +140,7 @@ class Restorer:
             gone = recover_checked(space.engine, image, self._bundle.suite, gone, leaves)
         self._gone[target] = gone
         if not gone[:n].any():
-            return self._complete(target, image, space)
+            return complete(self._bundle, self._members[target], image, space)
         self._patch(target, image, wanted)
         return False
 
@@ -180,18 +172,6 @@ class Restorer:
                     helper.engine.accumulate(np.array([weight], np.uint8), _flat(other, first, end),
                                              [_flat(image, first, end)])
 
-    def _complete(self, target: int, image: Image, space: Workspace) -> bool:
-        """Make parity, lists and preambles anew and hold the root against the signed one."""
-        expected = self._bundle.expected(self._members[target])
-        if self._bundle.preamble_raw is None:
-            return False
-        root = finish(image, expected.suite, space.engine, self._bundle.preamble_raw)
-        if root != expected.root:
-            raise DamagedError("what came back from its group does not give its root", rule="G-9",
-                               where=volumes.segment_name(self._members[target].number))
-        space.image = image
-        return True
-
     def _patch(self, target: int, image: Image, wanted: Places) -> None:
         assert self._gone is not None
         for index in wanted.tolist():
@@ -201,6 +181,20 @@ class Restorer:
         if sum(map(len, self._patches)) * size > PATCHES_MAX:
             raise DamagedError("takes more memory to bring back than may be used", rule="G-9",
                                where=volumes.segment_name(self._members[target].number))
+
+
+def complete(bundle: Bundle, row: Row, image: Image, space: Workspace) -> bool:
+    """Make headers, parity, lists and preambles anew around data blocks that came from elsewhere.
+
+    Gives False without a preamble to put in. Raises DamagedError if the root is not the signed one (G-9).
+    """
+    if bundle.preamble_raw is None:
+        return False
+    if finish(image, bundle.suite, space.engine, bundle.preamble_raw) != bytes.fromhex(row.root):
+        raise DamagedError("what came back from its group does not give its root", rule="G-9",
+                           where=volumes.segment_name(row.number))
+    space.image = image
+    return True
 
 
 def _nothing(place: Placement, space: Workspace) -> Image:

@@ -13,24 +13,53 @@ import numpy as np
 
 from airbundle.codec.erasure import weights
 from airbundle.media.state import load_buffer, save_buffer
+from airbundle.transfer.image import Image
 from airbundle.transfer.landing import Landing, Summed
+from airbundle.transfer.restore import complete
 
 if TYPE_CHECKING:
+    from airbundle.format.block import Blocks
     from airbundle.format.catalog import Group, Row
+    from airbundle.transfer.open import Bundle
     from airbundle.transfer.restore import Restorer
     from airbundle.transfer.workspace import Workspace
 
 
-def add_up(landing: Landing, group: Group, row: Row, restorer: Restorer, space: Workspace, helper: Workspace) -> bool:
+class RunningSum:
+    """A segment that is added up in a workspace from the members of its group. Shares come from `weights`."""
+
+    def __init__(self, bundle: Bundle, row: Row, space: Workspace) -> None:
+        self._bundle, self._row, self._space = bundle, row, space
+        place = bundle.expected(row).place
+        self._image = Image(place, space.blocks(place.block_count, place.geometry.block_size))
+        self.area = _data_of(self._image)
+        self.area[:] = 0
+
+    def add(self, share: int, member: Image) -> None:
+        """Add what a whole member gives (G-7)."""
+        part = _data_of(member)[:self.area.size]
+        self._space.engine.accumulate(np.array([share], np.uint8), part, [self.area])
+
+    def complete(self) -> bool:
+        """Make it a whole segment. Raises DamagedError if its root is not the signed one (G-9)."""
+        return complete(self._bundle, self._row, self._image, self._space)
+
+
+def _data_of(image: Image) -> Blocks:
+    """The data blocks with their headers, end to end."""
+    return image.blocks[image.place.data_at:][:image.place.geometry.data_blocks].reshape(-1)
+
+
+def add_up(bundle: Bundle, landing: Landing, row: Row, restorer: Restorer, space: Workspace,
+           helper: Workspace) -> bool:
     """Add what is here to the sum of `row`. Whether `space` now holds it whole."""
+    group = bundle.groups[row.group]
     note = landing.sums.get(row.number) or _begin(landing, group, row)
     if note is None:
         return False
-    image = restorer.empty(row, space)
-    area = image.blocks[image.place.data_at:][:image.place.geometry.data_blocks].reshape(-1)
-    area[:] = 0
+    total = RunningSum(bundle, row, space)
     if note.has:
-        load_buffer(landing.sum_path(note.number, note.has), area.data)
+        load_buffer(landing.sum_path(note.number, note.has), total.area.data)
     shares = weights(len(group.data), len(group.parity), note.given, row.position)
     for position, share in zip(note.given, shares, strict=True):
         if position in note.has:
@@ -38,14 +67,13 @@ def add_up(landing: Landing, group: Group, row: Row, restorer: Restorer, space: 
         member = restorer.whole_member(position, helper)
         if member is None:
             continue
-        part = member.blocks[member.place.data_at:][:member.place.geometry.data_blocks].reshape(-1)[:area.size]
-        helper.engine.accumulate(np.array([share], np.uint8), part, [area])
+        total.add(int(share), member)
         note = Summed(note.number, note.given, [*note.has, position])
     if set(note.has) == set(note.given):
-        return restorer.complete(row, image, space)
+        return total.complete()
     known = landing.sums.get(row.number)
     if known is None or len(note.has) > len(known.has):
-        save_buffer(landing.sum_path(note.number, note.has), area.data)
+        save_buffer(landing.sum_path(note.number, note.has), total.area.data)
         landing.summed(note)
     return False
 

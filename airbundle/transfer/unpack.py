@@ -21,8 +21,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airbundle.codec.engines import best_engine
+from airbundle.codec.erasure import weights
 from airbundle.crypto.seal import Opener
 from airbundle.errors import AirbundleError, DamagedError, IncompleteError, MediumError, UsageError
+from airbundle.format.catalog import DATA
 from airbundle.format.names import SafePath
 from airbundle.media import volume as volumes
 from airbundle.media.flow import StreamWriter
@@ -34,7 +36,7 @@ from airbundle.transfer.progress import Meter, Tick
 from airbundle.transfer.restore import Restorer
 from airbundle.transfer.schedule import run_all
 from airbundle.transfer.seal import open_chunks, open_index
-from airbundle.transfer.sums import add_up
+from airbundle.transfer.sums import RunningSum, add_up
 from airbundle.transfer.verdict import Tally, describe_volumes, make_report
 from airbundle.transfer.verify import check_catalogs, check_statements, read_segment
 from airbundle.transfer.workspace import Pace, Workspace, Workspaces
@@ -77,6 +79,8 @@ class _Work:
     tally: Tally
     meter: Meter
     spaces: Workspaces
+    helpers: Workspaces
+    needed: frozenset[int]
     open_rows: set[int] = field(default_factory=set)
 
 
@@ -105,7 +109,7 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, identities: Sequen
         landing.see(row.volume for row in bundle.rows if bundle.segments.get(row.number))
         rows = _needed(bundle, contents, files, landing)
         require_space(target, sum(opened.manifest.segments[row.number].length for row in rows))
-        work = _work(bundle, opened, contents, staging, landing, tally, pace or Pace(), meter, files)
+        work = _work(bundle, opened, contents, staging, landing, tally, pace or Pace(), meter, files, rows)
         meter.begin("unpacking", sum(opened.manifest.segments[row.number].length for row in rows))
         try:
             _take_files(work, rows)  # (3)
@@ -149,34 +153,90 @@ def _needed(bundle: Bundle, contents: Contents, files: dict[int, FileRow], landi
 
 
 def _work(bundle: Bundle, opened: Opened, contents: Contents, staging: StagingTree, landing: Landing, tally: Tally,
-          pace: Pace, meter: Meter, files: dict[int, FileRow]) -> _Work:
+          pace: Pace, meter: Meter, files: dict[int, FileRow], rows: Sequence[Row]) -> _Work:
     paths = [SafePath(file.path) if number in files else None for number, file in enumerate(opened.manifest.files)]
-    # One worker more than cores: some wait for the target.
-    spaces = Workspaces(pace.buffers(bundle.largest_segment()), bundle.largest_segment(), best_engine(),
-                        writer=lambda: StreamWriter(staging, paths, contents.starts))
-    return _Work(bundle, opened, contents, landing, tally, meter, spaces)
+    size = bundle.largest_segment()
+    lossy = any(not bundle.segments.get(row.number) for row in rows)
+    # One worker more than cores: some wait for the target. What is lost takes a second buffer.
+    workers = pace.buffers(2 * size if lossy else size)
+
+    def writer() -> StreamWriter:
+        return StreamWriter(staging, paths, contents.starts)
+
+    spaces, helpers = (Workspaces(count, size, best_engine(), writer=writer)
+                       for count in (workers, workers if lossy else 0))
+    return _Work(bundle, opened, contents, landing, tally, meter, spaces, helpers,
+                 frozenset(row.number for row in rows))
 
 
 def _take_files(work: _Work, rows: Sequence[Row]) -> None:
-    """(3) What the files of the segments give."""
+    """(3) What the files of the segments give; a segment that is lost comes with the files of its group."""
     bundle = work.bundle
-    sizes = {row.number: bundle.expected(row).place.stored_size for row in rows}
+    sizes = {row.number: bundle.expected(row).place.stored_size for row in bundle.rows}
 
-    def take(row: Row) -> tuple[Row, Found]:
+    def take(part: tuple[Row, ...]) -> list[tuple[Row, Found]]:
         work.meter.alive()
         with work.spaces.borrow() as space:
-            found = read_segment(bundle, row, space, from_medium=False)
-            if found and found[-1][2].lost == 0:
-                _write_out(work, row, space)
-            else:
-                work.open_rows.add(row.number)
-        return row, found
+            if len(part) == 1:
+                return [(part[0], _take_file(work, part[0], space, wanted=True))]
+            with work.helpers.borrow() as helper:
+                return _take_around(work, part, space, helper)
 
-    for row, found in run_all(rows, take, workers=len(work.spaces), meter=work.meter):
-        for reader, name, findings in found:
-            work.tally.count(reader, name, findings, size=sizes[row.number],
-                             right_name=volumes.segment_name(row.number))
+    for taken in run_all(_parts(work, rows), take, workers=len(work.spaces), meter=work.meter):
+        for row, found in taken:
+            for reader, name, findings in found:
+                work.tally.count(reader, name, findings, size=sizes[row.number],
+                                 right_name=volumes.segment_name(row.number))
     work.tally.restorable += sorted(work.open_rows)
+
+
+def _parts(work: _Work, rows: Sequence[Row]) -> list[tuple[Row, ...]]:
+    """Rows to be taken alone, or, first in a row of several, one that is lost with all others of its group."""
+    here = work.bundle.segments
+    lost = {row.group: row for row in rows if not here.get(row.number)}
+    parts: list[tuple[Row, ...]] = []
+    for row in rows:
+        missing = lost.get(row.group)
+        if missing is None:
+            parts.append((row,))
+        elif row is missing:
+            around = [other for other in work.bundle.groups[row.group].members if here.get(other.number)]
+            enough = len(around) >= len(work.bundle.groups[row.group].data)
+            parts += [(row, *around)] if enough else [(some,) for some in rows if some.group == row.group]
+    return parts
+
+
+def _take_file(work: _Work, row: Row, space: Workspace, *, wanted: bool) -> Found:
+    """Read one segment; write out what it holds if it is whole and `wanted`, else leave it open."""
+    found = read_segment(work.bundle, row, space, from_medium=False)
+    if not found or found[-1][2].lost:
+        work.open_rows.update([row.number] if wanted else [])
+    elif wanted:
+        _write_out(work, row, space)
+    return found
+
+
+def _take_around(work: _Work, part: tuple[Row, ...], space: Workspace, helper: Workspace) -> list[tuple[Row, Found]]:
+    """Read the members of a group once: for what they hold, and for the segment that is lost, the first of `part`."""
+    lost, *around = part
+    group = work.bundle.groups[lost.group]
+    chosen = around[:len(group.data)]
+    shares = weights(len(group.data), len(group.parity), [row.position for row in chosen], lost.position)
+    total = RunningSum(work.bundle, lost, helper)
+    taken, whole = [], True
+    for row, share in zip(chosen, shares, strict=True):
+        wanted = row.role == DATA and row.number in work.needed
+        found = _take_file(work, row, space, wanted=wanted)
+        taken.append((row, found))
+        if found[-1][2].lost == 0 and space.image is not None:
+            total.add(int(share), space.image)
+        else:
+            whole = False
+    if whole and total.complete():
+        _write_out(work, lost, helper)
+    else:
+        work.open_rows.add(lost.number)
+    return taken
 
 
 def _take_groups(work: _Work) -> None:
@@ -192,8 +252,8 @@ def _take_groups(work: _Work) -> None:
             for row in group.data:
                 if row.number in work.open_rows:
                     work.meter.alive()
-                    if restorer.restore(row, space, helper) or add_up(work.landing, group, row, restorer, space,
-                                                                      helper):
+                    if restorer.restore(row, space, helper) or add_up(bundle, work.landing, row, restorer,
+                                                                      space, helper):
                         _write_out(work, row, space)
                     else:
                         failed.append(row)
