@@ -19,7 +19,7 @@ from airbundle.media.state import read_document, save_document, state_folder
 from airbundle.transfer.drives import begun, in_order
 from airbundle.transfer.journal import Arrangement, Journal
 from airbundle.transfer.layout import Team, require_lose
-from airbundle.transfer.plan import Fit, Needs, Options, Room, fitting, overall, sample
+from airbundle.transfer.plan import Fit, Needs, Options, Room, fitting, overall, require_folders_hold, sample
 from airbundle.transfer.seal import SealPlan
 from airbundle.version import WRITER
 
@@ -121,6 +121,7 @@ def choose_teams(targets: Sequence[str], stream: Stream, reader: SourceReader, o
         needs = Needs(stream, options, recipients, overall(stream, sample(stream, reader.read)))
         fit, teams = fitting(needs, rooms, lose, kept)
         assert fit is Fit.SAMPLED
+    require_folders_hold(targets, teams)
     return teams
 
 

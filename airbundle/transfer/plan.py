@@ -19,7 +19,7 @@ from airbundle.errors import MediumError, UsageError
 from airbundle.format import limits
 from airbundle.format.geometry import HEADER_SIZE, Geometry, Placement, stripe_shape
 from airbundle.format.segment import TAG_SIZE
-from airbundle.media.drive import cluster_size, free_space, physical_device
+from airbundle.media.drive import cluster_size, filesystem_type, free_space, physical_device
 from airbundle.media.reading import SourceReader
 from airbundle.media.source import Source, scan
 from airbundle.transfer.layout import Team, default_lose, lay_out
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 SAMPLE: Final = 256
 SEGMENTS_WANTED: Final = 16
 SEGMENTS_MOST: Final = 100_000
+FAT_FILES_MAX: Final = 32_000  # a folder has 65,536 entries, and a file of ours takes two
 SAMPLE_ERROR: Final = 0.02
 MARGIN_SHARE: Final = 0.01
 MARGIN_LEAST: Final = 64 * limits.MIB
@@ -236,6 +237,15 @@ def _drive_estimates(needs: Needs, rooms: Sequence[Room], lose: int) -> tuple[tu
                                fit=fit if fit is not Fit.NOT or need + kept > room.free else Fit.SAMPLED)
                  for room, high, need, kept, count in zip(rooms, most, likely, spare, counts, strict=True)
                  ), sum(team.parity for team in teams)
+
+
+def require_folders_hold(targets: Sequence[str], teams: Sequence[Team]) -> None:
+    """Raise UsageError where a folder on FAT would have more files than it can."""
+    counts = Counter(volume for team in teams for volume in team.volumes)
+    for number, target in enumerate(targets, 1):
+        if counts[number] > FAT_FILES_MAX and filesystem_type(target) in {"vfat", "msdos"}:
+            raise UsageError(f"a folder on FAT holds {FAT_FILES_MAX:,} of these files, {counts[number]:,} are needed",
+                             where=target, hint="take a larger --segment-size, or exFAT")
 
 
 def shared(targets: Sequence[str], lose: int) -> tuple[str, ...]:

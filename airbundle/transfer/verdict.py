@@ -147,11 +147,13 @@ def raise_verdict(bundle: Bundle, report: Report, failure: AirbundleError | None
         errors.append(DamagedError(_summary(report), where=where, rule="S-7",
                                    hint="fetch another copy of the bundle"))
     elif report.condition is Condition.INCOMPLETE:
-        errors.append(IncompleteError(f"{len(report.missing)} segments need other volumes", where=where,
+        errors.append(IncompleteError(f"{len(report.missing)} of {report.segments} segments need other volumes", where=where,
                                       hint=f"give these too: {'; '.join(report.absent)}"))
     elif report.condition is Condition.REPAIRABLE:
-        errors.append(RepairableError(_summary(report), where=where,
-                                      hint="airbundle repair puts it right, bit for bit"))
+        hint = "airbundle repair puts it right, bit for bit"
+        if report.absent:
+            hint = f"not here: {'; '.join(report.absent)}; if it is lost, airbundle repair -o DIR makes it anew"
+        errors.append(RepairableError(_summary(report), where=where, hint=hint))
     if report.bytes_not_read:
         errors.append(UncheckedError(f"{report.bytes_not_read:,} bytes were NOT verified", where=where,
                                      hint="leave out --fast to read everything"))
@@ -178,10 +180,13 @@ def _summary(report: Report) -> str:
     parts = [f"{count} {noun}" for count, noun in (
         (report.unreadable, "unreadable"), (report.damaged, "damaged"), (report.misplaced, "misplaced"),
         (report.altered, "ALTERED")) if count]
-    text = f"blocks: {', '.join(parts)}" if parts else f"{len(report.findings)} findings"
+    count = len(report.findings)
+    text = f"blocks: {', '.join(parts)}" if parts else f"{count} {'finding' if count == 1 else 'findings'}"
     if report.restorable:
-        text += f"; {len(report.restorable)} segments come back from their groups"
+        count = len(report.restorable)
+        text += f"; {count} {'segment comes back from its group' if count == 1 else 'segments come back from groups'}"
     if report.missing:
-        text += f"; {len(report.missing)} segments missing"
+        count = len(report.missing)
+        text += f"; {count} {'segment' if count == 1 else 'segments'} beyond what its group gives back"
     worse = report.condition is Condition.DAMAGED
     return f"{text}; {'beyond repair' if worse else 'can be repaired from what is here'}"
