@@ -147,8 +147,8 @@ def raise_verdict(bundle: Bundle, report: Report, failure: AirbundleError | None
         errors.append(DamagedError(_summary(report), where=where, rule="S-7",
                                    hint="fetch another copy of the bundle"))
     elif report.condition is Condition.INCOMPLETE:
-        errors.append(IncompleteError(f"{len(report.missing)} of {report.segments} segments need other volumes", where=where,
-                                      hint=f"give these too: {'; '.join(report.absent)}"))
+        errors.append(IncompleteError(f"{len(report.missing)} of {report.segments} segments need other volumes",
+                                      where=where, hint=f"give these too: {'; '.join(report.absent)}"))
     elif report.condition is Condition.REPAIRABLE:
         hint = "airbundle repair puts it right, bit for bit"
         if report.absent:
@@ -177,16 +177,22 @@ def describe_volumes(bundle: Bundle, numbers: Iterable[int]) -> tuple[str, ...]:
 
 
 def _summary(report: Report) -> str:
-    parts = [f"{count} {noun}" for count, noun in (
+    blocks = [f"{count} {noun}" for count, noun in (
         (report.unreadable, "unreadable"), (report.damaged, "damaged"), (report.misplaced, "misplaced"),
         (report.altered, "ALTERED")) if count]
-    count = len(report.findings)
-    text = f"blocks: {', '.join(parts)}" if parts else f"{count} {'finding' if count == 1 else 'findings'}"
+    parts = []
+    if blocks:
+        parts.append(f"blocks: {', '.join(blocks)}")
+    elif report.findings:
+        parts.append(_counted(len(report.findings), "finding"))
     if report.restorable:
-        count = len(report.restorable)
-        text += f"; {count} {'segment comes back from its group' if count == 1 else 'segments come back from groups'}"
+        parts.append(f"{_counted(len(report.restorable), 'segment')} to be had from the others of its group")
     if report.missing:
-        count = len(report.missing)
-        text += f"; {count} {'segment' if count == 1 else 'segments'} beyond what its group gives back"
+        parts.append(f"{_counted(len(report.missing), 'segment')} beyond what its group gives back")
     worse = report.condition is Condition.DAMAGED
-    return f"{text}; {'beyond repair' if worse else 'can be repaired from what is here'}"
+    parts.append("beyond repair" if worse else "can be repaired from what is here")
+    return "; ".join(parts)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -19,7 +19,7 @@ def test_a_folder_on_fat_holds_so_many_files(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(plan, "filesystem_type", lambda _: "vfat")
     plan.require_folders_hold([str(tmp_path)], teams)
     more = [*teams, Team(len(teams), len(teams), 1, (1, 1))]
-    with pytest.raises(UsageError, match="larger --segment-size"):
+    with pytest.raises(UsageError, match="32,002 are needed"):
         plan.require_folders_hold([str(tmp_path)], more)
     monkeypatch.setattr(plan, "filesystem_type", lambda _: "exfat")
     plan.require_folders_hold([str(tmp_path)], more)
