@@ -40,6 +40,14 @@ def human(size: int) -> str:
     return f"{amount:.2f} TiB"
 
 
+def duration(seconds: float) -> str:
+    """A span of time for a person."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def moment(seconds: int | None) -> str:
     """A time of the format (seconds since 1970) for a person, in UTC."""
     if seconds is None:

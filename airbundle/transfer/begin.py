@@ -118,7 +118,7 @@ def choose_teams(targets: Sequence[str], stream: Stream, reader: SourceReader, o
     except MediumError:
         if options.pad:
             raise
-        needs = Needs(stream, options, recipients, overall(stream, sample(stream, reader.read)))
+        needs = Needs(stream, options, recipients, overall(stream, sample(stream, reader.read)[0]))
         fit, teams = fitting(needs, rooms, lose, kept)
         assert fit is Fit.SAMPLED
     require_folders_hold(targets, teams)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import math
 import os
+import time
 from collections import Counter
 from dataclasses import dataclass
 from itertools import accumulate
@@ -22,6 +23,7 @@ from airbundle.format.segment import TAG_SIZE
 from airbundle.media.drive import cluster_size, filesystem_type, free_space, physical_device
 from airbundle.media.reading import SourceReader
 from airbundle.media.source import Source, scan
+from airbundle.media.system import cpu_count
 from airbundle.transfer.layout import Team, default_lose, lay_out
 from airbundle.transfer.slices import Stream, cut_stream
 
@@ -88,7 +90,10 @@ class DriveEstimate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The answer of `plan`; sizes in bytes, `ratio` is sealed body per source byte by sample."""
+    """The answer of `plan`; sizes in bytes, `ratio` is sealed body per source byte by sample.
+
+    `seconds` is what compressing alone takes on this machine, at the rate of the sample: a pack never takes less.
+    """
 
     files: int
     folders: int
@@ -101,6 +106,7 @@ class Plan:
     ratio: float
     by_dtype: tuple[tuple[str, int, float], ...]
     drives: tuple[DriveEstimate, ...]
+    seconds: float
     warnings: tuple[str, ...]
 
     @property
@@ -128,8 +134,10 @@ def make_plan(path: str, targets: Sequence[str | int], options: Options, *, lose
               recipients: int = 1) -> Plan:
     """Sample the source at `path` and answer for each target: a folder, or a size in bytes."""
     source, stream, reader = open_stream(path, options)
+    began = time.thread_time()
     with reader:
-        ratios = sample(stream, reader.read)
+        ratios, sampled = sample(stream, reader.read)
+    spent = time.thread_time() - began
     by_dtype = _bytes_by_dtype(stream)
     ratio = overall(stream, ratios)
     lose = default_lose(len(targets)) if lose is None else lose
@@ -142,6 +150,7 @@ def make_plan(path: str, targets: Sequence[str | int], options: Options, *, lose
                 segments=len(stream.slices), parity_segments=parity, block_size=needs.block, lose=lose,
                 stripe_parity=(m, stripes), ratio=ratio,
                 by_dtype=tuple((dtype.value, size, ratios[dtype]) for dtype, size in by_dtype.items()), drives=drives,
+                seconds=spent / max(1, sampled) * source.total / cpu_count(),
                 warnings=shared([target for target in targets if isinstance(target, str)], lose))
 
 
@@ -279,8 +288,8 @@ def _clusters(size: int, cluster: int) -> int:
     return -(-size // cluster) * cluster
 
 
-def sample(stream: Stream, read: Callable[[int, memoryview], None]) -> dict[Dtype, float]:
-    """Packed per plain byte for each dtype, from up to 256 chunks of each, evenly spread."""
+def sample(stream: Stream, read: Callable[[int, memoryview], None]) -> tuple[dict[Dtype, float], int]:
+    """Packed per plain byte for each dtype, from up to 256 chunks of each, evenly spread; and the bytes of all these."""
     counts: Counter[Dtype] = Counter(cut.dtype for part in stream.slices for cut in stream.chunks(part))
     seen: Counter[Dtype] = Counter()
     plain_bytes: Counter[Dtype] = Counter()
@@ -297,7 +306,7 @@ def sample(stream: Stream, read: Callable[[int, memoryview], None]) -> dict[Dtyp
         _, packed = compressor.compress(plain, cut.dtype)
         plain_bytes[cut.dtype] += len(plain)
         packed_bytes[cut.dtype] += len(packed)
-    return {dtype: packed_bytes[dtype] / plain_bytes[dtype] for dtype in counts}
+    return {dtype: packed_bytes[dtype] / plain_bytes[dtype] for dtype in counts}, plain_bytes.total()
 
 
 def overall(stream: Stream, ratios: Mapping[Dtype, float]) -> float:
