@@ -144,7 +144,7 @@ def make_plan(path: str, targets: Sequence[str | int], options: Options, *, lose
     needs = Needs(stream, options, recipients, ratio)
     rooms = [Room.of(target, targets) for target in targets]
     drives, parity = _drive_estimates(needs, rooms, lose) if targets else ((), 0)
-    longest = max((stream.largest_body(part) for part in stream.slices), default=1)
+    longest = max(needs.bodies(by_sample=True), default=1)
     _, m, stripes = stripe_shape(-(-longest // (needs.block - HEADER_SIZE)), needs.block, options.parity)
     return Plan(files=len(source.files), folders=len(source.folders), source_bytes=source.total,
                 segments=len(stream.slices), parity_segments=parity, block_size=needs.block, lose=lose,
@@ -185,14 +185,15 @@ class Needs:
 
     def segments(self, cluster: int, *, by_sample: bool) -> list[int]:
         """The size of each data segment; `pad` makes both answers the same."""
+        slack = 1 + SAMPLE_ERROR if by_sample else 1.0
+        return [_clusters(_stored(body, self.block, self._options.parity, self._preamble), cluster)
+                for body in self.bodies(by_sample=by_sample, slack=slack)]
+
+    def bodies(self, *, by_sample: bool, slack: float = 1.0) -> list[int]:
+        """Bytes of the body of each data segment."""
         ratio = self._ratio if by_sample and self._ratio is not None and not self._options.pad else 1.0
-        slack = 1 + SAMPLE_ERROR if ratio < 1 else 1.0
-        sizes = []
-        for part in self._stream.slices:
-            most = self._stream.largest_body(part)
-            body = min(most, most - part.length + math.ceil(part.length * ratio * slack))
-            sizes.append(_clusters(_stored(body, self.block, self._options.parity, self._preamble), cluster))
-        return sizes
+        largest = [(part.length, self._stream.largest_body(part)) for part in self._stream.slices]
+        return [min(most, most - length + math.ceil(length * ratio * slack)) for length, most in largest]
 
     def beside(self, cluster: int) -> int:
         """Statement, record, README and both catalogs, on each volume."""
@@ -289,7 +290,7 @@ def _clusters(size: int, cluster: int) -> int:
 
 
 def sample(stream: Stream, read: Callable[[int, memoryview], None]) -> tuple[dict[Dtype, float], int]:
-    """Packed per plain byte for each dtype, from up to 256 chunks of each, evenly spread; and the bytes of all these."""
+    """Packed per plain byte for each dtype, from up to 256 chunks of each, evenly spread; and all bytes of these."""
     counts: Counter[Dtype] = Counter(cut.dtype for part in stream.slices for cut in stream.chunks(part))
     seen: Counter[Dtype] = Counter()
     plain_bytes: Counter[Dtype] = Counter()
