@@ -48,8 +48,8 @@ def plan(
 def _show_plan(answer: Plan) -> None:
     output.table([
         ("source", f"{output.counted(answer.files, 'file')}, {output.human(answer.source_bytes)}"),
-        ("segments", f"{answer.segments} and {answer.parity_segments} of parity, blocks of "
-                     f"{output.human(answer.block_size)}"),
+        ("segments", f"{answer.segments} and {answer.parity_segments} of parity"),
+        ("blocks", output.human(answer.block_size)),
         ("compresses to", f"{answer.ratio:.1%} of the source, by sample"),
         *((f"  {dtype}", f"{output.human(size)} to {ratio:.1%}") for dtype, size, ratio in answer.by_dtype),
         ("takes", f"{output.duration(answer.seconds)} at least on this machine, and what the drives need")])
