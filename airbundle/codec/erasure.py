@@ -106,7 +106,7 @@ def alternate(layouts: Sequence[Layout], gone: Sequence[Flags], parity: int) -> 
     """
     left = [flags.copy() for flags in gone]
     usable = [[stripe for stripe in range(layout.stripes) if not 0 < _lacking(layout, flags, stripe) <= layout.m]
-              for layout, flags in zip(layouts, left, strict=True)]  # the others have given what their leaves deny (S-8)
+              for layout, flags in zip(layouts, left, strict=True)]  # the others gave what their leaves deny (S-8)
     while True:
         before = sum(int(flags.sum()) for flags in left)
         for layout, flags, stripes in zip(layouts, left, usable, strict=True):
