@@ -15,8 +15,8 @@ from airbundle import api
 from airbundle.crypto.keyfiles import NamedIdentity
 from airbundle.crypto.suites import STANDARD
 from airbundle.crypto.trust import TrustSet
-from airbundle.errors import AirbundleError
-from airbundle.format.catalog import Row, parse_body, parse_table
+from airbundle.errors import AirbundleError, DamagedError
+from airbundle.format.catalog import DATA, Row, parse_body, parse_table
 from airbundle.format.dsse import parse_envelope
 from airbundle.format.geometry import Placement
 from airbundle.format.statement import STATEMENT_TYPE, Statement, parse_statement
@@ -100,6 +100,14 @@ class Packed:
                         for at in range(first, first + place.geometry.data_blocks))
         return parse_table(parse_body(body)[0], catalog_number=row.number)
 
+    def data_rows(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows() if row.role == DATA)
+
+    def partner(self, row: Row) -> Row:
+        """Another member of the same group, as long as the longest of them."""
+        return max((other for other in self.rows() if other.group == row.group and other.number != row.number),
+                   key=lambda other: other.body)
+
     def place(self, row: Row) -> Placement:
         statement = self.statement()
         geometry = row.geometry(suite=1, digest_size=32, bundle=bytes.fromhex(statement.bundle))
@@ -115,12 +123,30 @@ class Packed:
             found += sorted(self.volume.glob("[0-9]*.abs")) if name == "segments" else [self.volume / name]
         return found
 
-    def heals(self, target: Path, *, before: Mapping[str, str]) -> Report:
-        """11; unpacks as it is; repair gives every byte back; then whole."""
+    def comes_back(self, target: Path, *restorable: int) -> Report:
+        """11; the segments `restorable`, and no others, need their group; unpacks as it is."""
         report = self.report(11)
+        assert (report.restorable, report.missing) == (restorable, ())
         self.unpack(target)
         assert digests(target) == digests(self.source)
         shutil.rmtree(target)
+        return report
+
+    def is_beyond(self, target: Path, *missing: int) -> Report:
+        """4 from verify, unpack and repair; the segments `missing` are named and nothing is published."""
+        report = self.report(4)
+        assert (report.missing, report.condition) == (missing, "damaged beyond repair")
+        with pytest.raises(DamagedError, match=r"volume 1 of 1, 0000000\d\.abs") as caught:
+            self.unpack(target)
+        assert caught.value.rule == "G-9"
+        assert not target.exists()
+        with pytest.raises(DamagedError):
+            self.repair()
+        return report
+
+    def heals(self, target: Path, *restorable: int, before: Mapping[str, str]) -> Report:
+        """As `comes_back`; repair gives every byte back; then whole."""
+        report = self.comes_back(target, *restorable)
         self.repair()
         after = digests(self.volume)
         assert {name: after.get(name) for name in before} == dict(before)
