@@ -101,14 +101,18 @@ def weights(k: int, m: int, given: Sequence[int], wanted: int) -> Bytes:
 def alternate(layouts: Sequence[Layout], gone: Sequence[Flags], parity: int) -> list[Flags]:
     """What is left of the lost blocks of a group's members when both codes have done what they can (G-9).
 
-    `layouts` and `gone`, each of shape (data and parity blocks,), are those of the members; any `parity` members may
-    lack their block at one index. Nothing is computed but which blocks come back.
+    `layouts` and `gone`, each of shape (data and parity blocks,), are those of the members after their own codes; any
+    `parity` members may lack their block at one index. Nothing is computed but which blocks come back.
     """
     left = [flags.copy() for flags in gone]
+    usable = [[stripe for stripe in range(layout.stripes) if not 0 < _lacking(layout, flags, stripe) <= layout.m]
+              for layout, flags in zip(layouts, left, strict=True)]  # the others gave what their leaves deny (S-8)
     while True:
         before = sum(int(flags.sum()) for flags in left)
-        for layout, flags in zip(layouts, left, strict=True):
-            _forget_inner(layout, flags)
+        for layout, flags, stripes in zip(layouts, left, usable, strict=True):
+            for stripe in stripes:
+                if _lacking(layout, flags, stripe) <= layout.m:
+                    flags[_stripe(layout, stripe)] = False
         lacking = np.zeros(max(layout.n for layout in layouts), np.intp)
         for layout, flags in zip(layouts, left, strict=True):
             lacking[:layout.n] += flags[:layout.n]
@@ -118,12 +122,13 @@ def alternate(layouts: Sequence[Layout], gone: Sequence[Flags], parity: int) -> 
             return left
 
 
-def _forget_inner(layout: Layout, flags: Flags) -> None:
-    """Clear the stripes that the inner code brings back."""
-    for stripe in range(layout.stripes):
-        places = np.concatenate([layout.data_blocks(stripe), layout.parity_blocks(stripe)])
-        if int(flags[places].sum()) <= layout.m:
-            flags[places] = False
+def _stripe(layout: Layout, stripe: int) -> NDArray[np.intp]:
+    return np.concatenate([layout.data_blocks(stripe), layout.parity_blocks(stripe)])
+
+
+def _lacking(layout: Layout, flags: Flags, stripe: int) -> int:
+    """How many blocks of a stripe are lost."""
+    return int(flags[_stripe(layout, stripe)].sum())
 
 
 def _solution(

@@ -17,7 +17,7 @@ from airbundle.format.names import check_public_text
 from airbundle.media import volume as volumes
 from airbundle.media.state import read_document, save_document, state_folder
 from airbundle.transfer.drives import begun, in_order
-from airbundle.transfer.journal import Arrangement, Journal
+from airbundle.transfer.journal import Journal, LaidOut
 from airbundle.transfer.layout import Team, require_lose
 from airbundle.transfer.plan import Fit, Needs, Options, Room, fitting, overall, require_folders_hold, sample
 from airbundle.transfer.seal import SealPlan
@@ -153,4 +153,4 @@ def seal_plan(journal: Journal, found: Source, identity: PrivateIdentity, recipi
 def keep_teams(journal: Journal, teams: Sequence[Team]) -> None:
     """Write the layout into the journal where it is new."""
     if journal.teams != tuple(teams) and journal.ending is None:
-        journal.add(Arrangement.of(teams))
+        journal.add(LaidOut.of(teams))

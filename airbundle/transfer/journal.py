@@ -61,7 +61,7 @@ class Finished(msgspec.Struct, frozen=True, tag="segment"):
     content: str
 
 
-class Arrangement(msgspec.Struct, frozen=True, tag="layout"):
+class LaidOut(msgspec.Struct, frozen=True, tag="layout"):
     """Which segments are coded together and which volumes take them; the last one holds."""
 
     teams: tuple[tuple[int, int, tuple[int, ...]], ...]
@@ -131,11 +131,11 @@ class Journal:
             except AirbundleError:  # torn, or not ours: what follows is made again
                 self._log.keep(1 + self._counter)
                 break
-            record = msgspec.json.decode(payload, type=Finished | Ending | Arrangement)
+            record = msgspec.json.decode(payload, type=Finished | Ending | LaidOut)
             self._counter += 1
             if isinstance(record, Finished):
                 self.finished[record.row.number] = record
-            elif isinstance(record, Arrangement):
+            elif isinstance(record, LaidOut):
                 self.teams = record.as_teams()
             else:
                 self.ending = record
@@ -147,7 +147,7 @@ class Journal:
         self._log.append(seal_to_self(self._identity, msgspec.json.encode(self.head), PURPOSE))
         return self.head
 
-    def add(self, record: Finished | Ending | Arrangement) -> None:
+    def add(self, record: Finished | Ending | LaidOut) -> None:
         """Append; durable on return. Threads may share it."""
         assert self.head is not None
         with self._lock:

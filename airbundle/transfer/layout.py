@@ -51,15 +51,16 @@ def require_lose(lose: int, drives: int) -> None:
                          hint=f"give more drives, or --lose {max(0, drives - 1)} at most")
 
 
-def data_room(rooms: Sequence[float], lose: int) -> float:
+def bound(rooms: Sequence[float], lose: int) -> float:
     """How much data, in the unit of `rooms`, fits when any `lose` of the drives may be lost: the D - L smallest."""
     return sum(sorted(rooms)[:len(rooms) - lose])
 
 
-def lay_out(sizes: Sequence[int], rooms: Sequence[int], lose: int, kept: Sequence[Team] = ()) -> tuple[Team, ...]:
+def lay_out(sizes: Sequence[int], rooms: Sequence[int], lose: int, kept: Sequence[Team] = (),
+            places: Sequence[str] = ()) -> tuple[Team, ...]:
     """Teams for data segments that will be stored in `sizes` bytes, on drives with `rooms` bytes free, after `kept`.
 
-    Raises MediumError if they do not fit, UsageError for a `lose` that cannot be.
+    Raises MediumError, which names those of `places` that are too small, and UsageError for a `lose` that cannot be.
     """
     require_lose(lose, len(rooms))
     left = list(rooms)
@@ -72,6 +73,7 @@ def lay_out(sizes: Sequence[int], rooms: Sequence[int], lose: int, kept: Sequenc
         missing = sum(-left[number] for number in short)
         raise MediumError(f"does not fit: about {missing:,} bytes are missing on "
                           f"{'drive' if len(short) == 1 else 'drives'} {', '.join(str(n + 1) for n in short)}",
+                          where=", ".join(places[number] for number in short if number < len(places)),
                           hint="free as much, take larger drives, or give one more -o")
     return tuple(teams)
 
@@ -102,7 +104,7 @@ def _best_width(rooms: Sequence[int], size: int, lose: int) -> int:
         if rooms[width - 1] < size and width > lose + 1:
             continue  # the last of them is full
         after = [room - size if place < width else room for place, room in enumerate(rooms)]
-        kept = (width - lose) * size + data_room(after, lose)
+        kept = (width - lose) * size + bound(after, lose)
         if kept > best:
             best, chosen = kept, width
     return chosen

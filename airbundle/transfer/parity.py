@@ -84,7 +84,7 @@ class OuterParity:
         return self._numbers[growing.team.number] + row
 
     def finish(self, growing: Growing, row: int, salt: bytes) -> Sealed:
-        """G-8: make parity row `row` of a complete group a whole segment. `salt` was never used for other bytes."""
+        """Make parity row `row` of a complete group a whole segment, with a salt that was never used (G-8)."""
         space, plan = growing.spaces[row], self._plan
         body = growing.blocks * (plan.block_size - HEADER_SIZE)
         geometry = shape(plan, self.number(growing, row), salt, body)

@@ -208,7 +208,7 @@ class Needs:
         sizes = self.segments(cluster, by_sample=by_sample)
         beside = self.beside(cluster)
         left = [room.free - beside - margin(room.free, sum(sizes)) for room in rooms]
-        return lay_out(sizes, left, lose, kept)
+        return lay_out(sizes, left, lose, kept, [room.target for room in rooms])
 
 
 def margin(room: int, needed: int) -> int:

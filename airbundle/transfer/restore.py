@@ -60,7 +60,7 @@ class Restorer:
         if alternate(self._layouts, gone, len(self._group.parity))[row.position].any():
             return False
         while not self._bring(row.position, space, helper):
-            for other in self._order(row.position):
+            for other in self._lacking_others(row.position):
                 if self._improve(other, space, helper):
                     break
             else:
@@ -115,15 +115,24 @@ class Restorer:
     def _order(self, target: int) -> list[int]:
         return [position for position in range(len(self._members)) if position != target]
 
+    def _lacking_others(self, target: int) -> list[int]:
+        """Members that lack something, the least damaged first: they take the fewest patches."""
+        assert self._gone is not None
+        lacking = {position: int(self._gone[position].sum()) for position in self._order(target)}
+        return sorted((position for position, count in lacking.items() if count), key=lacking.__getitem__)
+
     def _improve(self, position: int, space: Workspace, helper: Workspace) -> bool:
         """Give a member other than the wanted one what the outer code has for it. Whether that was anything."""
         assert self._gone is not None
         before = int(self._gone[position].sum())
-        self._bring(position, space, helper)
+        self._bring(position, space, helper, keep=True)
         return int(self._gone[position].sum()) < before
 
-    def _bring(self, target: int, space: Workspace, helper: Workspace) -> bool:
-        """One outer step for one member, then its inner code. Whether `space` holds it whole afterwards."""
+    def _bring(self, target: int, space: Workspace, helper: Workspace, *, keep: bool = False) -> bool:
+        """One outer step for one member, then its inner code. Whether `space` holds it whole afterwards.
+
+        With `keep` the patches stay also when it is whole: it will be read again, from a file that lacks them.
+        """
         assert self._gone is not None
         image, gone, leaves = self._load(target, space)
         n = self._layouts[target].n
@@ -139,10 +148,10 @@ class Restorer:
             gone[:n] |= _wrong(image, self._bundle, leaves, wanted)
             gone = recover_checked(space.engine, image, self._bundle.suite, gone, leaves)
         self._gone[target] = gone
-        if not gone[:n].any():
-            return complete(self._bundle, self._members[target], image, space)
-        self._patch(target, image, wanted)
-        return False
+        whole = not gone[:n].any()
+        if keep or not whole:
+            self._patch(target, image, wanted)
+        return whole and complete(self._bundle, self._members[target], image, space)
 
     def _at(self, position: int, count: int) -> Flags:
         """What a member lacks at the first `count` indices; beyond its end it is zeros, which nobody lacks."""

@@ -19,7 +19,7 @@ from airbundle.crypto.seal import Sealer
 from airbundle.crypto.signing import sign
 from airbundle.crypto.suites import STANDARD, hash_by_suite
 from airbundle.format import encoding
-from airbundle.format.catalog import CATALOG, DATA, row_of, write_body, write_table
+from airbundle.format.catalog import CATALOG, DATA, PARITY, row_of, write_body, write_table
 from airbundle.format.dsse import Envelope, write_envelope
 from airbundle.format.geometry import HEADER_SIZE, Placement
 from airbundle.format.manifest import FileRow, Manifest, SliceRow
@@ -48,6 +48,7 @@ class Lies:
 
     preamble: Hook = same
     parity: Hook = same
+    outer: Hook = same
     chunk: Callable[[bytes], tuple[str, bytes]] = lambda plain: ("raw", plain)
     row: Hook = same
     index: Hook = same
@@ -60,23 +61,25 @@ class Lies:
 
 
 def forge(place: Path, keys: Keys, lies: Lies, files: dict[str, bytes] | None = None) -> Packed:
-    """A bundle of one segment, on the folder `place`."""
+    """A bundle of one data segment and the parity segment of its group, on the folder `place`."""
     files = {"a": b"first " * 40, "b": b"second " * 50} if files is None else files
     context = Context(STANDARD, secrets.token_bytes(16), keys.packer.public.key_id)
     key = BundleKey.generate()
     preamble = lies.preamble(write_preamble(context, key, [keys.reader.public]))
     plan = SealPlan(context, key, preamble, 4096, 8.0, pad=False)
     segment = _segment(plan, files, lies)
-    rows = (row_of(segment.geometry, role=DATA, volume=1, root=segment.root),)
+    parity = _parity(plan, segment, lies)
+    rows = (row_of(segment.geometry, role=DATA, volume=1, root=segment.root),
+            row_of(parity.geometry, role=PARITY, volume=1, root=parity.root, position=1))
     total = sum(map(len, files.values()))
     manifest = lies.manifest(Manifest(
         bundle=context.bundle_id.hex(), packer=context.packer_id.hex(), recipients=(keys.reader.public.key_id.hex(),),
         series=None, sequence=None, meta=(), segments=(SliceRow(0, 0, total),),
         files=tuple(FileRow(name, len(content), "00" * 32) for name, content in files.items()), folders=()))
     raw = encoding.encode(manifest) if isinstance(manifest, Manifest) else manifest
-    sealed, salt = seal_manifest(plan, 1, raw, entropy=secrets.token_bytes)
+    sealed, salt = seal_manifest(plan, len(rows), raw, entropy=secrets.token_bytes)
     body = lies.body(write_body(lies.table(write_table(rows)), sealed))
-    catalog = finish_catalog(plan, 1, salt, body, Workspace(4 * len(body) + 4 * MIB, best_engine()))
+    catalog = finish_catalog(plan, len(rows), salt, body, Workspace(4 * len(body) + 4 * MIB, best_engine()))
     statement = lies.statement(Statement(
         airbundle=1, bundle=context.bundle_id.hex(), suite="standard", packer=context.packer_id.hex(), revision=0,
         created=1_700_000_000, expires=None, series=None, sequence=None, label="forged", marking="",
@@ -85,8 +88,8 @@ def forge(place: Path, keys: Keys, lies: Lies, files: dict[str, bytes] | None = 
         volumes=(VolumeRow(1, "", 1, None),), lose=0, base=None, writer="forge"))
     volume = place / "forged.airbundle"
     volume.mkdir(parents=True)
-    for name, image in ((names.segment_name(0), segment), (names.CATALOG_NAME, catalog),
-                        (names.CATALOG_COPY_NAME, catalog)):
+    for name, image in ((names.segment_name(0), segment), (names.segment_name(1), parity),
+                        (names.CATALOG_NAME, catalog), (names.CATALOG_COPY_NAME, catalog)):
         (volume / name).write_bytes(image.image.blocks.tobytes())
     write_statement(volume, keys, lies.payload(encoding.encode(statement)))
     return Packed(keys, place, volume)
@@ -127,11 +130,20 @@ def _segment(plan: SealPlan, files: dict[str, bytes], lies: Lies) -> Sealed:
     parts.append(seal(len(rows), index.ljust(total - index_at - 64, b"\0")))
     trailer = lies.trailer(Trailer(index_at, len(index), len(rows)).packed())
     parts.append(seal(0, trailer, last=True))
-    body = b"".join(parts)
-    geometry = shape(plan, 0, sealer.salt, len(body))
+    return _coded(plan, 0, sealer.salt, b"".join(parts), lies)
+
+
+def _parity(plan: SealPlan, segment: Sealed, lies: Lies) -> Sealed:
+    """G-7 with one data member: the coefficient is the inverse of 1 XOR 0, so the sum is the member itself."""
+    body = segment.image.payloads[:segment.geometry.data_blocks].tobytes()
+    return _coded(plan, 1, secrets.token_bytes(16), lies.outer(body), lies)
+
+
+def _coded(plan: SealPlan, number: int, salt: bytes, body: bytes, lies: Lies) -> Sealed:
+    geometry = shape(plan, number, salt, len(body))
     placed = Placement(geometry, len(plan.preamble))
     image = Image(placed, np.zeros((placed.block_count, plan.block_size), np.uint8))
-    image.payloads[:geometry.data_blocks] = np.frombuffer(body, np.uint8).reshape(geometry.data_blocks, payload)
+    image.payloads[:geometry.data_blocks] = np.frombuffer(body, np.uint8).reshape(geometry.data_blocks, -1)
     return Sealed(image, finish(image, STANDARD, lies.parity(best_engine()), plan.preamble), b"")
 
 

@@ -157,9 +157,15 @@ def test_damage(small: Packed, files: Path, tmp_path: Path, capfdbinary: Any) ->
     assert str(small.volume) in answer["where"]
     assert answer["report"]["findings"][0]["file"] == "00000000.abs"
     kill_blocks(small.segment(0), 4096, [at + row.m])
+    status, answer, err = run(capfdbinary, "verify", small.volume, *trust)
+    assert (status, answer["error"]) == (11, "RepairableError")
+    assert (answer["report"]["restorable"], answer["report"]["missing"]) == ([0], [])
+    assert "1 segments come back from their groups" in err
+    kill_blocks(small.segment(2), 4096, range(at, at + row.m + 1))
     status, answer, _ = run(capfdbinary, "verify", small.volume, *trust)
     assert (status, answer["error"]) == (4, "DamagedError")
     assert answer["report"]["findings"][0]["file"] == "00000000.abs"
+    assert answer["report"]["missing"] == [0, 2]
     status, answer, _ = run(capfdbinary, "unpack", small.volume, "-o", tmp_path / "back", *trust, *key)
     assert (status, answer["error"]) == (4, "DamagedError")
     assert "00000000.abs" in answer["where"]
@@ -236,7 +242,7 @@ def test_a_drive_that_is_too_small(keys: Keys, tmp_path: Path, tiny: Path, monke
 def test_a_drive_that_fills_up(keys: Keys, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Someone else takes the room meanwhile; when they give it back the same command goes on."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    source = write_tree(tmp_path / "source", {"f": noise(9 * MIB)})
+    source = write_tree(tmp_path / "source", {"f": noise(5 * MIB)})
     eaten = tiny / "eaten"
 
     def eat(tick: Any) -> None:
@@ -247,7 +253,7 @@ def test_a_drive_that_fills_up(keys: Keys, tmp_path: Path, tiny: Path, monkeypat
 
     def again(progress: Any = None) -> Any:
         return api.pack(str(source), str(tiny), sign=keys.packer, to=[keys.reader.public], pace=PACE,
-                        options=Options(segment_size=4 * MIB), progress=progress)
+                        options=Options(segment_size=2 * MIB), progress=progress)
 
     with pytest.raises(MediumError, match="no space is left") as caught:
         again(eat)

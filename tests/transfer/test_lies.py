@@ -17,7 +17,7 @@ from airbundle.crypto.keyfiles import NamedIdentity, write_private, write_public
 from airbundle.crypto.signing import sign
 from airbundle.crypto.suites import STANDARD
 from airbundle.crypto.trust import TrustSet
-from airbundle.errors import AirbundleError, ForgedError, FormatError
+from airbundle.errors import AirbundleError, DamagedError, ForgedError, FormatError
 from airbundle.format import encoding
 from airbundle.format.dsse import Envelope, parse_envelope, write_envelope
 from airbundle.format.segment import FileSpan
@@ -167,7 +167,10 @@ def test_a_chunk_that_is_not_what_its_digest_says(keys: Keys, tmp_path: Path) ->
 
 
 def test_parity_that_gives_back_something_else(keys: Keys, tmp_path: Path) -> None:
-    """Signed as it is: whole until a block is lost, and what would be recovered is not believed (S-8)."""
+    """Signed as it is: whole until a block is lost, and what would be recovered is not believed (S-8).
+
+    The other member of the group lacks the same block; nobody may count on a stripe that has given wrong bytes.
+    """
     class Off:
         name = "off"
 
@@ -178,8 +181,33 @@ def test_parity_that_gives_back_something_else(keys: Keys, tmp_path: Path) -> No
     bundle = forge(tmp_path / "drive", keys, Lies(parity=lambda _: Off()))
     bundle.verify(opened=True)
     place = bundle.place(bundle.rows()[0])
-    kill_blocks(bundle.segment(0), 4096, [place.data_at])
-    assert refused(bundle, tmp_path / "back").rule == "S-7"
+    for number in (0, 1):
+        kill_blocks(bundle.segment(number), 4096, [place.data_at])
+    assert bundle.refused(4).report.missing == (0, 1)  # type: ignore[attr-defined]
+    with pytest.raises(DamagedError, match=r"volume 1 of 1, 00000000\.abs") as caught:
+        bundle.unpack(tmp_path / "back")
+    assert caught.value.rule == "G-9"
+    assert not (tmp_path / "back").exists()
+
+
+def test_a_group_whose_parity_is_of_something_else(keys: Keys, tmp_path: Path) -> None:
+    """Signed as it is, and whole; what comes back of a lost member is held against its leaves or its root (G-9)."""
+    bundle = forge(tmp_path / "drive", keys, Lies(outer=lambda body: body[:-1] + bytes([body[-1] ^ 1])))
+    bundle.verify(opened=True)
+    place, whole = bundle.place(bundle.rows()[0]), bundle.segment(0).read_bytes()
+    last = place.data_at + place.geometry.data_blocks - 1
+    for damage in ("the file", "the block", "all but the list"):
+        bundle.segment(0).write_bytes(whole)
+        if damage == "the file":
+            bundle.segment(0).unlink()
+        else:
+            kill_blocks(bundle.segment(0), 4096, [last, *range(place.parity_at, place.parity_at + place.geometry.m)])
+        if damage == "all but the list":
+            kill_blocks(bundle.segment(0), 4096, range(place.data_at, last))
+        with pytest.raises(DamagedError, match=r"00000000\.abs") as caught:
+            bundle.unpack(tmp_path / "back")
+        assert caught.value.rule == "G-9", damage
+        assert not (tmp_path / "back").exists()
 
 
 FRAMES = {

@@ -87,7 +87,17 @@ def test_in_a_segment(shim: str, small: Packed, tmp_path: Path, first: int, last
 
 def test_more_than_parity_gives_back(shim: str, small: Packed, tmp_path: Path) -> None:
     status, answer = run(shim, small, tmp_path, "00000000.abs", 10_000, 110_000, "verify")
-    assert (status, answer["error"]) == (4, "DamagedError")
+    assert (status, answer["error"], answer["report"]["restorable"]) == (11, "RepairableError", [0])
+    status, _ = run(shim, small, tmp_path, "00000000.abs", 10_000, 110_000, "unpack", "-o", str(tmp_path / "back"),
+                    "--key", str(tmp_path / "r.key"))
+    assert status == 0
+    assert digests(tmp_path / "back") == digests(small.source)
+
+
+def test_more_than_parity_and_group_give_back(shim: str, small: Packed, tmp_path: Path) -> None:
+    small.segment(1).unlink()
+    status, answer = run(shim, small, tmp_path, "00000000.abs", 10_000, 110_000, "verify")
+    assert (status, answer["error"], answer["report"]["missing"]) == (4, "DamagedError", [0, 1])
     status, _ = run(shim, small, tmp_path, "00000000.abs", 10_000, 110_000, "unpack", "-o", str(tmp_path / "back"),
                     "--key", str(tmp_path / "r.key"))
     assert status == 4

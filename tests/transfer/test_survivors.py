@@ -101,7 +101,7 @@ def test_one_list(small: Packed, tmp_path: Path, left: int) -> None:
     for row in (*small.rows(), small.statement().catalog):
         place = small.place(row)
         at = place.lists_at[1 - left]
-        for name in ([names.segment_name(row.number)] if row.role == "data" else
+        for name in ([names.segment_name(row.number)] if row.role != "catalog" else
                      [names.CATALOG_NAME, names.CATALOG_COPY_NAME]):
             kill_blocks(small.volume / name, 4096, range(at, at + place.geometry.list_blocks))
     small.heals(tmp_path / "back", before=before)
@@ -135,7 +135,7 @@ def preambles(bundle: Packed) -> list[tuple[Path, int]]:
     found = []
     for row in (*bundle.rows(), bundle.statement().catalog):
         place = bundle.place(row)
-        for name in ([names.segment_name(row.number)] if row.role == "data" else
+        for name in ([names.segment_name(row.number)] if row.role != "catalog" else
                      [names.CATALOG_NAME, names.CATALOG_COPY_NAME]):
             for at in place.preambles_at:
                 found += [(bundle.volume / name, at + block) for block in range(place.preamble_blocks)]

@@ -36,7 +36,7 @@ def lost_blocks(bundle: Packed, number: int, length: int) -> int:
 
 
 def all_segments(bundle: Packed, tmp_path: Path) -> tuple[int, int]:
-    """How often a cut was repaired and how often it was beyond repair."""
+    """How often a cut was repaired by the segment's own code, and how often it took its group."""
     before, repaired, beyond = digests(bundle.volume), 0, 0
     for row in bundle.rows():
         path = bundle.segment(row.number)
@@ -47,14 +47,11 @@ def all_segments(bundle: Packed, tmp_path: Path) -> tuple[int, int]:
                 bundle.heals(tmp_path / "back", before=before)
                 repaired += 1
             else:
-                error = bundle.refused(4)
-                assert isinstance(error, DamagedError)
-                assert error.report.condition == "damaged beyond repair"  # type: ignore[attr-defined]
-                with pytest.raises(DamagedError, match=r"0000000\d\.abs"):
-                    bundle.unpack(tmp_path / "back")
-                with pytest.raises(DamagedError):
-                    bundle.repair()
-                assert not (tmp_path / "back").exists()
+                bundle.comes_back(tmp_path / "back", row.number)
+                partner = bundle.partner(row).number
+                bundle.segment(partner).rename(tmp_path / "partner")
+                bundle.is_beyond(tmp_path / "back", *sorted((row.number, partner)))
+                (tmp_path / "partner").rename(bundle.segment(partner))
                 beyond += 1
             path.write_bytes(content)
     return repaired, beyond
@@ -77,7 +74,8 @@ def test_every_block_of_a_segment(small: Packed, tmp_path: Path) -> None:
     content = path.read_bytes()
     for length in range(0, len(content), row.block_size):
         path.write_bytes(content[:length])
-        small.refused(11 if lost_blocks(small, 0, length) <= row.m else 4)
+        report = small.report(11)
+        assert (report.restorable, report.missing) == (() if lost_blocks(small, 0, length) <= row.m else (0,), ())
 
 
 @pytest.mark.parametrize("name", [names.CATALOG_NAME, names.CATALOG_COPY_NAME])
@@ -138,11 +136,16 @@ def test_a_file_that_is_gone(small: Packed, tmp_path: Path, name: str) -> None:
 
 def test_a_segment_that_is_gone(small: Packed, tmp_path: Path) -> None:
     small.segment(1).unlink()
-    error = small.refused(4)
-    assert error.report.missing == (1,)  # type: ignore[attr-defined]
-    with pytest.raises(DamagedError, match=r"00000001\.abs"):
-        small.unpack(tmp_path / "back")
-    assert not (tmp_path / "back").exists()
+    report = small.comes_back(tmp_path / "back", 1)
+    assert [(finding.file, finding.problem) for finding in report.findings] == [
+        ("00000001.abs", "segment: is missing")]
+
+
+@pytest.mark.parametrize("gone", [(0, 1), (0, 2), (1, 2), (0, 1, 2)])
+def test_two_segments_of_a_group_that_are_gone(small: Packed, tmp_path: Path, gone: tuple[int, ...]) -> None:
+    for number in gone:
+        small.segment(number).unlink()
+    small.is_beyond(tmp_path / "back", *gone)
 
 
 @pytest.mark.parametrize("name", [names.STATEMENT_NAME, names.RECORD_NAME, names.CATALOG_NAME,

@@ -6,7 +6,8 @@ import hashlib
 import os
 import random
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,8 +16,8 @@ from airbundle import api
 from airbundle.crypto.keyfiles import NamedIdentity
 from airbundle.crypto.suites import STANDARD
 from airbundle.crypto.trust import TrustSet
-from airbundle.errors import AirbundleError
-from airbundle.format.catalog import Row, parse_body, parse_table
+from airbundle.errors import AirbundleError, DamagedError
+from airbundle.format.catalog import DATA, Row, parse_body, parse_table
 from airbundle.format.dsse import parse_envelope
 from airbundle.format.geometry import Placement
 from airbundle.format.statement import STATEMENT_TYPE, Statement, parse_statement
@@ -25,8 +26,7 @@ from airbundle.transfer.plan import Options
 from airbundle.transfer.workspace import Pace
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     from airbundle.crypto.identities import PrivateIdentity
     from airbundle.transfer.report import Report
@@ -65,15 +65,19 @@ class Packed:
         shutil.copytree(self.volume, copy)
         return Packed(self.keys, self.source, copy)
 
+    @property
+    def given(self) -> list[str]:
+        """The volumes as a verb takes them."""
+        return [str(self.volume)]
+
     def verify(self, *, opened: bool = False) -> Report:
-        return api.verify([str(self.volume)], trust=self.keys.trust, keys=[self.keys.reader] if opened else [],
-                          pace=PACE)
+        return api.verify(self.given, trust=self.keys.trust, keys=[self.keys.reader] if opened else [], pace=PACE)
 
     def repair(self) -> Any:
-        return api.repair([str(self.volume)], trust=self.keys.trust)
+        return api.repair(self.given, trust=self.keys.trust)
 
     def unpack(self, target: Path) -> Any:
-        return api.unpack([str(self.volume)], str(target), keys=[self.keys.reader], trust=self.keys.trust, pace=PACE)
+        return api.unpack(self.given, str(target), keys=[self.keys.reader], trust=self.keys.trust, pace=PACE)
 
     def refused(self, status: int, *, opened: bool = False) -> AirbundleError:
         """What verify raises; its exit status has to be `status`."""
@@ -100,6 +104,14 @@ class Packed:
                         for at in range(first, first + place.geometry.data_blocks))
         return parse_table(parse_body(body)[0], catalog_number=row.number)
 
+    def data_rows(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows() if row.role == DATA)
+
+    def partner(self, row: Row) -> Row:
+        """Another member of the same group, as long as the longest of them."""
+        return max((other for other in self.rows() if other.group == row.group and other.number != row.number),
+                   key=lambda other: other.body)
+
     def place(self, row: Row) -> Placement:
         statement = self.statement()
         geometry = row.geometry(suite=1, digest_size=32, bundle=bytes.fromhex(statement.bundle))
@@ -115,12 +127,30 @@ class Packed:
             found += sorted(self.volume.glob("[0-9]*.abs")) if name == "segments" else [self.volume / name]
         return found
 
-    def heals(self, target: Path, *, before: Mapping[str, str]) -> Report:
-        """11; unpacks as it is; repair gives every byte back; then whole."""
+    def comes_back(self, target: Path, *restorable: int) -> Report:
+        """11; the segments `restorable`, and no others, need their group; unpacks as it is."""
         report = self.report(11)
+        assert (report.restorable, report.missing) == (restorable, ())
         self.unpack(target)
         assert digests(target) == digests(self.source)
         shutil.rmtree(target)
+        return report
+
+    def is_beyond(self, target: Path, *missing: int) -> Report:
+        """4 from verify, unpack and repair; the segments `missing` are named and nothing is published."""
+        report = self.report(4)
+        assert (report.missing, report.condition) == (missing, "damaged beyond repair")
+        with pytest.raises(DamagedError, match=r"volume 1 of 1, 0000000\d\.abs") as caught:
+            self.unpack(target)
+        assert caught.value.rule == "G-9"
+        assert not target.exists()
+        with pytest.raises(DamagedError):
+            self.repair()
+        return report
+
+    def heals(self, target: Path, *restorable: int, before: Mapping[str, str]) -> Report:
+        """As `comes_back`; repair gives every byte back; then whole."""
+        report = self.comes_back(target, *restorable)
         self.repair()
         after = digests(self.volume)
         assert {name: after.get(name) for name in before} == dict(before)
@@ -137,6 +167,43 @@ def pack(keys: Keys, source: Path, drive: Path, *, segment_size: int = 64 * KIB,
                       options=Options(segment_size=segment_size, **more))
     (volume,) = result.volumes
     return Packed(keys, source, drive / os.path.basename(volume))
+
+
+@dataclass(frozen=True)
+class Spread(Packed):
+    """A bundle on several folders; `volume` is the first of those that are given, `all` has every one by number."""
+
+    all: dict[int, Path]
+    here: tuple[int, ...]
+
+    @property
+    def given(self) -> list[str]:
+        return [str(self.all[number]) for number in self.here]
+
+    def without(self, *numbers: int) -> Spread:
+        here = tuple(number for number in self.here if number not in numbers)
+        return replace(self, here=here, volume=self.all[here[0]])
+
+    def segment(self, number: int) -> Path:
+        return self.all[self.rows()[number].volume] / names.segment_name(number)
+
+    def copied(self, place: Path) -> Spread:
+        """The same on folders of their own."""
+        copies = {number: place / path.parent.name / path.name for number, path in self.all.items()}
+        for number, path in self.all.items():
+            shutil.copytree(path, copies[number])
+        return replace(self, all=copies, volume=copies[self.here[0]])
+
+
+def spread(keys: Keys, source: Path, drives: Sequence[Path], *, segment_size: int = 64 * KIB, lose: int | None = None,
+           **more: Any) -> Spread:
+    """Pack onto several folders with the API."""
+    for drive in drives:
+        drive.mkdir(exist_ok=True)
+    result = api.pack(str(source), [str(drive) for drive in drives], sign=keys.packer, to=[keys.reader.public],
+                      pace=PACE, lose=lose, options=Options(segment_size=segment_size, **more))
+    found = {number: Path(path) for number, path in enumerate(result.volumes, 1)}
+    return Spread(keys, source, found[1], found, tuple(found))
 
 
 def noise(size: int, seed: int = 0) -> bytes:
