@@ -160,7 +160,7 @@ def test_damage(small: Packed, files: Path, tmp_path: Path, capfdbinary: Any) ->
     status, answer, err = run(capfdbinary, "verify", small.volume, *trust)
     assert (status, answer["error"]) == (11, "RepairableError")
     assert (answer["report"]["restorable"], answer["report"]["missing"]) == ([0], [])
-    assert "1 segments come back from their groups" in err
+    assert "1 segment to be had from the others of its group" in err
     kill_blocks(small.segment(2), 4096, range(at, at + row.m + 1))
     status, answer, _ = run(capfdbinary, "verify", small.volume, *trust)
     assert (status, answer["error"]) == (4, "DamagedError")
