@@ -8,7 +8,7 @@ import typer
 
 from airbundle import api
 from airbundle.cli import output, words
-from airbundle.cli.choices import Jobs, Json, KeyPassphrase, Parity, ProgressStyle, SegmentSize
+from airbundle.cli.choices import BundlePassphrase, Jobs, Json, KeyPassphrase, Parity, ProgressStyle, SegmentSize
 from airbundle.errors import MediumError, UsageError
 from airbundle.transfer.ending import Declared
 from airbundle.transfer.pack import PackResult
@@ -67,7 +67,11 @@ def pack(
     source: Source,
     targets: Annotated[list[str], typer.Option("-o", "--output", metavar="DIR", help="The drive to write to.")],
     sign: Annotated[str, typer.Option("--sign", metavar="NAME.key", help="Your private key: you are the packer.")],
-    to: Annotated[list[str], typer.Option("--to", metavar="NAME.pub", help="A recipient's public key; once for each.")],
+    to: Annotated[list[str] | None, typer.Option("--to", metavar="NAME.pub",
+                                                 help="A recipient's public key; once for each.")] = None,
+    passphrase_file: BundlePassphrase = None,
+    new_passphrase: Annotated[bool, typer.Option(
+        "--new-passphrase", help="Make ten words and show them once, when the bundle is finished.")] = False,
     parity: Parity = 8.0,
     segment_size: SegmentSize = "",
     pad: Annotated[bool, typer.Option("--pad", help="Hide how well the content compresses.")] = False,
@@ -86,22 +90,32 @@ def pack(
 ) -> None:
     """Pack SRC onto a drive: compressed, sealed to the recipients, signed by you, repairable from itself.
 
-    Stopped or killed, the same command goes on where it was.
+    Instead of --to a passphrase opens it. Stopped or killed, the same command goes on where it was.
     """
     if len(targets) != 1:
         raise UsageError("one -o for now: a bundle lies on one drive")
+    if bool(to) + (passphrase_file is not None) + new_passphrase != 1:
+        raise UsageError("give --to, --passphrase-file or --new-passphrase, and only one of them", rule="K-12")
     identity = words.load_identity(sign, key_passphrase_file)
-    recipients = [api.load_public(path).public for path in to]
+    recipients = [api.load_public(path).public for path in to or ()]
+    passphrase = words.read_passphrase(passphrase_file) if passphrase_file is not None else None
     options = Options(segment_size=words.parse_segment_size(segment_size), parity=parity, pad=pad)
     declared = Declared(label=label, marking=marking, meta=words.parse_meta(meta or ()), series=series,
                         sequence=sequence, expires=words.parse_when(expires), record_serials=record_serials)
     with output.ProgressView(progress) as view:
-        result = api.pack(source, targets[0], sign=identity, to=recipients, declared=declared, options=options,
+        result = api.pack(source, targets[0], sign=identity, to=recipients, passphrase=passphrase,
+                          new_passphrase=_show_words if new_passphrase else None, declared=declared, options=options,
                           pace=Pace(jobs=jobs), read_back=not no_read_back, progress=view)
     if as_json:
         output.emit("pack", result)
     else:
         show_packed(result, identity.public.hex)
+
+
+def _show_words(passphrase: str) -> None:
+    """On standard error and nowhere else: what is on standard output is kept in files."""
+    output.say(f"The passphrase of this bundle, shown this once:\n\n    {passphrase}\n\n"
+               "Write it down, and never let it travel with the drive.")
 
 
 def show_packed(result: PackResult, packer: str) -> None:

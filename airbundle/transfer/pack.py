@@ -3,11 +3,12 @@
 The steps, in order:
 
 1. scan the source, cut it into slices; with what the journal's bundle has taken already, ask whether it fits
-2. go on with the journal of this plan, or draw bundle id, bundle key and preamble and begin one
+2. go on with the journal of this plan and lock, or draw bundle id, bundle key and preamble and begin one
 3. make the volume's folder; preallocate statement and catalog in front of everything else
 4. per segment: read; carry the SHA-256 of the files on; digest, compress, compare, seal, blocks, parity; write under a
    temporary name; read back past the cache; journal; rename
-5. catalog, then its copy, then the record, then the statement: there is no bundle before the last byte of it
+5. catalog, then its copy, then the record, then the statement: there is no bundle before the last byte of it; then
+   the words that open it are shown, if nobody chose them
 
 What is finished stays finished: `kill -9` at any moment and the same command again goes on.
 """
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from airbundle.codec.engines import best_engine
-from airbundle.crypto.envelope import BundleKey, Context, write_preamble
+from airbundle.crypto.envelope import BundleKey, Context
 from airbundle.errors import FormatError, MediumError, SourceChangedError, UsageError
 from airbundle.format import limits
 from airbundle.format.catalog import DATA, Row, row_of
@@ -52,7 +53,9 @@ from airbundle.version import WRITER
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from airbundle.crypto.identities import PrivateIdentity, PublicIdentity
+    from airbundle.crypto.identities import PrivateIdentity
+    from airbundle.crypto.locks import Lock
+    from airbundle.crypto.suites import Suite
     from airbundle.media.reading import SourceReader
     from airbundle.media.source import Source
     from airbundle.transfer.slices import Slice, Stream
@@ -95,7 +98,7 @@ class _Job:
     entropy: Callable[[int], bytes]
 
 
-def pack(source: str, target: str, *, identity: PrivateIdentity, recipients: Sequence[PublicIdentity],
+def pack(source: str, target: str, *, identity: PrivateIdentity, lock: Lock,
          declared: Declared | None = None, options: Options | None = None, pace: Pace | None = None,
          read_back: bool = True, progress: Callable[[Tick], None] | None = None, now: Callable[[], float] = time.time,
          entropy: Callable[[int], bytes] = secrets.token_bytes) -> PackResult:
@@ -103,14 +106,16 @@ def pack(source: str, target: str, *, identity: PrivateIdentity, recipients: Seq
     began = time.monotonic()
     declared, options, pace = declared or Declared(), options or Options(), pace or Pace()
     _check_declared(declared)
+    lock.require_suite(identity.suite)
     meter = Meter(progress)
     found, stream, reader = open_stream(source, options)
     with reader:
-        plan_hash = _plan_hash(found, target, identity, recipients, declared, options)
+        plan_hash = _plan_hash(found, target, identity, lock, declared, options)
         _refuse_finished(plan_hash, identity, entropy)
         with Journal(identity, plan_hash, entropy) as journal:
-            _require_room(target, stream, options, reader, len(recipients), _taken(journal, target, declared))
-            plan, created = _seal_plan(journal, found, identity, recipients, options, now, entropy)
+            _require_lock(journal, lock)
+            _require_room(target, stream, options, reader, identity.suite, lock, _taken(journal, target, declared))
+            plan, created = _seal_plan(journal, found, identity, lock, options, now, entropy)
             name = volumes.volume_name(declared.label, plan.context.bundle_id, 1, 1)
             with VolumeWriter(os.path.join(target, name), bundle_id=plan.context.bundle_id) as volume:
                 _prepare(volume, journal, plan, stream)
@@ -128,6 +133,8 @@ def pack(source: str, target: str, *, identity: PrivateIdentity, recipients: Seq
                 meter.begin("finishing", 0)
                 statement_hash = write_ending(volume, plan, journal.ending, held, read_back=read_back)
                 result = _result(job, found, rows, kept, volume.path, statement_hash, began)
+            if journal.head is not None and journal.head.words:  # before anything says that it is finished
+                lock.show(journal.head.words)
             save_document(os.path.join(state_folder("finished"), plan_hash[:32]),
                           os.fsencode(os.path.abspath(volume.path)))
             journal.erase()
@@ -160,6 +167,13 @@ def _refuse_finished(plan_hash: str, identity: PrivateIdentity, entropy: Callabl
                          hint="verify it, or remove it to pack again")
 
 
+def _require_lock(journal: Journal, lock: Lock) -> None:
+    """Another passphrase makes another bundle. Which it was is not in the plan's hash, so the envelope is tried."""
+    head = journal.head
+    if head is not None and not lock.fits(head.preamble_bytes, BundleKey(head.key_bytes)):
+        journal.restart()
+
+
 def _taken(journal: Journal, target: str, declared: Declared) -> int:
     """Bytes on the medium that the bundle of the journal has taken in an earlier run."""
     if journal.head is None:
@@ -168,16 +182,17 @@ def _taken(journal: Journal, target: str, declared: Declared) -> int:
     return volumes.bytes_in(os.path.join(target, name))
 
 
-def _require_room(target: str, stream: Stream, options: Options, reader: SourceReader, recipients: int,
+def _require_room(target: str, stream: Stream, options: Options, reader: SourceReader, suite: Suite, lock: Lock,
                   taken: int) -> None:
     """(1) Refuse before anything is written; sample only if the worst case would not fit."""
     root = os.path.realpath(stream.source.root)
     if os.path.commonpath([root, os.path.realpath(target)]) == root:
         raise UsageError("lies inside the source", where=target, hint="pack onto another drive or folder")
-    answer = estimate(target, stream, options, None, recipients=recipients, taken=taken)
+    preamble = lock.preamble_size(suite)
+    answer = estimate(target, stream, options, None, suite=suite, preamble=preamble, taken=taken)
     if answer.fit is Fit.NOT and not options.pad:
         ratio = overall(stream, sample(stream, reader.read))
-        answer = estimate(target, stream, options, ratio, recipients=recipients, taken=taken)
+        answer = estimate(target, stream, options, ratio, suite=suite, preamble=preamble, taken=taken)
     if answer.fit is Fit.NOT:
         short = answer.need_by_sample + answer.margin - answer.room
         raise MediumError(f"does not fit: needs {answer.need_by_sample:,} bytes and a margin of {answer.margin:,}, "
@@ -185,29 +200,30 @@ def _require_room(target: str, stream: Stream, options: Options, reader: SourceR
                            hint=f"free {short:,} bytes more, or take a larger drive")
 
 
-def _plan_hash(found: Source, target: str, identity: PrivateIdentity, recipients: Sequence[PublicIdentity],
-               declared: Declared, options: Options) -> str:
+def _plan_hash(found: Source, target: str, identity: PrivateIdentity, lock: Lock, declared: Declared,
+               options: Options) -> str:
     """What makes it the same command: source as scanned, target, keys, and everything that is written."""
     suite = identity.public.suite
     facts = {
         "root": found.root, "files": [[file.path, file.identity] for file in found.files],
         "folders": list(found.folders), "target": os.path.realpath(target), "packer": identity.public.key_id.hex(),
-        "recipients": [recipient.key_id.hex() for recipient in recipients],
+        "lock": lock.facts,
         "declared": repr(declared), "options": repr(options), "writer": WRITER,
     }
     return suite.hash(json.dumps(facts, sort_keys=True).encode()).hex()
 
 
-def _seal_plan(journal: Journal, found: Source, identity: PrivateIdentity, recipients: Sequence[PublicIdentity],
-               options: Options, now: Callable[[], float], entropy: Callable[[int], bytes]) -> tuple[SealPlan, int]:
+def _seal_plan(journal: Journal, found: Source, identity: PrivateIdentity, lock: Lock, options: Options,
+               now: Callable[[], float], entropy: Callable[[int], bytes]) -> tuple[SealPlan, int]:
     """(2) From the journal, or drawn and written into it."""
     public = identity.public
     head = journal.head
     if head is None:
         bundle, key = entropy(16), BundleKey.generate(entropy=entropy)
         context = Context(public.suite, bundle, public.key_id)
-        preamble = write_preamble(context, key, recipients)
-        head = journal.begin(bundle=bundle, key=key.secret_bytes(), preamble=preamble, created=int(now()))
+        preamble = lock.write(context, key, entropy=entropy)
+        head = journal.begin(bundle=bundle, key=key.secret_bytes(), preamble=preamble, created=int(now()),
+                             words=lock.words)
     context = Context(public.suite, bytes.fromhex(head.bundle), public.key_id)
     plan = SealPlan(context=context, key=BundleKey(head.key_bytes), preamble=head.preamble_bytes,
                     block_size=options.block_size(found.total), parity=options.parity, pad=options.pad)
@@ -220,7 +236,7 @@ def _prepare(volume: VolumeWriter, journal: Journal, plan: SealPlan, stream: Str
         return
     volume.fill(volumes.README_NAME, volume_readme(plan.context.bundle_id, 1, 1))
     volume.preallocate(volumes.STATEMENT_NAME, 16 * limits.KIB)
-    volume.preallocate(volumes.CATALOG_NAME, 64 * limits.KIB + 3 * catalog_body(stream))
+    volume.preallocate(volumes.CATALOG_NAME, 64 * limits.KIB + 3 * catalog_body(stream, plan.context.suite))
 
 
 def _segments(job: _Job, buffers: int, size: int) -> tuple[list[Row], int]:

@@ -15,6 +15,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from airbundle.codec.compress import Compressor
+from airbundle.crypto.envelope import preamble_length
+from airbundle.crypto.suites import SUITES, Suite
 from airbundle.errors import UsageError
 from airbundle.format import limits
 from airbundle.format.geometry import HEADER_SIZE, Geometry, Placement, stripe_shape
@@ -35,7 +37,6 @@ SAMPLE_ERROR: Final = 0.02
 MARGIN_SHARE: Final = 0.01
 MARGIN_LEAST: Final = 64 * limits.MIB
 SIDE_FILES: Final = 512 * limits.KIB  # statement, record and README
-RECIPIENT_SIZE: Final = 1204  # bytes that one more envelope takes in a preamble of `standard`
 
 
 class Fit(enum.StrEnum):
@@ -117,21 +118,28 @@ def open_stream(path: str, options: Options) -> tuple[Source, Stream, SourceRead
 
 
 def make_plan(path: str, targets: Sequence[str | int], options: Options, *, recipients: int = 1) -> Plan:
-    """Sample the source at `path` and answer for each target: a folder, or a size in bytes."""
+    """Sample the source at `path` and answer for each target: a folder, or a size in bytes.
+
+    Without keys the suite is not known, and the one whose digests and envelopes take more is counted with.
+    """
+    suite = max(SUITES, key=lambda suite: suite.digest_size)
+    preamble = preamble_length(suite, recipients)
     source, stream, reader = open_stream(path, options)
     with reader:
         ratios = sample(stream, reader.read)
     by_dtype = _bytes_by_dtype(stream)
     ratio = overall(stream, ratios)
-    drives = tuple(estimate(target, stream, options, ratio, recipients=recipients) for target in targets)
+    drives = tuple(estimate(target, stream, options, ratio, suite=suite, preamble=preamble) for target in targets)
     return Plan(files=len(source.files), folders=len(source.folders), source_bytes=source.total,
                 segments=len(stream.slices), block_size=options.block_size(source.total), ratio=ratio,
                 by_dtype=tuple((dtype.value, size, ratios[dtype]) for dtype, size in by_dtype.items()), drives=drives)
 
 
 def estimate(target: str | int, stream: Stream, options: Options, ratio: float | None, *,
-             recipients: int, taken: int = 0) -> DriveEstimate:
+             suite: Suite, preamble: int, taken: int = 0) -> DriveEstimate:
     """What one drive has to hold, `taken` bytes of it by now. `ratio` None means that nothing was sampled.
+
+    `preamble` is in bytes.
 
     Raises UsageError for a target that is no folder.
     """
@@ -139,9 +147,9 @@ def estimate(target: str | int, stream: Stream, options: Options, ratio: float |
         raise UsageError("is not a folder", where=target, hint="mount the drive, or make the folder")
     room, cluster = (target, 32 * limits.KIB) if isinstance(target, int) else (
         free_space(target) + taken, cluster_size(target))
-    most = stored_bytes(stream, options, 1.0, cluster=cluster, recipients=recipients)
+    most = stored_bytes(stream, options, 1.0, cluster=cluster, suite=suite, preamble=preamble)
     likely = most if ratio is None or options.pad else stored_bytes(stream, options, ratio, cluster=cluster,
-                                                                    recipients=recipients)
+                                                                    suite=suite, preamble=preamble)
     margin = max(math.ceil(likely * MARGIN_SHARE), MARGIN_LEAST)
     fit = Fit.NOT
     if most + margin <= room:
@@ -152,33 +160,34 @@ def estimate(target: str | int, stream: Stream, options: Options, ratio: float |
                          segments=len(stream.slices), fit=fit)
 
 
-def stored_bytes(stream: Stream, options: Options, ratio: float, *, cluster: int, recipients: int) -> int:
+def stored_bytes(stream: Stream, options: Options, ratio: float, *, cluster: int, suite: Suite,
+                 preamble: int) -> int:
     """Bytes that a volume takes, whole clusters, if bodies shrink to `ratio` of the source."""
     block = options.block_size(stream.source.total)
-    preamble = 128 + RECIPIENT_SIZE * recipients
     total = SIDE_FILES
     for part in stream.slices:
         most = stream.largest_body(part)
         body = most - part.length + math.ceil(part.length * ratio)
-        total += _clusters(_stored(body, block, options.parity, preamble), cluster)
-    catalog = catalog_body(stream)
+        total += _clusters(_stored(body, block, options.parity, suite, preamble), cluster)
+    catalog = catalog_body(stream, suite)
     block = limits.BLOCK_MIN if catalog <= limits.CATALOG_SMALL_BODY else limits.BLOCK_DEFAULT
-    return total + 2 * _clusters(_stored(catalog, block, 100.0, preamble), cluster)
+    return total + 2 * _clusters(_stored(catalog, block, 100.0, suite, preamble), cluster)
 
 
-def catalog_body(stream: Stream) -> int:
+def catalog_body(stream: Stream, suite: Suite) -> int:
     """Bytes that table and sealed manifest of `stream` take, about."""
     names = sum(len(file.path.encode()) + 96 for file in stream.source.files)
     names += sum(len(path.encode()) + 4 for path in stream.source.folders)
-    return 4 * limits.KIB + names + 220 * len(stream.slices) + TAG_SIZE * (names // limits.SEALED_PIECE + 1)
+    rows = (156 + 2 * suite.digest_size) * len(stream.slices)
+    return 4 * limits.KIB + names + rows + TAG_SIZE * (names // limits.SEALED_PIECE + 1)
 
 
-def _stored(body: int, block: int, parity: float, preamble: int) -> int:
+def _stored(body: int, block: int, parity: float, suite: Suite, preamble: int) -> int:
     payload = block - HEADER_SIZE
     blocks = max(1, -(-body // payload))
     k, m, stripes = stripe_shape(blocks, block, parity)
-    geometry = Geometry(suite=1, digest_size=32, k=k, m=m, stripes=stripes, block_size=block, bundle=bytes(16),
-                        number=0, salt=bytes(16), body=blocks * payload)
+    geometry = Geometry(suite=suite.number, digest_size=suite.digest_size, k=k, m=m, stripes=stripes,
+                        block_size=block, bundle=bytes(16), number=0, salt=bytes(16), body=blocks * payload)
     return Placement(geometry, preamble).stored_size
 
 

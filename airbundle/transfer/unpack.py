@@ -33,9 +33,9 @@ from airbundle.transfer.verify import Tally, check_catalogs, check_statements, m
 from airbundle.transfer.workspace import Pace, Workspace, Workspaces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from airbundle.crypto.identities import PrivateIdentity
+    from airbundle.crypto.envelope import Keyring
     from airbundle.crypto.trust import TrustSet
     from airbundle.format.catalog import Row
     from airbundle.media.volume import VolumeReader
@@ -56,7 +56,7 @@ class UnpackResult:
     seconds: float
 
 
-def unpack(readers: tuple[VolumeReader, ...], target: str, *, identities: Sequence[PrivateIdentity], trust: TrustSet,
+def unpack(readers: tuple[VolumeReader, ...], target: str, *, keyring: Keyring, trust: TrustSet,
            pace: Pace | None = None, progress: Callable[[Tick], None] | None = None) -> UnpackResult:
     """All steps. Raises AirbundleError; then nothing was published."""
     began = time.monotonic()
@@ -65,7 +65,7 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, identities: Sequen
     bundle = open_bundle(readers, trust)
     if bundle.distrust is not None:
         raise bundle.distrust
-    opened = open_manifest(bundle, identities)
+    opened = open_manifest(bundle, keyring)
     contents = Contents(opened.manifest, len(bundle.rows))
     # (2)
     require_space(target, opened.manifest.size)

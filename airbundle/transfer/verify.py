@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from airbundle.codec.engines import best_engine
 from airbundle.codec.record import RECORD_SIZE, encode_record
+from airbundle.crypto.envelope import NOTHING, Keyring
 from airbundle.crypto.identities import fingerprint_hex
 from airbundle.crypto.seal import Opener
 from airbundle.crypto.suites import hash_by_suite
@@ -41,9 +42,8 @@ from airbundle.transfer.seal import open_chunks, open_index
 from airbundle.transfer.workspace import Pace, Workspace, Workspaces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from airbundle.crypto.identities import PrivateIdentity
     from airbundle.crypto.trust import TrustSet
     from airbundle.format.catalog import Row
     from airbundle.media.volume import VolumeReader
@@ -103,7 +103,7 @@ def describe(findings: Findings) -> str:
     return text
 
 
-def verify(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None, identities: Sequence[PrivateIdentity] = (),
+def verify(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None, keyring: Keyring = NOTHING,
            fast: bool = False, pace: Pace | None = None, progress: Callable[[Tick], None] | None = None) -> Report:
     """All steps, then the report, or the error that outranks the others with the report as `.report`.
 
@@ -121,8 +121,8 @@ def verify(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None, identit
     try:
         if bundle.preamble_raw is not None:
             require_preamble(bundle)
-        if identities:  # (5)
-            opened = open_manifest(bundle, identities)
+        if keyring:  # (5)
+            opened = open_manifest(bundle, keyring)
             inside = opened, Contents(opened.manifest, len(bundle.rows))
     except AirbundleError as error:
         failure = error
@@ -311,6 +311,8 @@ def _ignored(bundle: Bundle) -> tuple[str, ...]:
                   for key_id in bundle.judgement.unknown]
         lines += [f"statement: a signature by {fingerprint_hex(key_id)} that does not hold"
                   for key_id in bundle.judgement.failing]
+        lines += [f"statement: a signature by {fingerprint_hex(key_id)}, whose key is of another suite"  # K-11
+                  for key_id in bundle.judgement.foreign]
     return tuple(lines)
 
 
