@@ -11,7 +11,10 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from airbundle.crypto.envelope import Keyring
 from airbundle.crypto.keyfiles import NamedIdentity, PrivateFile, parse_private, parse_public
+from airbundle.crypto.locks import PassphraseLock, RecipientLock, WordsLock
+from airbundle.crypto.passphrase import Passphrase
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import AirbundleError, UsageError
 from airbundle.media import keystore
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from airbundle.crypto.identities import PrivateIdentity, PublicIdentity
+    from airbundle.crypto.locks import Lock
     from airbundle.media.volume import VolumeReader
     from airbundle.transfer.copy import CopyResult
     from airbundle.transfer.ending import Declared
@@ -81,24 +85,40 @@ def plan(source: str, output: Sequence[str | int] = (), *, options: Options | No
     return planning.make_plan(source, output, options or Options(), lose=lose)
 
 
-def pack(source: str, output: str | Sequence[str], *, sign: PrivateIdentity, to: Sequence[PublicIdentity],
+def pack(source: str, output: str | Sequence[str], *, sign: PrivateIdentity, to: Sequence[PublicIdentity] = (),
+         passphrase: str | None = None, new_passphrase: Callable[[str], None] | None = None,
          declared: Declared | None = None, options: Options | None = None, lose: int | None = None,
          pace: Pace | None = None, read_back: bool = True, progress: Progress | None = None) -> PackResult:
-    """Pack `source` into a new volume in each folder of `output`, signed by `sign` and sealed to `to`.
+    """Pack `source` into a new volume in each folder of `output`, signed by `sign`, whose suite is the bundle's.
 
-    Any `lose` of the volumes may be lost; by default one of three or more.
+    It is sealed to `to`, or under `passphrase`, or under fresh words, which `new_passphrase` hears when the bundle is
+    finished: exactly one of the three (UsageError otherwise). Any `lose` of the volumes may be lost; by default one of
+    three or more.
     """
     targets = [output] if isinstance(output, str) else output
-    return packing.pack(source, targets, identity=sign, recipients=to, declared=declared, options=options, lose=lose,
-                        pace=pace, reads_back=read_back, progress=progress)
+    return packing.pack(source, targets, identity=sign, lock=_lock(to, passphrase, new_passphrase), declared=declared,
+                        options=options, lose=lose, pace=pace, reads_back=read_back, progress=progress)
+
+
+def _lock(to: Sequence[PublicIdentity], passphrase: str | None, tell: Callable[[str], None] | None) -> Lock:
+    if bool(to) + (passphrase is not None) + (tell is not None) != 1:
+        raise UsageError("a bundle is sealed to keys, or is under one passphrase", rule="K-12",
+                         hint="give recipients, a passphrase, or ask for a new one: exactly one of the three")
+    if passphrase is not None:
+        return PassphraseLock(Passphrase(passphrase))
+    return RecipientLock(tuple(to)) if tell is None else WordsLock(tell)
 
 
 def verify(volumes: Sequence[str], *, trust: TrustSet | None, keys: Sequence[PrivateIdentity] = (),
-           bundle: str = "", fast: bool = False, pace: Pace | None = None,
+           passphrase: str | None = None, bundle: str = "", fast: bool = False, pace: Pace | None = None,
            progress: Progress | None = None) -> Report:
-    """Returns only if the bundle is well-formed, whole and believed; raises what is wrong otherwise."""
+    """Returns only if the bundle is well-formed, whole and believed; raises what is wrong otherwise.
+
+    With `keys` or a `passphrase` it is opened too.
+    """
+    keyring = _keyring(keys, passphrase)
     with _opened(volumes, bundle) as readers:
-        return verifying.verify(readers, trust=trust, identities=keys, fast=fast, pace=pace, progress=progress)
+        return verifying.verify(readers, trust=trust, keyring=keyring, fast=fast, pace=pace, progress=progress)
 
 
 def repair(volumes: Sequence[str], *, trust: TrustSet, bundle: str = "",
@@ -122,19 +142,26 @@ def copy(volumes: Sequence[str], output: Sequence[str], *, trust: TrustSet, bund
         return copying.copy(readers, output, trust=trust, pace=pace, progress=progress)
 
 
-def unpack(volumes: Sequence[str], output: str, *, keys: Sequence[PrivateIdentity], trust: TrustSet, bundle: str = "",
-           include: Sequence[str] = (), pace: Pace | None = None, progress: Progress | None = None) -> UnpackResult:
+def unpack(volumes: Sequence[str], output: str, *, keys: Sequence[PrivateIdentity] = (), trust: TrustSet,
+           passphrase: str | None = None, bundle: str = "", include: Sequence[str] = (), pace: Pace | None = None,
+           progress: Progress | None = None) -> UnpackResult:
     """Unpack into the new folder `output`; it appears only when everything was verified."""
+    keyring = _keyring(keys, passphrase)
     with _opened(volumes, bundle) as readers:
-        return unpacking.unpack(readers, output, identities=keys, trust=trust, include=include, pace=pace,
+        return unpacking.unpack(readers, output, keyring=keyring, trust=trust, include=include, pace=pace,
                                 progress=progress)
 
 
 def inspect(volumes: Sequence[str], *, trust: TrustSet | None = None, keys: Sequence[PrivateIdentity] = (),
-            bundle: str = "") -> Inspection:
-    """What a bundle says of itself; with a key also its files. `belief` says whether any of it is verified."""
+            passphrase: str | None = None, bundle: str = "") -> Inspection:
+    """What a bundle says of itself; with a key or passphrase also its files. `belief` says whether it is verified."""
+    keyring = _keyring(keys, passphrase)
     with _opened(volumes, bundle) as readers:
-        return inspecting.inspect(readers, trust=trust, identities=keys)
+        return inspecting.inspect(readers, trust=trust, keyring=keyring)
+
+
+def _keyring(keys: Sequence[PrivateIdentity], passphrase: str | None) -> Keyring:
+    return Keyring(tuple(keys), Passphrase(passphrase) if passphrase is not None else None)
 
 
 @contextlib.contextmanager

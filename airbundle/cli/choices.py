@@ -14,6 +14,8 @@ Trust = Annotated[list[str] | None, typer.Option(
 Keys = Annotated[list[str] | None, typer.Option("--key", metavar="NAME.key", help="A recipient's private key.")]
 KeyPassphrase = Annotated[str | None, typer.Option(
     "--key-passphrase-file", metavar="FILE", help="Passphrase of the key ('-': standard input).")]
+BundlePassphrase = Annotated[str | None, typer.Option(
+    "--passphrase-file", metavar="FILE", help="Passphrase of the bundle ('-': standard input).")]
 BundleId = Annotated[str, typer.Option("--bundle", metavar="ID", help="Which bundle, where there are several.")]
 Jobs = Annotated[int, typer.Option(
     "--jobs", "-j", min=0, max=256, show_default="by cores and memory", help="Segments at a time.")]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import importlib.metadata
 import platform
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -17,12 +19,14 @@ from airbundle.codec.engines import NumpyEngine, best_engine
 from airbundle.codec.erasure import Layout, encode_blocks, recover
 from airbundle.codec.galois import cauchy
 from airbundle.codec.record import encode_record, recover_record
-from airbundle.crypto.envelope import BundleKey, Context, open_preamble, parse_preamble, write_preamble
+from airbundle.crypto.envelope import BundleKey, Context, Keyring, open_preamble, parse_preamble, write_preamble
 from airbundle.crypto.identities import generate
+from airbundle.crypto.passphrase import Passphrase
 from airbundle.crypto.seal import Opener, Sealer
 from airbundle.crypto.signing import check, sign
-from airbundle.crypto.suites import STANDARD, hash_by_suite
+from airbundle.crypto.suites import CNSA2, STANDARD, SUITES, Suite, hash_by_suite
 from airbundle.errors import AirbundleError
+from airbundle.format.cost import PassphraseCost
 from airbundle.media import keystore, system
 from airbundle.version import VERSION
 
@@ -81,8 +85,11 @@ def machine() -> dict[str, str]:
 def known_answers() -> dict[str, str]:
     """Each primitive with `right`, or what went wrong."""
     tests: dict[str, Callable[[], bool]] = {
-        "BLAKE3": _blake3, "SHA-256": _sha256, "HKDF-SHA256": _hkdf, "HPKE MLKEM768-X25519": _envelope,
-        "AES-256-GCM": _seal, "Ed25519 and ML-DSA-65": _signature, "Cauchy matrix": _cauchy,
+        "BLAKE3": _blake3, "SHA-384": _sha384, "SHA-256": _sha256, "HKDF-SHA256": _hkdf, "HKDF-SHA384": _hkdf384,
+        "Argon2id": _argon2id, "AES-256-GCM": _seal,
+        **{f"HPKE {suite.kem.title}": partial(_envelope, suite) for suite in SUITES},
+        **{" and ".join(one.title for one in suite.signers): partial(_signature, suite) for suite in SUITES},
+        "Cauchy matrix": _cauchy,
         "Reed-Solomon, both engines": _erasure, "record code": _record, "planes and zstd": _codec}
     answers = {}
     for name, test in tests.items():
@@ -99,6 +106,13 @@ def _blake3() -> bool:
     return STANDARD.hash(b"\0").hex() == expected and STANDARD.hash(b"", b"\0").hex() == expected
 
 
+def _sha384() -> bool:
+    # FIPS 180-4, example "abc".
+    expected = ("cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed"
+                "8086072ba1e7cc2358baeca134c825a7")
+    return CNSA2.hash(b"abc").hex() == expected and CNSA2.hash(b"a", b"bc").hex() == expected
+
+
 def _sha256() -> bool:
     # FIPS 180-4, example "abc".
     return hashlib.sha256(b"abc").hexdigest() == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -111,12 +125,24 @@ def _hkdf() -> bool:
     return okm.hex().startswith("3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf")
 
 
-def _envelope() -> bool:
-    identity = generate()
-    context = Context(STANDARD, bytes(16), identity.public.key_id)
+def _hkdf384() -> bool:
+    # RFC 5869 gives no vector for SHA-384: the standard library works one block of it out.
+    key, info = bytes(range(32)), b"info"
+    return CNSA2.expand(key, info, 48) == hmac.digest(key, info + b"\x01", "sha384")
+
+
+def _argon2id() -> bool:
+    # From the tests of the reference implementation: version 0x13, 2 iterations, 256 KiB, 1 lane.
+    stretched = Passphrase("password").stretch(b"somesalt", PassphraseCost(memory_kib=256, iterations=2, lanes=1))
+    return stretched.hex() == "9dfeb910e80bad0311fee20f9c0e2b12c17987b4cac90c2ef54d5b3021c68bfe"
+
+
+def _envelope(suite: Suite) -> bool:
+    identity = generate(suite)
+    context = Context(suite, bytes(16), identity.public.key_id)
     key = BundleKey(bytes(range(32)))
     preamble = parse_preamble(write_preamble(context, key, [identity.public]))
-    return open_preamble(preamble, [identity]).secret_bytes() == bytes(range(32))
+    return open_preamble(preamble, Keyring((identity,))).secret_bytes() == bytes(range(32))
 
 
 def _seal() -> bool:
@@ -129,8 +155,8 @@ def _seal() -> bool:
     return bytes(opened) == b"hello"
 
 
-def _signature() -> bool:
-    identity = generate()
+def _signature(suite: Suite) -> bool:
+    identity = generate(suite)
     signature = sign(identity, "text/plain", b"hello")
     check(identity.public, signature, "text/plain", b"hello")
     try:

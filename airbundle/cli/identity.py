@@ -13,8 +13,9 @@ from airbundle.cli import output, words
 from airbundle.cli.choices import Json
 from airbundle.crypto.identities import generate, parse_fingerprint
 from airbundle.crypto.keyfiles import NamedIdentity, write_private, write_public
+from airbundle.crypto.suites import STANDARD, SUITES, suite_by_name
 from airbundle.crypto.trust import TrustSet
-from airbundle.errors import StrangerError, UsageError
+from airbundle.errors import FormatError, StrangerError, UsageError
 from airbundle.media import keystore
 
 trust = typer.Typer(no_args_is_help=True, help="The keys whose bundles are believed here.", add_completion=False)
@@ -24,15 +25,19 @@ trust = typer.Typer(no_args_is_help=True, help="The keys whose bundles are belie
 def keygen(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the identity, and of its two files.")],
     folder: Annotated[str, typer.Option("-o", "--output", help="Folder for the two files.")] = ".",
-    suite: Annotated[str, typer.Option(help="Suite of algorithms.")] = "standard",
+    suite: Annotated[str, typer.Option(help="Suite of algorithms: standard, or cnsa2 where CNSA 2.0 is a duty.")] = (
+        STANDARD.name),
     passphrase_file: Annotated[str | None, typer.Option(help="Protect the key with the passphrase in this file "
                                                              "('-': standard input).")] = None,
     no_passphrase: Annotated[bool, typer.Option("--no-passphrase", help="Leave the private key unprotected.")] = False,
     as_json: Json = False,
 ) -> None:
     """Make an identity: NAME.key stays secret, NAME.pub is for everybody."""
-    if suite != "standard":
-        raise UsageError(f"the suite '{suite}' is not known", hint="known is: standard", rule="K-1")
+    try:
+        chosen = suite_by_name(suite)
+    except FormatError as error:
+        known = ", ".join(one.name for one in SUITES)
+        raise UsageError(error.what, hint=f"known are: {known}", rule=error.rule) from None
     if passphrase_file and no_passphrase:
         raise UsageError("--passphrase-file and --no-passphrase exclude each other")
     words.check_name(name)
@@ -47,14 +52,16 @@ def keygen(
     passphrase = None
     if not no_passphrase:
         passphrase = words.read_passphrase(passphrase_file) if passphrase_file else words.ask_new_passphrase(name)
-    identity = generate()
+    identity = generate(chosen)
     keystore.write_key_file(secret, write_private(name, identity, passphrase=passphrase), secret=True)
     keystore.write_key_file(public, write_public(name, identity.public), secret=False)
     if as_json:
-        output.emit("keygen", {"private": secret, "public": public, "fingerprint": identity.public.hex,
-                               "words": identity.public.words, "protected": passphrase is not None})
+        output.emit("keygen", {"private": secret, "public": public, "suite": chosen.name,
+                               "fingerprint": identity.public.hex, "words": identity.public.words,
+                               "protected": passphrase is not None})
         return
     output.table([("private key", f"{secret}  (keep it secret)"), ("public key", f"{public}  (give it to others)"),
+                  ("suite", chosen.name),
                   ("passphrase", "yes" if passphrase else "none: whoever has the file has the key"),
                   ("fingerprint", identity.public.hex), ("in words", identity.public.words)])
 
@@ -104,8 +111,8 @@ def list_keys(as_json: Json = False) -> None:
     """Show whom is believed here."""
     known = list(api.load_trust())
     if as_json:
-        output.emit("trust list", [{"name": one.name, "fingerprint": one.public.hex, "words": one.public.words}
-                                   for one in known])
+        output.emit("trust list", [{"name": one.name, "suite": one.public.suite.name, "fingerprint": one.public.hex,
+                                    "words": one.public.words} for one in known])
     elif not known:
         output.say(f"nobody yet ({keystore.trust_folder()})")
     else:

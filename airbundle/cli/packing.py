@@ -8,8 +8,8 @@ import typer
 
 from airbundle import api
 from airbundle.cli import output, words
-from airbundle.cli.choices import Jobs, Json, KeyPassphrase, Lose, Parity, ProgressStyle, SegmentSize
-from airbundle.errors import MediumError
+from airbundle.cli.choices import BundlePassphrase, Jobs, Json, KeyPassphrase, Lose, Parity, ProgressStyle, SegmentSize
+from airbundle.errors import MediumError, UsageError
 from airbundle.transfer.ending import Declared
 from airbundle.transfer.pack import PackResult
 from airbundle.transfer.plan import DriveEstimate, Fit, Options, Plan
@@ -81,7 +81,11 @@ def pack(
     targets: Annotated[list[str], typer.Option("-o", "--output", metavar="DIR", help="A drive to write to; once for "
                                                                                        "each.")],
     sign: Annotated[str, typer.Option("--sign", metavar="NAME.key", help="Your private key: you are the packer.")],
-    to: Annotated[list[str], typer.Option("--to", metavar="NAME.pub", help="A recipient's public key; once for each.")],
+    to: Annotated[list[str] | None, typer.Option("--to", metavar="NAME.pub",
+                                                 help="A recipient's public key; once for each.")] = None,
+    passphrase_file: BundlePassphrase = None,
+    new_passphrase: Annotated[bool, typer.Option(
+        "--new-passphrase", help="Make ten words and show them once, when the bundle is finished.")] = False,
     lose: Lose = None,
     parity: Parity = 8.0,
     segment_size: SegmentSize = "",
@@ -101,20 +105,30 @@ def pack(
 ) -> None:
     """Pack SRC onto drives: compressed, sealed to the recipients, signed by you, repairable from themselves.
 
-    Stopped or killed, the same command goes on where it was.
+    Instead of --to a passphrase opens it. Stopped or killed, the same command goes on where it was.
     """
+    if bool(to) + (passphrase_file is not None) + new_passphrase != 1:
+        raise UsageError("give --to, --passphrase-file or --new-passphrase, and only one of them", rule="K-12")
     identity = words.load_identity(sign, key_passphrase_file)
-    recipients = [api.load_public(path).public for path in to]
+    recipients = [api.load_public(path).public for path in to or ()]
+    passphrase = words.read_passphrase(passphrase_file) if passphrase_file is not None else None
     options = Options(segment_size=words.parse_segment_size(segment_size), parity=parity, pad=pad)
     declared = Declared(label=label, marking=marking, meta=words.parse_meta(meta or ()), series=series,
                         sequence=sequence, expires=words.parse_when(expires), record_serials=record_serials)
     with output.ProgressView(progress) as view:
-        result = api.pack(source, targets, sign=identity, to=recipients, declared=declared, options=options, lose=lose,
+        result = api.pack(source, targets, sign=identity, to=recipients, passphrase=passphrase, lose=lose,
+                          new_passphrase=_show_words if new_passphrase else None, declared=declared, options=options,
                           pace=Pace(jobs=jobs), read_back=not no_read_back, progress=view)
     if as_json:
         output.emit("pack", result)
     else:
         show_packed(result, identity.public.hex)
+
+
+def _show_words(passphrase: str) -> None:
+    """On standard error and nowhere else: what is on standard output is kept in files."""
+    output.say(f"The passphrase of this bundle, shown this once:\n\n    {passphrase}\n\n"
+               "Write it down, and never let it travel with the drive.")
 
 
 def show_packed(result: PackResult, packer: str) -> None:

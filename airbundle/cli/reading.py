@@ -9,9 +9,19 @@ import typer
 
 from airbundle import api
 from airbundle.cli import output, words
-from airbundle.cli.choices import BundleId, Jobs, Json, KeyPassphrase, Keys, ProgressStyle, Trust, Volumes
+from airbundle.cli.choices import (
+    BundleId,
+    BundlePassphrase,
+    Jobs,
+    Json,
+    KeyPassphrase,
+    Keys,
+    ProgressStyle,
+    Trust,
+    Volumes,
+)
 from airbundle.crypto.identities import fingerprint_hex
-from airbundle.errors import AirbundleError
+from airbundle.errors import AirbundleError, UsageError
 from airbundle.transfer.report import Belief, Report
 from airbundle.transfer.workspace import Pace
 
@@ -23,10 +33,10 @@ LINES_MAX = 20
 
 
 def inspect(volumes: Volumes, trust: Trust = None, key: Keys = None, key_passphrase_file: KeyPassphrase = None,
-            bundle: BundleId = "", as_json: Json = False) -> None:
+            passphrase_file: BundlePassphrase = None, bundle: BundleId = "", as_json: Json = False) -> None:
     """Show what a bundle is, without keys; names and sizes with one."""
-    found = api.inspect(volumes, trust=api.load_trust(*trust or ()), keys=_keys(key, key_passphrase_file),
-                        bundle=bundle)
+    keys, passphrase = _access(key, key_passphrase_file, passphrase_file)
+    found = api.inspect(volumes, trust=api.load_trust(*trust or ()), keys=keys, passphrase=passphrase, bundle=bundle)
     if as_json:
         output.emit("inspect", found)
     else:
@@ -44,7 +54,8 @@ def _show_inspection(found: Inspection) -> None:
         ("expires", output.moment(found.expires) + _expired(found.expires) + mark),
         ("series", series + mark), ("suite", found.suite), ("volumes", f"{len(found.volumes)} of {found.volumes_of}"),
         ("segments", f"{found.segments}, {output.human(found.stored_bytes)} on the drive"),
-        ("sealed to", ", ".join(found.recipients) or "-"), ("statement", found.statement_hash),
+        ("sealed to", "a passphrase" if found.under_passphrase else ", ".join(found.recipients) or "-"),
+        ("statement", found.statement_hash),
         ("written by", found.writer + mark)])
     if found.opened:
         rows: list[tuple[str, ...]] = [(output.human(file.size), file.path) for file in found.files]
@@ -54,25 +65,29 @@ def _show_inspection(found: Inspection) -> None:
         if found.meta:
             output.table(found.meta, title="notes")
     else:
-        output.say("Names and sizes are sealed: give --key to see them.")
+        option = "--passphrase-file" if found.under_passphrase else "--key"
+        output.say(f"Names and sizes are sealed: give {option} to see them.")
 
 
 def verify(volumes: Volumes, trust: Trust = None, key: Keys = None, key_passphrase_file: KeyPassphrase = None,
+           passphrase_file: BundlePassphrase = None,
            fast: Annotated[bool, typer.Option("--fast", help="Check statement and catalog only; exits 10.")] = False,
            bundle: BundleId = "", jobs: Jobs = 0, progress: ProgressStyle = "auto", as_json: Json = False) -> None:
     """Read every byte and say whether the bundle is well-formed, whole, and to be believed. Needs no secret."""
+    keys, passphrase = _access(key, key_passphrase_file, passphrase_file)
+    with_key = bool(keys) or passphrase is not None
     try:
         with output.ProgressView(progress) as view:
-            report = api.verify(volumes, trust=api.load_trust(*trust or ()), keys=_keys(key, key_passphrase_file),
+            report = api.verify(volumes, trust=api.load_trust(*trust or ()), keys=keys, passphrase=passphrase,
                                 bundle=bundle, fast=fast, pace=Pace(jobs=jobs), progress=view)
     except AirbundleError as error:
         if isinstance(error.report, Report) and not as_json:
-            show_report(error.report, with_key=bool(key))
+            show_report(error.report, with_key=with_key)
         raise
     if as_json:
         output.emit("verify", report)
         return
-    show_report(report, with_key=bool(key))
+    show_report(report, with_key=with_key)
     output.good(f"verified: whole, signed by {report.believed_by}")
 
 
@@ -105,7 +120,8 @@ def show_report(report: Report, *, with_key: bool) -> None:
 
 def unpack(volumes: Volumes,
            target: Annotated[str, typer.Option("-o", "--output", metavar="DIR", help="A folder that does not exist.")],
-           key: Keys = None, key_passphrase_file: KeyPassphrase = None, trust: Trust = None, bundle: BundleId = "",
+           key: Keys = None, key_passphrase_file: KeyPassphrase = None, passphrase_file: BundlePassphrase = None,
+           trust: Trust = None, bundle: BundleId = "",
            include: Annotated[list[str] | None, typer.Option(
                "--include", metavar="GLOB", help="Only files whose path matches; once for each pattern.")] = None,
            jobs: Jobs = 0, progress: ProgressStyle = "auto", as_json: Json = False) -> None:
@@ -113,8 +129,9 @@ def unpack(volumes: Volumes,
 
     Volumes may come one after another: the same command with the next one goes on.
     """
+    keys, passphrase = _access(key, key_passphrase_file, passphrase_file)
     with output.ProgressView(progress) as view:
-        result = api.unpack(volumes, target, keys=_keys(key, key_passphrase_file), trust=api.load_trust(*trust or ()),
+        result = api.unpack(volumes, target, keys=keys, passphrase=passphrase, trust=api.load_trust(*trust or ()),
                             bundle=bundle, include=include or (), pace=Pace(jobs=jobs), progress=view)
     if as_json:
         output.emit("unpack", result)
@@ -135,5 +152,11 @@ def _expired(expires: int | None) -> str:
     return "  (EXPIRED)" if expires is not None and expires < time.time() else ""
 
 
-def _keys(paths: list[str] | None, passphrase_file: str | None) -> list[PrivateIdentity]:
-    return [words.load_identity(path, passphrase_file) for path in paths or ()]
+def _access(paths: list[str] | None, key_passphrase_file: str | None,
+            passphrase_file: str | None) -> tuple[list[PrivateIdentity], str | None]:
+    """The private keys, or the passphrase of the bundle. Raises UsageError for both."""
+    if paths and passphrase_file is not None:
+        raise UsageError("--key and --passphrase-file exclude each other",
+                         hint="for the passphrase of the key itself there is --key-passphrase-file")
+    keys = [words.load_identity(path, key_passphrase_file) for path in paths or ()]
+    return keys, words.read_passphrase(passphrase_file) if passphrase_file is not None else None

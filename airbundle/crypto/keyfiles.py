@@ -1,4 +1,4 @@
-"""Identities as files: canonical JSON (spec chapter 11) with the keys in base64.
+"""Identities as files: canonical JSON (spec chapter 11) with the keys in base64, as many as the suite has.
 
 A private file holds the seeds in clear or sealed under a passphrase: Argon2id (RFC 9106) gives a key, AES-256-GCM
 seals the seeds with all the other fields as associated data. The salt is fresh for each writing, so each key seals
@@ -10,48 +10,28 @@ held against limits before anything is computed.
 from __future__ import annotations
 
 import secrets
-import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from airbundle.crypto.identities import SEEDS_SIZE, PrivateIdentity, PublicIdentity, fingerprint_hex
-from airbundle.crypto.suites import Suite, suite_by_name, tag
-from airbundle.errors import FormatError, NoKeyError, UsageError
+from airbundle.crypto.identities import PrivateIdentity, PublicIdentity, fingerprint_hex
+from airbundle.crypto.passphrase import STRETCH_SALT_SIZE, Passphrase
+from airbundle.crypto.suites import SUITES, Suite, suite_by_name, tag
+from airbundle.errors import FormatError, NoKeyError
 from airbundle.format import encoding, limits
+from airbundle.format.cost import PassphraseCost
 from airbundle.format.names import check_public_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SALT_SIZE: Final = 16
 TAG_SIZE: Final = 16
-MEMORY_KIB_MAX: Final = 512 * 1024
-ITERATIONS_MAX: Final = 16
-LANES_MAX: Final = 16
 
 _NONCE: Final = bytes(12)
-
-
-@dataclass(frozen=True, slots=True)
-class PassphraseCost:
-    """The cost of Argon2id: KiB of memory, iterations, lanes. Raises FormatError for what no reader would run."""
-
-    memory_kib: int = 256 * 1024
-    iterations: int = 3
-    lanes: int = 4
-
-    def __post_init__(self) -> None:
-        within = 1 <= self.iterations <= ITERATIONS_MAX and 1 <= self.lanes <= LANES_MAX
-        if not within or not 8 * self.lanes <= self.memory_kib <= MEMORY_KIB_MAX:  # RFC 9106 wants 8 KiB a lane
-            raise FormatError(
-                f"a key file asks for {self.memory_kib} KiB, {self.iterations} iterations and {self.lanes} lanes",
-                hint=f"allowed are {MEMORY_KIB_MAX} KiB, {ITERATIONS_MAX} iterations and {LANES_MAX} lanes",
-            )
+_HALVES: Final = frozenset(half.field for suite in SUITES for half in suite.halves)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,23 +73,34 @@ class PrivateFile:
         if not passphrase:
             raise NoKeyError(f"the key '{self.name}' is protected by a passphrase", hint="give the passphrase")
         try:
-            return AESGCM(_stretch(passphrase, self._salt, cost)).decrypt(_NONCE, self._seeds, self._header)
+            key = Passphrase(passphrase).stretch(self._salt, cost)
+            return AESGCM(key).decrypt(_NONCE, self._seeds, self._header)
         except InvalidTag:
             raise NoKeyError(
                 f"the passphrase does not open the key '{self.name}'", hint="type it again; capitals and spaces count"
             ) from None
 
 
-class _PublicDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _PublicDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The halves of all suites; a file has those of its own, and no others."""
+
     kind: Literal["airbundle public key"]
     version: Literal[1]
     suite: str
     name: str
-    ed25519: str
-    mldsa: str
-    mlkem: str
-    x25519: str
+    ed25519: str | msgspec.UnsetType = msgspec.UNSET
+    mldsa: str | msgspec.UnsetType = msgspec.UNSET
+    mlkem: str | msgspec.UnsetType = msgspec.UNSET
+    x25519: str | msgspec.UnsetType = msgspec.UNSET
     id: encoding.HexDigest
+
+    def keys(self, suite: Suite) -> tuple[bytes, ...]:
+        """The public keys. Raises FormatError (K-3) for halves that the suite does not have, or too few."""
+        wanted = [half.field for half in suite.halves]
+        found = {name: text for name in _HALVES if isinstance(text := getattr(self, name), str)}
+        if sorted(wanted) != sorted(found):
+            raise FormatError(f"a public key file of the suite '{suite.name}' has other keys than it", rule="K-3")
+        return tuple(encoding.from_base64(found[name], rule="E-3") for name in wanted)
 
 
 class _PrivateDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,18 +119,15 @@ class _PrivateDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def write_public(name: str, public: PublicIdentity) -> bytes:
-    """The file of a public identity, about 4.5 KB. Raises FormatError (E-4) for a name that cannot be shown."""
+    """The file of a public identity, about 5 KB. Raises FormatError (E-4) for a name that cannot be shown."""
     return encoding.encode(
         _PublicDocument(
             kind="airbundle public key",
             version=1,
             suite=public.suite.name,
             name=check_public_text(name),
-            ed25519=encoding.to_base64(public.ed25519),
-            mldsa=encoding.to_base64(public.mldsa),
-            mlkem=encoding.to_base64(public.mlkem),
-            x25519=encoding.to_base64(public.x25519),
             id=public.key_id.hex(),
+            **{half.field: encoding.to_base64(key) for half, key in zip(public.suite.halves, public.keys, strict=True)},
         )
     )
 
@@ -147,8 +135,8 @@ def write_public(name: str, public: PublicIdentity) -> bytes:
 def parse_public(raw: bytes) -> NamedIdentity:
     """The identity in the file `raw`. Raises FormatError (E-1 to E-4, K-1, K-3) and nothing else."""
     document = encoding.decode(raw, _PublicDocument, limit=limits.IDENTITY_FILE_MAX, rule="E-1")
-    keys = (document.ed25519, document.mldsa, document.mlkem, document.x25519)
-    public = PublicIdentity(suite_by_name(document.suite), *(encoding.from_base64(key, rule="E-3") for key in keys))
+    suite = suite_by_name(document.suite)
+    public = PublicIdentity(suite, document.keys(suite))
     if public.key_id.hex() != document.id:  # K-3
         raise FormatError("the keys in a public key file do not give its id", rule="K-3")
     return NamedIdentity(check_public_text(document.name), public)
@@ -164,10 +152,13 @@ def write_private(
 ) -> bytes:
     """The file of `identity`: sealed under `passphrase`, or in clear if that is None.
 
-    Raises UsageError for an empty passphrase, FormatError (E-4) for a name that cannot be shown.
+    Raises UsageError for a passphrase that is empty or short (K-16), FormatError (E-4) for a name that cannot be shown.
     """
-    cost = (cost or PassphraseCost()) if passphrase is not None else None
-    salt = entropy(SALT_SIZE) if cost else b""
+    secret = Passphrase(passphrase) if passphrase is not None else None
+    if secret is not None:
+        secret.require_length()
+    cost = (cost or PassphraseCost()) if secret is not None else None
+    salt = entropy(STRETCH_SALT_SIZE) if cost else b""
     document = _PrivateDocument(
         kind="airbundle private key",
         version=1,
@@ -183,8 +174,8 @@ def write_private(
         check="",
     )
     seeds = identity.secret_bytes()
-    if cost and passphrase is not None:
-        seeds = AESGCM(_stretch(passphrase, salt, cost)).encrypt(_NONCE, seeds, encoding.encode(document))
+    if cost and secret is not None:
+        seeds = AESGCM(secret.stretch(salt, cost)).encrypt(_NONCE, seeds, encoding.encode(document))
     document = msgspec.structs.replace(document, seeds=encoding.to_base64(seeds))
     return encoding.encode(msgspec.structs.replace(document, check=_check(identity.suite, document)))
 
@@ -204,7 +195,7 @@ def parse_private(raw: bytes) -> PrivateFile:
         cost = PassphraseCost(document.memory, document.iterations, document.lanes)
     elif document.memory or document.iterations or document.lanes:
         raise FormatError("a private key file has a cost but no protection", rule="E-3")
-    expected = (SALT_SIZE, SEEDS_SIZE + TAG_SIZE) if is_protected else (0, SEEDS_SIZE)
+    expected = (STRETCH_SALT_SIZE, suite.seeds_size + TAG_SIZE) if is_protected else (0, suite.seeds_size)
     if (len(salt), len(seeds)) != expected:
         raise FormatError(f"a private key file has {len(salt)} bytes of salt and {len(seeds)} of seeds", rule="K-3")
     return PrivateFile(
@@ -217,18 +208,6 @@ def parse_private(raw: bytes) -> PrivateFile:
         _cost=cost,
         _seeds=seeds,
     )
-
-
-def _stretch(passphrase: str, salt: bytes, cost: PassphraseCost) -> bytes:
-    """32 bytes by Argon2id. The passphrase is taken in NFC, as keyboards differ in how they compose letters."""
-    if not passphrase:
-        raise UsageError("the passphrase is empty", hint="give a passphrase, or none at all")
-    try:
-        secret = unicodedata.normalize("NFC", passphrase).encode()
-    except UnicodeEncodeError:
-        raise UsageError("the passphrase is not Unicode text") from None
-    kdf = Argon2id(salt=salt, length=32, iterations=cost.iterations, lanes=cost.lanes, memory_cost=cost.memory_kib)
-    return kdf.derive(secret)
 
 
 def _check(suite: Suite, document: _PrivateDocument) -> str:

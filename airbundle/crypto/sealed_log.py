@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from airbundle.crypto.envelope import HPKE
-from airbundle.crypto.signing import SIGNATURE_SIZE, check, sign
-from airbundle.crypto.suites import STANDARD, Suite, tag
+from airbundle.crypto.signing import check, sign
+from airbundle.crypto.suites import Suite, tag
 from airbundle.errors import FormatError
 from airbundle.format.dsse import Signature
 from airbundle.format.limits import MIB
@@ -32,14 +31,15 @@ ENTRY_KEY_SIZE: Final = 32
 ENTRY_SALT_SIZE: Final = 16
 
 _PURPOSE: Final = re.compile(r"[a-z][a-z-]{0,31}")
-_TAKEN: Final = frozenset({"commit", "envelope", "key", "keyfile", "root", "seal", "sig"})  # other uses of TAG
+# Other uses of TAG.
+_TAKEN: Final = frozenset({"commit", "envelope", "key", "keyfile", "passphrase", "root", "seal", "sig"})
 _NONCE: Final = bytes(12)
 
 
 def seal_to_self(identity: PrivateIdentity, payload: bytes, purpose: str) -> bytes:
-    """`payload` signed by `identity`, then sealed to it: 4509 bytes longer. `purpose` is like 'journal'."""
+    """`payload` signed by `identity`, then sealed to it. `purpose` is like 'journal'."""
     signature = sign(identity, _type(purpose), payload)
-    return HPKE.encrypt(signature.value + payload, identity.public.hpke_key, info=_info(identity, purpose))
+    return identity.public.seal(signature.value + payload, _info(identity, purpose))
 
 
 def open_from_self(identity: PrivateIdentity, raw: bytes, purpose: str, *, limit: int = DOCUMENT_MAX) -> bytes:
@@ -51,13 +51,14 @@ def open_from_self(identity: PrivateIdentity, raw: bytes, purpose: str, *, limit
     if len(raw) > limit:
         raise FormatError(f"a sealed {purpose} has {len(raw)} bytes, at most {limit} are allowed")
     try:
-        plain = HPKE.decrypt(raw, identity.hpke_key, info=_info(identity, purpose))
+        plain = identity.open(raw, _info(identity, purpose))
     except InvalidTag:
         raise FormatError(f"a sealed {purpose} is damaged, or another key's") from None
-    if len(plain) < SIGNATURE_SIZE:
+    size = identity.suite.signature_size
+    if len(plain) < size:
         raise FormatError(f"a sealed {purpose} is too short")
-    payload = plain[SIGNATURE_SIZE:]
-    check(identity.public, Signature(identity.public.key_id, plain[:SIGNATURE_SIZE]), _type(purpose), payload)
+    payload = plain[size:]
+    check(identity.public, Signature(identity.public.key_id, plain[:size]), _type(purpose), payload)
     return payload
 
 
@@ -67,7 +68,7 @@ def seal_entry(
     payload: bytes,
     purpose: str,
     *,
-    suite: Suite = STANDARD,
+    suite: Suite,
     entropy: Callable[[int], bytes] = secrets.token_bytes,
 ) -> bytes:
     """`payload` as entry `counter`: a fresh 16-byte salt, then the payload and a tag sealed under a key used once."""
@@ -75,7 +76,7 @@ def seal_entry(
     return salt + AESGCM(_entry_key(suite, key, counter, salt, purpose)).encrypt(_NONCE, payload, None)
 
 
-def open_entry(key: bytes, counter: int, raw: bytes, purpose: str, *, suite: Suite = STANDARD) -> bytes:
+def open_entry(key: bytes, counter: int, raw: bytes, purpose: str, *, suite: Suite) -> bytes:
     """The payload of entry `counter`. Raises FormatError if it is damaged or not this entry of this log."""
     salt, sealed = raw[:ENTRY_SALT_SIZE], raw[ENTRY_SALT_SIZE:]
     try:

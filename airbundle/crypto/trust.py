@@ -25,15 +25,15 @@ class TrustSet:
     def __init__(self, members: Iterable[NamedIdentity] = ()) -> None:
         """Raises UsageError for two keys that share a public half (K-4)."""
         self._members: dict[bytes, NamedIdentity] = {}
-        halves: dict[tuple[str, bytes], NamedIdentity] = {}
+        halves: dict[bytes, NamedIdentity] = {}
         for member in members:
             if member.public.key_id in self._members:
                 continue
-            for half in _halves(member.public):
-                other = halves.setdefault(half, member)
+            for half, key in zip(member.public.suite.halves, member.public.keys, strict=True):
+                other = halves.setdefault(key, member)
                 if other is not member:  # K-4
                     raise UsageError(
-                        f"the keys '{shown(other.name)}' and '{shown(member.name)}' share their {half[0]} half",
+                        f"the keys '{shown(other.name)}' and '{shown(member.name)}' share their {half.title} half",
                         hint="an honest key shares nothing: remove the one that you did not compare yourself",
                         rule="K-4",
                     )
@@ -55,12 +55,3 @@ class TrustSet:
         """The name of the trusted identity with this key id."""
         member = self._members.get(key_id)
         return member.name if member else None
-
-
-def _halves(public: PublicIdentity) -> tuple[tuple[str, bytes], ...]:
-    return (
-        ("Ed25519", public.ed25519),
-        ("ML-DSA", public.mldsa),
-        ("ML-KEM", public.mlkem),
-        ("X25519", public.x25519),
-    )

@@ -9,7 +9,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from airbundle.crypto.envelope import BundleKey, Context, write_preamble
+from airbundle.crypto.envelope import BundleKey, Context
 from airbundle.errors import FormatError, MediumError, UsageError
 from airbundle.format import limits
 from airbundle.format.manifest import check_meta
@@ -26,7 +26,9 @@ from airbundle.version import WRITER
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from airbundle.crypto.identities import PrivateIdentity, PublicIdentity
+    from airbundle.crypto.identities import PrivateIdentity
+    from airbundle.crypto.locks import Lock
+    from airbundle.crypto.suites import Suite
     from airbundle.media.reading import SourceReader
     from airbundle.media.source import Source
     from airbundle.transfer.ending import Declared
@@ -49,17 +51,24 @@ def check_declared(declared: Declared) -> None:
             raise UsageError(f"{number} is not from 0 to 2^53 - 1", rule="E-1")
 
 
-def plan_hash(found: Source, identity: PrivateIdentity, recipients: Sequence[PublicIdentity], declared: Declared,
+def plan_hash(found: Source, identity: PrivateIdentity, lock: Lock, declared: Declared,
               options: Options, lose: int) -> str:
     """What makes it the same command: source as scanned, keys, and everything that is written."""
     suite = identity.public.suite
     facts = {
         "root": found.root, "files": [[file.path, file.identity] for file in found.files],
         "folders": list(found.folders), "packer": identity.public.key_id.hex(),
-        "recipients": [recipient.key_id.hex() for recipient in recipients],
+        "lock": lock.facts,
         "declared": repr(declared), "options": repr(options), "lose": lose, "writer": WRITER,
     }
     return suite.hash(json.dumps(facts, sort_keys=True).encode()).hex()
+
+
+def require_lock(journal: Journal, lock: Lock) -> None:
+    """Another passphrase makes another bundle. Which it was is not in the plan's hash, so the envelope is tried."""
+    head = journal.head
+    if head is not None and not lock.fits(head.preamble_bytes, BundleKey(head.key_bytes)):
+        journal.restart()
 
 
 def refuse_finished(digest: str, targets: Sequence[str], identity: PrivateIdentity,
@@ -102,7 +111,7 @@ def place_targets(targets: Sequence[str], stream: Stream, declared: Declared, jo
 
 
 def choose_teams(targets: Sequence[str], stream: Stream, reader: SourceReader, options: Options, lose: int,
-                 recipients: int, declared: Declared, journal: Journal) -> tuple[Team, ...]:
+                 suite: Suite, lock: Lock, declared: Declared, journal: Journal) -> tuple[Team, ...]:
     """(1) Refuse before anything is written; sample only if the worst case would not fit.
 
     Teams of which something was packed by an earlier run stay as they are; the others are laid out over the targets.
@@ -112,13 +121,14 @@ def choose_teams(targets: Sequence[str], stream: Stream, reader: SourceReader, o
     bundle = bytes.fromhex(journal.head.bundle) if journal.head else None
     rooms = [Room.of(target, targets, volumes.bytes_in(begun(target, declared.label, bundle)[1]) if bundle else 0)
              for target in targets]
-    needs = Needs(stream, options, recipients, None)
+    preamble = lock.preamble_size(suite)
+    needs = Needs(stream, options, suite, preamble, None)
     try:
         _, teams = fitting(needs, rooms, lose, kept)
     except MediumError:
         if options.pad:
             raise
-        needs = Needs(stream, options, recipients, overall(stream, sample(stream, reader.read)[0]))
+        needs = Needs(stream, options, suite, preamble, overall(stream, sample(stream, reader.read)[0]))
         fit, teams = fitting(needs, rooms, lose, kept)
         assert fit is Fit.SAMPLED
     require_folders_hold(targets, teams)
@@ -134,16 +144,17 @@ def _begun_teams(journal: Journal, drives: int) -> tuple[Team, ...]:
     return teams
 
 
-def seal_plan(journal: Journal, found: Source, identity: PrivateIdentity, recipients: Sequence[PublicIdentity],
-               options: Options, now: Callable[[], float], entropy: Callable[[int], bytes]) -> tuple[SealPlan, int]:
+def seal_plan(journal: Journal, found: Source, identity: PrivateIdentity, lock: Lock, options: Options,
+              now: Callable[[], float], entropy: Callable[[int], bytes]) -> tuple[SealPlan, int]:
     """(2) From the journal, or drawn and written into it."""
     public = identity.public
     head = journal.head
     if head is None:
         bundle, key = entropy(16), BundleKey.generate(entropy=entropy)
         context = Context(public.suite, bundle, public.key_id)
-        preamble = write_preamble(context, key, recipients)
-        head = journal.begin(bundle=bundle, key=key.secret_bytes(), preamble=preamble, created=int(now()))
+        preamble = lock.write(context, key, entropy=entropy)
+        head = journal.begin(bundle=bundle, key=key.secret_bytes(), preamble=preamble, created=int(now()),
+                             words=lock.words)
     context = Context(public.suite, bytes.fromhex(head.bundle), public.key_id)
     plan = SealPlan(context=context, key=BundleKey(head.key_bytes), preamble=head.preamble_bytes,
                     block_size=options.block_size(found.total), parity=options.parity, pad=options.pad)

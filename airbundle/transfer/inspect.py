@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from airbundle.crypto.envelope import parse_preamble
+from airbundle.crypto.envelope import NOTHING, Keyring, parse_preamble
 from airbundle.crypto.identities import fingerprint_hex
 from airbundle.errors import FormatError
 from airbundle.format.catalog import DATA
@@ -15,9 +16,6 @@ from airbundle.transfer.open import open_bundle, open_manifest
 from airbundle.transfer.verdict import belief_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from airbundle.crypto.identities import PrivateIdentity
     from airbundle.crypto.trust import TrustSet
     from airbundle.media.volume import VolumeReader
 
@@ -40,6 +38,7 @@ class Inspection(msgspec.Struct, frozen=True):
     suite: str
     packer: str
     recipients: tuple[str, ...]
+    under_passphrase: bool
     created: int
     expires: int | None
     series: str | None
@@ -60,24 +59,25 @@ class Inspection(msgspec.Struct, frozen=True):
 
 
 def inspect(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None = None,
-            identities: Sequence[PrivateIdentity] = ()) -> Inspection:
-    """Read statement, catalog and preamble; with `identities` also the manifest. Raises as `open_bundle` does."""
+            keyring: Keyring = NOTHING) -> Inspection:
+    """Read statement, catalog and preamble; with a `keyring` also the manifest. Raises as `open_bundle` does."""
     bundle = open_bundle(readers, trust)
     statement = bundle.statement
-    opened = open_manifest(bundle, identities) if identities else None
+    opened = open_manifest(bundle, keyring) if keyring else None
     recipients: tuple[bytes, ...] = ()
+    under_passphrase = False
     if bundle.preamble_raw is not None:
-        try:
-            recipients = parse_preamble(bundle.preamble_raw).recipients
-        except FormatError:
-            recipients = ()
+        with suppress(FormatError):
+            preamble = parse_preamble(bundle.preamble_raw)
+            recipients, under_passphrase = preamble.recipients, preamble.under_passphrase
     data = [row for row in bundle.rows if row.role == DATA]
     manifest = opened.manifest if opened else None
     return Inspection(
         bundle=statement.bundle, belief=belief_of(bundle).value, label=shown(statement.label),
         marking=shown(statement.marking), suite=statement.suite,
         packer=fingerprint_hex(bytes.fromhex(statement.packer)),
-        recipients=tuple(fingerprint_hex(recipient) for recipient in recipients), created=statement.created,
+        recipients=tuple(fingerprint_hex(recipient) for recipient in recipients),
+        under_passphrase=under_passphrase, created=statement.created,
         expires=statement.expires, series=statement.series, sequence=statement.sequence,
         revision=statement.revision, volumes=tuple(reader.path for reader in readers),
         volumes_of=len(statement.volumes), segments=len(data), sealed_bytes=sum(row.body for row in data),

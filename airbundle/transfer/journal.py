@@ -1,8 +1,9 @@
 """The journal of a pack: what the same command needs to go on after `kill -9`.
 
-The head (bundle id and key, preamble, time) is signed by the packer and then sealed to it: a forged journal would
-choose the bundle key. It carries a journal key under which every further record is sealed with a salt of its own. A
-segment is in the journal before it has its final name, so a file with a final name is never written again.
+The head (bundle id and key, preamble, time, and fresh words until they were shown) is signed by the packer and then
+sealed to it: a forged journal would choose the bundle key. It carries a journal key under which every further record is
+sealed with a salt of its own. A segment is in the journal before it has its final name, so a file with a final name is
+never written again.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Head(msgspec.Struct, frozen=True):
     preamble: str
     created: int
     journal_key: str
+    words: str = ""
 
     def __repr__(self) -> str:
         """Without the keys: a value like this ends up in reports of bugs."""
@@ -127,7 +129,7 @@ class Journal:
         self.head = head
         for raw in self._log.records[1:]:
             try:
-                payload = open_entry(_un64(head.journal_key), self._counter, raw, PURPOSE)
+                payload = open_entry(_un64(head.journal_key), self._counter, raw, PURPOSE, suite=self._identity.suite)
             except AirbundleError:  # torn, or not ours: what follows is made again
                 self._log.keep(1 + self._counter)
                 break
@@ -141,9 +143,9 @@ class Journal:
                 self.ending = record
         self._log.records = []
 
-    def begin(self, *, bundle: bytes, key: bytes, preamble: bytes, created: int) -> Head:
+    def begin(self, *, bundle: bytes, key: bytes, preamble: bytes, created: int, words: str = "") -> Head:
         """Write the head of a new bundle."""
-        self.head = Head(self._plan, bundle.hex(), _64(key), _64(preamble), created, _64(self._entropy(32)))
+        self.head = Head(self._plan, bundle.hex(), _64(key), _64(preamble), created, _64(self._entropy(32)), words)
         self._log.append(seal_to_self(self._identity, msgspec.json.encode(self.head), PURPOSE))
         return self.head
 
@@ -152,10 +154,15 @@ class Journal:
         assert self.head is not None
         with self._lock:
             self._log.append(seal_entry(_un64(self.head.journal_key), self._counter, msgspec.json.encode(record),
-                                        PURPOSE, entropy=self._entropy))
+                                        PURPOSE, suite=self._identity.suite, entropy=self._entropy))
             self._counter += 1
             if isinstance(record, Ending):
                 self.ending = record
+
+    def restart(self) -> None:
+        """Forget all of it before anything is added: this run makes another bundle."""
+        self._log.keep(0)
+        self.head, self.finished, self.ending, self.teams, self._counter = None, {}, None, None, 0
 
     def forget(self) -> None:
         """Begin anew next time, with another bundle id."""

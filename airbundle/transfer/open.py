@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from airbundle.crypto.envelope import BundleKey, Context, open_preamble, parse_preamble, preamble_context
+from airbundle.crypto.envelope import BundleKey, Context, Keyring, open_preamble, parse_preamble, preamble_context
 from airbundle.crypto.seal import Opener
 from airbundle.crypto.signing import Judgement, pae
 from airbundle.crypto.suites import Suite, suite_by_name
@@ -44,9 +44,6 @@ from airbundle.transfer.statements import StatementCopy, choose_statement, read_
 from airbundle.transfer.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from airbundle.crypto.identities import PrivateIdentity
     from airbundle.format.preamble import Preamble
     from airbundle.media.volume import Listing, VolumeReader
     from airbundle.transfer.image import Image
@@ -262,10 +259,12 @@ def require_preamble(bundle: Bundle) -> Preamble:
     return preamble
 
 
-def open_manifest(bundle: Bundle, identities: Sequence[PrivateIdentity]) -> Opened:
-    """(6) Raises NoKeyError, ForgedError (K-8, G-4) or FormatError."""
+def open_manifest(bundle: Bundle, keyring: Keyring) -> Opened:
+    """(6) Raises NoKeyError, ForgedError (K-8, G-4), FormatError; under a passphrase what `distrust` says (K-15)."""
     preamble = require_preamble(bundle)
-    key = open_preamble(preamble, identities)
+    if preamble.under_passphrase and bundle.distrust is not None:  # K-15: a stranger does not set the cost
+        raise bundle.distrust
+    key = open_preamble(preamble, keyring)
     _, sealed = parse_body(bundle.catalog_body)
     row = bundle.statement.catalog
     opener = Opener(bundle.context, key, row.number, bytes.fromhex(row.salt))

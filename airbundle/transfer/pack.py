@@ -4,12 +4,13 @@ The steps, in order:
 
 1. scan the source, cut it into slices; with what the journal's bundle has taken already, ask whether it fits, and lay
    the segments out over the drives (`begin.py`, `layout.py`)
-2. go on with the journal of this command, or draw bundle id, bundle key and preamble and begin one
+2. go on with the journal of this command and lock, or draw bundle id, bundle key and preamble and begin one
 3. make the volumes' folders; preallocate statement and catalog in front of everything else
 4. per segment: read; carry the SHA-256 of the files on; digest, compress, compare, seal, blocks, parity; add to the
    parity of its group; write under a temporary name; read back past the cache; journal; rename. The last one of a group
    brings the group's parity segments
-5. catalog, then its copy, then the record, then the statement: there is no bundle before the last byte of it
+5. catalog, then its copy, then the record, then the statement: there is no bundle before the last byte of it;
+   then the words that open it are shown, if nobody chose them
 
 What is finished stays finished: `kill -9` at any moment and the same command again goes on.
 """
@@ -47,7 +48,8 @@ from airbundle.transfer.workspace import Pace, Workspace, Workspaces
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from airbundle.crypto.identities import PrivateIdentity, PublicIdentity
+    from airbundle.crypto.identities import PrivateIdentity
+    from airbundle.crypto.locks import Lock
     from airbundle.media.reading import SourceReader
     from airbundle.transfer.parity import Growing
     from airbundle.transfer.slices import Slice, Stream
@@ -100,7 +102,7 @@ class _Job:
         self.parity.stop()
 
 
-def pack(source: str, targets: Sequence[str], *, identity: PrivateIdentity, recipients: Sequence[PublicIdentity],
+def pack(source: str, targets: Sequence[str], *, identity: PrivateIdentity, lock: Lock,
          declared: Declared | None = None, options: Options | None = None, lose: int | None = None,
          pace: Pace | None = None, reads_back: bool = True, progress: Callable[[Tick], None] | None = None,
          now: Callable[[], float] = time.time, entropy: Callable[[int], bytes] = secrets.token_bytes) -> PackResult:
@@ -112,15 +114,17 @@ def pack(source: str, targets: Sequence[str], *, identity: PrivateIdentity, reci
     declared, options, pace = declared or Declared(), options or Options(), pace or Pace()
     lose = default_lose(len(targets)) if lose is None else lose
     begin.check_declared(declared)
+    lock.require_suite(identity.suite)
     meter = Meter(progress)
     found, stream, reader = open_stream(source, options)
     with reader:
-        digest = begin.plan_hash(found, identity, recipients, declared, options, lose)
+        digest = begin.plan_hash(found, identity, lock, declared, options, lose)
         begin.refuse_finished(digest, targets, identity, entropy)
         with Journal(identity, digest, entropy) as journal:
+            begin.require_lock(journal, lock)
             targets = begin.place_targets(targets, stream, declared, journal)
-            teams = begin.choose_teams(targets, stream, reader, options, lose, len(recipients), declared, journal)
-            plan, created = begin.seal_plan(journal, found, identity, recipients, options, now, entropy)
+            teams = begin.choose_teams(targets, stream, reader, options, lose, identity.suite, lock, declared, journal)
+            plan, created = begin.seal_plan(journal, found, identity, lock, options, now, entropy)
             begin.keep_teams(journal, teams)
             with Drives(targets, declared.label, plan.context.bundle_id) as drives:
                 _prepare(drives, journal, plan, stream)
@@ -139,6 +143,8 @@ def pack(source: str, targets: Sequence[str], *, identity: PrivateIdentity, reci
                 statement_hash = write_ending(drives, plan, journal.ending, held, read_back=reads_back)
                 paths = tuple(volume.path for volume in drives)
                 stored = sum(sum(volume.sizes().values()) for volume in drives)
+            if journal.head is not None and journal.head.words:  # before anything says that it is finished
+                lock.show(journal.head.words)
             begin.remember_finished(digest, paths)
             journal.erase()
     data = [row for row in rows if row.role == DATA]
@@ -172,7 +178,7 @@ def _prepare(drives: Drives, journal: Journal, plan: SealPlan, stream: Stream) -
             continue
         volume.fill(volumes.README_NAME, volume_readme(plan.context.bundle_id, number, len(drives)))
         volume.preallocate(volumes.STATEMENT_NAME, 16 * limits.KIB)
-        volume.preallocate(volumes.CATALOG_NAME, 64 * limits.KIB + 3 * catalog_body(stream))
+        volume.preallocate(volumes.CATALOG_NAME, 64 * limits.KIB + 3 * catalog_body(stream, plan.context.suite))
 
 
 def _segments(job: _Job, teams: Sequence[Team], pace: Pace) -> tuple[list[Row], int]:

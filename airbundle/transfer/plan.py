@@ -16,6 +16,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Final, Self
 
 from airbundle.codec.compress import Compressor
+from airbundle.crypto.envelope import preamble_length
+from airbundle.crypto.suites import SUITES, Suite
 from airbundle.errors import MediumError, UsageError
 from airbundle.format import limits
 from airbundle.format.geometry import HEADER_SIZE, Geometry, Placement, stripe_shape
@@ -40,7 +42,6 @@ SAMPLE_ERROR: Final = 0.02
 MARGIN_SHARE: Final = 0.01
 MARGIN_LEAST: Final = 64 * limits.MIB
 SIDE_FILES: Final = 512 * limits.KIB  # statement, record and README
-RECIPIENT_SIZE: Final = 1204  # bytes that one more envelope takes in a preamble of `standard`
 
 
 class Fit(enum.StrEnum):
@@ -132,7 +133,11 @@ def open_stream(path: str, options: Options) -> tuple[Source, Stream, SourceRead
 
 def make_plan(path: str, targets: Sequence[str | int], options: Options, *, lose: int | None = None,
               recipients: int = 1) -> Plan:
-    """Sample the source at `path` and answer for each target: a folder, or a size in bytes."""
+    """Sample the source at `path` and answer for each target: a folder, or a size in bytes.
+
+    Without keys the suite is not known, and the one whose digests and envelopes take more is counted with.
+    """
+    suite = max(SUITES, key=lambda suite: suite.digest_size)
     source, stream, reader = open_stream(path, options)
     began = time.thread_time()
     with reader:
@@ -141,7 +146,7 @@ def make_plan(path: str, targets: Sequence[str | int], options: Options, *, lose
     by_dtype = _bytes_by_dtype(stream)
     ratio = overall(stream, ratios)
     lose = default_lose(len(targets)) if lose is None else lose
-    needs = Needs(stream, options, recipients, ratio)
+    needs = Needs(stream, options, suite, preamble_length(suite, recipients), ratio)
     rooms = [Room.of(target, targets) for target in targets]
     drives, parity = _drive_estimates(needs, rooms, lose) if targets else ((), 0)
     longest = max(needs.bodies(by_sample=True), default=1)
@@ -178,15 +183,16 @@ class Room:
 class Needs:
     """What a stream will take, in bytes on a medium: at most, and by sample where there is a `ratio`."""
 
-    def __init__(self, stream: Stream, options: Options, recipients: int, ratio: float | None) -> None:
+    def __init__(self, stream: Stream, options: Options, suite: Suite, preamble: int, ratio: float | None) -> None:
+        """`preamble` is its length in bytes."""
         self._stream, self._options, self._ratio = stream, options, ratio
-        self._preamble = 128 + RECIPIENT_SIZE * recipients
+        self._suite, self._preamble = suite, preamble
         self.block = options.block_size(stream.source.total)
 
     def segments(self, cluster: int, *, by_sample: bool) -> list[int]:
         """The size of each data segment; `pad` makes both answers the same."""
         slack = 1 + SAMPLE_ERROR if by_sample else 1.0
-        return [_clusters(_stored(body, self.block, self._options.parity, self._preamble), cluster)
+        return [_clusters(_stored(body, self.block, self._options.parity, self._suite, self._preamble), cluster)
                 for body in self.bodies(by_sample=by_sample, slack=slack)]
 
     def bodies(self, *, by_sample: bool, slack: float = 1.0) -> list[int]:
@@ -197,9 +203,9 @@ class Needs:
 
     def beside(self, cluster: int) -> int:
         """Statement, record, README and both catalogs, on each volume."""
-        catalog = catalog_body(self._stream)
+        catalog = catalog_body(self._stream, self._suite)
         block = limits.BLOCK_MIN if catalog <= limits.CATALOG_SMALL_BODY else limits.BLOCK_DEFAULT
-        return SIDE_FILES + 2 * _clusters(_stored(catalog, block, 100.0, self._preamble), cluster)
+        return SIDE_FILES + 2 * _clusters(_stored(catalog, block, 100.0, self._suite, self._preamble), cluster)
 
     def lay_out(self, rooms: Sequence[Room], lose: int, kept: Sequence[Team] = (), *,
                 by_sample: bool) -> tuple[Team, ...]:
@@ -268,20 +274,20 @@ def shared(targets: Sequence[str], lose: int) -> tuple[str, ...]:
                  for some in drives.values() if len(some) > 1)
 
 
-def catalog_body(stream: Stream) -> int:
+def catalog_body(stream: Stream, suite: Suite) -> int:
     """Bytes that table and sealed manifest of `stream` take, about."""
     names = sum(len(file.path.encode()) + 96 for file in stream.source.files)
     names += sum(len(path.encode()) + 4 for path in stream.source.folders)
-    rows = 2 * len(stream.slices)  # at worst a parity segment for each
-    return 4 * limits.KIB + names + 220 * rows + TAG_SIZE * (names // limits.SEALED_PIECE + 1)
+    rows = (156 + 2 * suite.digest_size) * 2 * len(stream.slices)  # at worst a parity segment for each
+    return 4 * limits.KIB + names + rows + TAG_SIZE * (names // limits.SEALED_PIECE + 1)
 
 
-def _stored(body: int, block: int, parity: float, preamble: int) -> int:
+def _stored(body: int, block: int, parity: float, suite: Suite, preamble: int) -> int:
     payload = block - HEADER_SIZE
     blocks = max(1, -(-body // payload))
     k, m, stripes = stripe_shape(blocks, block, parity)
-    geometry = Geometry(suite=1, digest_size=32, k=k, m=m, stripes=stripes, block_size=block, bundle=bytes(16),
-                        number=0, salt=bytes(16), body=blocks * payload)
+    geometry = Geometry(suite=suite.number, digest_size=suite.digest_size, k=k, m=m, stripes=stripes,
+                        block_size=block, bundle=bytes(16), number=0, salt=bytes(16), body=blocks * payload)
     return Placement(geometry, preamble).stored_size
 
 

@@ -112,11 +112,8 @@ def _weigh(payload: bytes, envelopes: list[Envelope], trust: TrustSet) -> _Candi
     statement = None
     try:
         statement = parse_statement(payload)
-        suite_by_name(statement.suite)  # K-1
-        judgement = judge(envelopes, trust, bytes.fromhex(statement.packer))
-        packer = judgement.require_packer()  # T-3
-        if packer.suite.name != statement.suite:
-            raise ForgedError("the statement names another suite than its packer's key has", rule="K-2")
+        judgement = judge(envelopes, trust, bytes.fromhex(statement.packer), suite_by_name(statement.suite))  # K-1
+        judgement.require_packer()  # T-3, K-11
     except AirbundleError as error:
         return _Candidate(payload, None if isinstance(error, FormatError) else statement, None, error)
     return _Candidate(payload, statement, judgement, None)

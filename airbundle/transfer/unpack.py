@@ -44,7 +44,7 @@ from airbundle.transfer.workspace import Pace, Workspace, Workspaces
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from airbundle.crypto.identities import PrivateIdentity
+    from airbundle.crypto.envelope import Keyring
     from airbundle.crypto.trust import TrustSet
     from airbundle.format.catalog import Group, Row
     from airbundle.format.manifest import FileRow
@@ -84,7 +84,7 @@ class _Work:
     open_rows: set[int] = field(default_factory=set)
 
 
-def unpack(readers: tuple[VolumeReader, ...], target: str, *, identities: Sequence[PrivateIdentity], trust: TrustSet,
+def unpack(readers: tuple[VolumeReader, ...], target: str, *, keyring: Keyring, trust: TrustSet,
            include: Sequence[str] = (), pace: Pace | None = None,
            progress: Callable[[Tick], None] | None = None) -> UnpackResult:
     """All steps; with `include`, patterns of paths, nothing else is read or written.
@@ -97,7 +97,7 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, identities: Sequen
     bundle = open_bundle(readers, trust)
     if bundle.distrust is not None:
         raise bundle.distrust
-    opened = open_manifest(bundle, identities)
+    opened = open_manifest(bundle, keyring)
     contents = Contents(opened.manifest, len(bundle.data_rows))
     files, folders = _wanted(opened, include)
     # (2)

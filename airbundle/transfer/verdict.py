@@ -136,6 +136,8 @@ def _ignored(bundle: Bundle) -> tuple[str, ...]:
                   for key_id in bundle.judgement.unknown]
         lines += [f"statement: a signature by {fingerprint_hex(key_id)} that does not hold"
                   for key_id in bundle.judgement.failing]
+        lines += [f"statement: a signature by {fingerprint_hex(key_id)}, whose key is of another suite"  # K-11
+                  for key_id in bundle.judgement.foreign]
     return tuple(lines)
 
 

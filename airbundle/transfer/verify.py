@@ -20,6 +20,7 @@ import numpy as np
 from airbundle.codec.engines import best_engine
 from airbundle.codec.erasure import alternate
 from airbundle.codec.record import RECORD_SIZE, encode_record
+from airbundle.crypto.envelope import NOTHING, Keyring
 from airbundle.crypto.seal import Opener
 from airbundle.crypto.suites import hash_by_suite
 from airbundle.errors import (
@@ -39,10 +40,9 @@ from airbundle.transfer.verdict import Tally, make_report, raise_verdict
 from airbundle.transfer.workspace import Pace, Workspace, Workspaces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from airbundle.codec.erasure import Layout
-    from airbundle.crypto.identities import PrivateIdentity
     from airbundle.crypto.trust import TrustSet
     from airbundle.format.block import Flags
     from airbundle.format.catalog import Row
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 CATALOGS = (volumes.CATALOG_NAME, volumes.CATALOG_COPY_NAME)
 
 
-def verify(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None, identities: Sequence[PrivateIdentity] = (),
+def verify(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None, keyring: Keyring = NOTHING,
            fast: bool = False, pace: Pace | None = None, progress: Callable[[Tick], None] | None = None) -> Report:
     """All steps, then the report, or the error that outranks the others with the report as `.report`.
 
@@ -71,8 +71,8 @@ def verify(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None, identit
     try:
         if bundle.preamble_raw is not None:
             require_preamble(bundle)
-        if identities:  # (5)
-            opened = open_manifest(bundle, identities)
+        if keyring:  # (5)
+            opened = open_manifest(bundle, keyring)
             inside = opened, Contents(opened.manifest, len(bundle.data_rows))
     except AirbundleError as error:
         failure = error

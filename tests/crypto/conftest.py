@@ -1,23 +1,25 @@
 import pytest
 
 from airbundle.crypto.identities import PrivateIdentity
-from airbundle.crypto.suites import STANDARD
+from airbundle.crypto.suites import STANDARD, Suite
+from tests.crypto.people import identity
 
 
-def identity(number: int) -> PrivateIdentity:
-    return PrivateIdentity(STANDARD, bytes([number]) * 160)
+@pytest.fixture
+def suite(request: pytest.FixtureRequest) -> Suite:
+    return getattr(request, "param", STANDARD)
 
 
-@pytest.fixture(scope="session")
-def alice() -> PrivateIdentity:
-    return identity(1)
+@pytest.fixture
+def alice(suite: Suite) -> PrivateIdentity:
+    return identity(1, suite)
 
 
-@pytest.fixture(scope="session")
-def bob() -> PrivateIdentity:
-    return identity(2)
+@pytest.fixture
+def bob(suite: Suite) -> PrivateIdentity:
+    return identity(2, suite)
 
 
-@pytest.fixture(scope="session")
-def carol() -> PrivateIdentity:
-    return identity(3)
+@pytest.fixture
+def carol(suite: Suite) -> PrivateIdentity:
+    return identity(3, suite)

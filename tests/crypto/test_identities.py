@@ -1,5 +1,4 @@
 import contextlib
-import dataclasses
 import hashlib
 from typing import Any
 
@@ -16,37 +15,51 @@ from airbundle.crypto.identities import (
     generate,
     parse_fingerprint,
 )
-from airbundle.crypto.suites import STANDARD
+from airbundle.crypto.suites import CNSA2, STANDARD, Suite
 from airbundle.errors import FormatError, UsageError
+from tests.crypto.people import both_suites, fields, half_of, identity, with_halves
 
 P = 2**255 - 19
 
 
 def test_key_id_is_what_the_spec_says(alice: PrivateIdentity) -> None:
     public = alice.public
-    assert [len(k) for k in (public.ed25519, public.mldsa, public.mlkem, public.x25519)] == [32, 1952, 1184, 32]
-    raw = b"airbundle/key/v1\0\x01" + public.ed25519 + public.mldsa + public.mlkem + public.x25519
-    assert public.key_id == blake3(raw).digest()
+    assert fields(STANDARD) == ["ed25519", "mldsa", "mlkem", "x25519"]
+    assert [len(key) for key in public.keys] == [32, 1952, 1184, 32]
+    assert public.key_id == blake3(b"airbundle/key/v1\0\x01" + b"".join(public.keys)).digest()
     assert public.fingerprint == public.key_id[:16]
 
 
-def test_every_key_and_the_order_count(alice: PrivateIdentity, bob: PrivateIdentity) -> None:
+def test_key_id_of_cnsa2_is_what_the_spec_says() -> None:
+    public = identity(1, CNSA2).public
+    assert fields(CNSA2) == ["mldsa", "mlkem"]
+    assert [len(key) for key in public.keys] == [2592, 1568]
+    assert public.key_id == hashlib.sha384(b"airbundle/key/v1\0\x02" + b"".join(public.keys)).digest()
+    assert public.fingerprint == public.key_id[:16]
+
+
+@both_suites
+def test_every_key_and_the_order_count(suite: Suite, alice: PrivateIdentity, bob: PrivateIdentity) -> None:
     ids = {alice.public.key_id}
-    for name in ("ed25519", "mldsa", "mlkem", "x25519"):
-        ids.add(dataclasses.replace(alice.public, **{name: getattr(bob.public, name)}).key_id)
-    ids.add(dataclasses.replace(alice.public, ed25519=alice.public.x25519, x25519=alice.public.ed25519).key_id)
-    assert len(ids) == 6
+    for name in fields(suite):
+        ids.add(with_halves(alice.public, **{name: half_of(bob.public, name)}).key_id)
+    assert len(ids) == 1 + len(suite.halves)
+    if suite is STANDARD:
+        ed25519, x25519 = half_of(alice.public, "ed25519"), half_of(alice.public, "x25519")
+        ids.add(with_halves(alice.public, ed25519=x25519, x25519=ed25519).key_id)
+        assert len(ids) == 6
 
 
-def test_seeds_lie_in_the_order_of_the_docstring() -> None:
-    base = bytes(160)
+@pytest.mark.parametrize(("suite", "places"), [(STANDARD, (31, 63, 95, 159)), (CNSA2, (31, 63))], indirect=["suite"])
+def test_seeds_lie_in_the_order_of_the_halves(suite: Suite, places: tuple[int, ...]) -> None:
+    base = bytes(suite.seeds_size)
     changed = []
-    for at in (31, 63, 95, 159):  # ML-KEM's last 32 bytes are for rejecting and not in the public key
+    for at in places:  # ML-KEM's last 32 bytes are for rejecting and not in the public key
         seeds = bytearray(base)
         seeds[at] ^= 32
-        one, other = PrivateIdentity(STANDARD, base).public, PrivateIdentity(STANDARD, bytes(seeds)).public
-        changed.append([getattr(one, n) != getattr(other, n) for n in ("ed25519", "mldsa", "mlkem", "x25519")])
-    assert changed == [[i == j for j in range(4)] for i in range(4)]
+        one, other = PrivateIdentity(suite, base).public, PrivateIdentity(suite, bytes(seeds)).public
+        changed.append([a != b for a, b in zip(one.keys, other.keys, strict=True)])
+    assert changed == [[i == j for j in range(len(places))] for i in range(len(places))]
 
 
 def test_generate_takes_its_entropy_from_outside() -> None:
@@ -57,8 +70,10 @@ def test_generate_takes_its_entropy_from_outside() -> None:
         return b"\x01" * size
 
     assert generate(entropy=entropy).secret_bytes() == b"\x01" * 160
-    assert asked == [160]
+    assert generate(CNSA2, entropy=entropy).secret_bytes() == b"\x01" * 96
+    assert asked == [160, 96]
     assert generate().public.key_id != generate().public.key_id
+    assert generate(CNSA2).suite is CNSA2
 
 
 def test_words_and_hex(alice: PrivateIdentity) -> None:
@@ -154,11 +169,11 @@ def test_ed25519_keys_of_small_order_are_refused(alice: PrivateIdentity) -> None
     assert len(points) == 8
     for point in points:
         with pytest.raises(FormatError, match="small order"):
-            dataclasses.replace(alice.public, ed25519=point)
+            with_halves(alice.public, ed25519=point)
 
 
 def test_points_have_one_spelling(alice: PrivateIdentity) -> None:
-    x = int.from_bytes(alice.public.x25519, "little")
+    x = int.from_bytes(half_of(alice.public, "x25519"), "little")
     bad: list[dict[str, Any]] = [
         {"x25519": (x | 1 << 255).to_bytes(32, "little")},  # the same point for X25519, another half for K-4
         {"x25519": (P + 9).to_bytes(32, "little")},
@@ -167,7 +182,7 @@ def test_points_have_one_spelling(alice: PrivateIdentity) -> None:
     ]
     for change in bad:
         with pytest.raises(FormatError, match="canonical"):
-            dataclasses.replace(alice.public, **change)
+            with_halves(alice.public, **change)
 
 
 @pytest.mark.parametrize(
@@ -184,19 +199,35 @@ def test_points_have_one_spelling(alice: PrivateIdentity) -> None:
 )
 def test_keys_that_cannot_be_used_are_refused(alice: PrivateIdentity, change: dict[str, Any]) -> None:
     with pytest.raises(FormatError, match="K-3"):
-        dataclasses.replace(alice.public, **change)
+        with_halves(alice.public, **change)
 
 
-def test_a_wrong_number_of_seed_bytes_is_refused() -> None:
-    for size in (0, 159, 161):
+@pytest.mark.parametrize(
+    "change",
+    [{"mldsa": bytes(2591)}, {"mldsa": bytes(1952)}, {"mlkem": bytes(1569)}, {"mlkem": b"\xff" * 1568}, {"mlkem": b""}],
+)
+def test_keys_of_cnsa2_that_cannot_be_used_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(FormatError, match="K-3"):
+        with_halves(identity(1, CNSA2).public, **change)
+
+
+@both_suites
+def test_a_wrong_number_of_seed_bytes_is_refused(suite: Suite) -> None:
+    for size in (0, suite.seeds_size - 1, suite.seeds_size + 1):
         with pytest.raises(FormatError):
-            PrivateIdentity(STANDARD, bytes(size))
+            PrivateIdentity(suite, bytes(size))
 
 
-def test_no_secret_is_shown() -> None:
-    seeds = bytes(range(160))
-    identity = PrivateIdentity(STANDARD, seeds)
-    for text in (repr(identity), str(identity), f"{identity}", repr([identity])):
-        assert text.strip("[]") == f"PrivateIdentity({identity.public.hex})"
-    assert isinstance(identity.public, PublicIdentity)
-    assert repr(identity.public) == f"PublicIdentity({identity.public.hex})"
+@both_suites
+def test_a_wrong_number_of_keys_is_refused(suite: Suite, alice: PrivateIdentity) -> None:
+    for keys in (alice.public.keys[:-1], (*alice.public.keys, b""), ()):
+        with pytest.raises(FormatError, match="K-3"):
+            PublicIdentity(suite, keys)
+
+
+@both_suites
+def test_no_secret_is_shown(alice: PrivateIdentity) -> None:
+    for text in (repr(alice), str(alice), f"{alice}", repr([alice])):
+        assert text.strip("[]") == f"PrivateIdentity({alice.public.hex})"
+    assert isinstance(alice.public, PublicIdentity)
+    assert repr(alice.public) == f"PublicIdentity({alice.public.hex})"

@@ -1,5 +1,6 @@
 import base64
 import contextlib
+import hashlib
 import json
 import time
 
@@ -9,21 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airbundle.crypto.identities import PrivateIdentity
-from airbundle.crypto.keyfiles import (
-    PassphraseCost,
-    parse_private,
-    parse_public,
-    write_private,
-    write_public,
-)
-from airbundle.crypto.suites import STANDARD
+from airbundle.crypto.keyfiles import parse_private, parse_public, write_private, write_public
+from airbundle.crypto.suites import CNSA2, STANDARD
 from airbundle.errors import FormatError, NoKeyError, UsageError
+from airbundle.format.cost import PassphraseCost
 
 CHEAP = PassphraseCost(memory_kib=64, iterations=1, lanes=1)
 SAMPLE = PrivateIdentity(STANDARD, bytes(range(160)))
 PUBLIC = write_public("desk", SAMPLE.public)
 CLEAR = write_private("desk", SAMPLE, passphrase=None)
 SEALED = write_private("desk", SAMPLE, passphrase="correct horse", cost=CHEAP)
+OTHER = PrivateIdentity(CNSA2, bytes(range(96)))
+OTHER_PUBLIC = write_public("desk", OTHER.public)
+OTHER_CLEAR = write_private("desk", OTHER, passphrase=None)
+OTHER_SEALED = write_private("desk", OTHER, passphrase="correct horse", cost=CHEAP)
 
 
 def changed(raw: bytes, **changes: object) -> bytes:
@@ -32,7 +32,8 @@ def changed(raw: bytes, **changes: object) -> bytes:
     if "check" in fields and "check" not in changes:
         fields["check"] = ""
         text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
-        fields["check"] = blake3(b"airbundle/keyfile/v1\0" + text).hexdigest()
+        new_hash = hashlib.sha384 if fields["suite"] == "cnsa2" else blake3
+        fields["check"] = new_hash(b"airbundle/keyfile/v1\0" + text).hexdigest()
     return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -44,12 +45,50 @@ def test_public_round_trip() -> None:
     ]
 
 
+def test_files_of_cnsa2_hold_what_it_has() -> None:
+    read = parse_public(OTHER_PUBLIC)
+    assert (read.name, read.public) == ("desk", OTHER.public)
+    assert list(json.loads(OTHER_PUBLIC)) == ["kind", "version", "suite", "name", "mldsa", "mlkem", "id"]
+    for raw in (OTHER_CLEAR, OTHER_SEALED):
+        file = parse_private(raw)
+        assert (file.name, file.key_id, file.suite) == ("desk", OTHER.public.key_id, CNSA2)
+        assert file.unlock("correct horse").secret_bytes() == OTHER.secret_bytes()
+    with pytest.raises(NoKeyError):
+        parse_private(OTHER_SEALED).unlock("correct house")
+
+
+@pytest.mark.parametrize(
+    ("raw", "change"),
+    [
+        (OTHER_PUBLIC, {"suite": "standard"}),
+        (PUBLIC, {"suite": "cnsa2"}),
+        (OTHER_CLEAR, {"suite": "standard"}),
+        (CLEAR, {"suite": "cnsa2"}),
+        (OTHER_PUBLIC, {"ed25519": base64.b64encode(SAMPLE.public.keys[0]).decode()}),
+        (PUBLIC, {"x25519": None}),
+        (PUBLIC, {"ed25519": None, "x25519": None}),
+    ],
+)
+def test_a_file_of_one_suite_is_none_of_the_other(raw: bytes, change: dict[str, object]) -> None:
+    fields = json.loads(raw) | change
+    if "ed25519" in change and "x25519" not in json.loads(raw):  # in the place that the struct gives it
+        fields = {**{name: fields[name] for name in ("kind", "version", "suite", "name", "ed25519")}, **fields}
+    text = json.dumps({name: value for name, value in fields.items() if value is not None}, separators=(",", ":"))
+    for parse in (parse_public, parse_private):
+        with pytest.raises(FormatError):
+            parse(changed(text.encode()))
+    if "kind" in fields and "public" in str(fields["kind"]):
+        with pytest.raises(FormatError, match="K-3"):
+            parse_public(text.encode())
+
+
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
         ({"kind": "airbundle private key"}, "E-1"),
         ({"version": 2}, "E-1"),
         ({"suite": "cnsa3"}, "K-1"),
+        ({"suite": "cnsa2"}, "K-3"),
         ({"name": "a\x1b[2J"}, "E-4"),
         ({"name": "a\u202eb"}, "E-4"),
         ({"name": "n" * 257}, "E-4"),
@@ -99,14 +138,14 @@ def test_private_round_trip_under_a_passphrase() -> None:
 
 
 def test_composed_and_decomposed_letters_are_one_passphrase() -> None:
-    raw = write_private("desk", SAMPLE, passphrase="p\u00e4ss", cost=CHEAP)
-    assert parse_private(raw).unlock("pa\u0308ss").public == SAMPLE.public
+    raw = write_private("desk", SAMPLE, passphrase="p\u00e4ssword", cost=CHEAP)
+    assert parse_private(raw).unlock("pa\u0308ssword").public == SAMPLE.public
 
 
 def test_each_writing_has_a_fresh_salt() -> None:
-    salts = {json.loads(write_private("d", SAMPLE, passphrase="x", cost=CHEAP))["salt"] for _ in range(3)}
+    salts = {json.loads(write_private("d", SAMPLE, passphrase="x" * 8, cost=CHEAP))["salt"] for _ in range(3)}
     assert len(salts) == 3
-    fixed = json.loads(write_private("d", SAMPLE, passphrase="x", cost=CHEAP, entropy=lambda n: b"s" * n))
+    fixed = json.loads(write_private("d", SAMPLE, passphrase="x" * 8, cost=CHEAP, entropy=lambda n: b"s" * n))
     assert base64.b64decode(fixed["salt"]) == b"s" * 16
 
 
@@ -122,7 +161,7 @@ def test_a_wrong_passphrase_and_a_damaged_file_are_two_answers() -> None:
         file.unlock("\ud800")
 
 
-@pytest.mark.parametrize("raw", [CLEAR, SEALED])
+@pytest.mark.parametrize("raw", [CLEAR, SEALED, OTHER_CLEAR, OTHER_SEALED])
 def test_a_flip_anywhere_in_a_private_file_is_a_format_error(raw: bytes) -> None:
     for at in range(len(raw)):
         for mask in (1, 0x20, 0x80):
@@ -132,17 +171,18 @@ def test_a_flip_anywhere_in_a_private_file_is_a_format_error(raw: bytes) -> None
                 parse_private(bytes(flipped))
 
 
-def test_a_flip_anywhere_in_a_public_file_changes_at_most_the_name() -> None:
-    survivors = 0
-    for at in range(len(PUBLIC)):
-        flipped = bytearray(PUBLIC)
+@pytest.mark.parametrize("raw", [PUBLIC, OTHER_PUBLIC])
+def test_a_flip_anywhere_in_a_public_file_changes_at_most_the_name(raw: bytes) -> None:
+    survivors, public = 0, parse_public(raw).public
+    for at in range(len(raw)):
+        flipped = bytearray(raw)
         flipped[at] ^= 1
         try:
             read = parse_public(bytes(flipped))
         except FormatError:
             continue
         survivors += 1
-        assert read.public == SAMPLE.public
+        assert read.public == public
         assert read.name != "desk"
     assert survivors <= 4
 
@@ -239,9 +279,14 @@ def test_seeds_must_give_the_id(alice: PrivateIdentity) -> None:
         file.unlock()
 
 
-def test_an_empty_passphrase_protects_nothing() -> None:
+def test_an_empty_or_short_passphrase_protects_nothing() -> None:
     with pytest.raises(UsageError):
         write_private("desk", SAMPLE, passphrase="", cost=CHEAP)
+    for short in ("seven77", "a\u0308" * 3):  # 9 bytes as typed, 6 in NFC
+        with pytest.raises(UsageError) as caught:
+            write_private("desk", SAMPLE, passphrase=short, cost=CHEAP)
+        assert caught.value.rule == "K-16"
+    assert parse_private(write_private("desk", SAMPLE, passphrase="a\u0308" * 4, cost=CHEAP)).unlock("\u00e4" * 4)
 
 
 def test_no_secret_is_shown() -> None:
@@ -256,7 +301,7 @@ def test_no_secret_is_shown() -> None:
 @settings(max_examples=150)
 @given(st.binary(max_size=100), st.integers(0, 10_000), st.binary(max_size=3))
 def test_garbage_gives_a_value_or_a_format_error(noise: bytes, at: int, patch: bytes) -> None:
-    for raw in (noise, PUBLIC, CLEAR, SEALED):
+    for raw in (noise, PUBLIC, CLEAR, SEALED, OTHER_PUBLIC, OTHER_SEALED):
         place = at % max(len(raw), 1)
         damaged = raw[:place] + patch + raw[place + len(patch) :]
         for parse in (parse_public, parse_private):

@@ -17,7 +17,7 @@ from airbundle.format.preamble import (
 def shape_of(number: int) -> Shape:
     if number != 1:
         raise FormatError("unknown", rule="K-1")
-    return Shape(digest_size=32, envelope_size=1168)
+    return Shape(digest_size=32, envelope_sizes={1: 1168, 2: 76})
 
 
 def preamble(count: int) -> Preamble:
@@ -59,6 +59,8 @@ def test_fields_lie_where_the_table_says() -> None:
         (2, 1, "K-6"),
         (3, 1, "K-6"),
         (84, 2, "K-6"),
+        (84, 0, "K-6"),
+        (84, 3, "K-6"),
         (85, 1, "K-6"),
         (86, 0, "K-6"),
         (87, 255, "K-6"),
@@ -89,6 +91,81 @@ def test_too_long_is_refused_before_the_suite_is_looked_at() -> None:
 def test_the_same_recipient_twice_is_refused() -> None:
     twice = Preamble(1, b"b" * 16, b"p" * 32, b"c" * 32, preamble(1).envelopes * 2)
     assert refusal(write_preamble_bytes(twice)) == "K-6"
+
+
+COST = struct.pack("<III", 64, 1, 1)
+
+
+def protected(cost: bytes = COST, recipient: bytes = bytes(32), more: int = 0) -> bytes:
+    """A preamble with one envelope of type 2, and `more` of type 1 behind it."""
+    envelopes = (SealedKey(recipient, cost + b"s" * 64, 2), *preamble(more + 1).envelopes[1:])
+    return write_preamble_bytes(Preamble(1, b"b" * 16, b"p" * 32, b"c" * 32, envelopes))
+
+
+def test_an_envelope_under_a_passphrase() -> None:
+    raw = protected()
+    assert len(raw) == 84 + 36 + 76
+    assert raw[84:88] == bytes([2, 0]) + struct.pack("<H", 76)
+    parsed = parse_preamble_bytes(raw, shape_of)
+    assert parsed.under_passphrase
+    assert parsed.recipients == ()
+    assert write_preamble_bytes(parsed) == raw
+    assert not parse_preamble_bytes(write_preamble_bytes(preamble(2)), shape_of).under_passphrase
+
+
+def test_a_passphrase_is_alone_and_names_nobody() -> None:
+    twice = raw_of(SealedKey(bytes(32), COST + b"s" * 64, 2), SealedKey(bytes(32), COST + b"t" * 64, 2))
+    behind = raw_of(preamble(2).envelopes[1], SealedKey(bytes(32), COST + b"s" * 64, 2))
+    for raw in (twice, protected(more=1), protected(more=63), behind, protected(recipient=bytes(31) + b"\x01")):
+        assert refusal(raw) == "K-12"
+
+
+def raw_of(*envelopes: SealedKey) -> bytes:
+    return write_preamble_bytes(Preamble(1, b"b" * 16, b"p" * 32, b"c" * 32, envelopes))
+
+
+def test_a_suite_without_passphrases_refuses_them() -> None:
+    with pytest.raises(FormatError, match="K-12"):
+        parse_preamble_bytes(protected(), lambda _: Shape(digest_size=32, envelope_sizes={1: 1168}))
+
+
+@pytest.mark.parametrize(
+    "cost",
+    [
+        (2**30, 1, 1),
+        (2**32 - 1, 3, 4),
+        (512 * 1024 + 1, 3, 4),
+        (7, 1, 1),
+        (0, 1, 1),
+        (64, 0, 1),
+        (64, 17, 1),
+        (64, 2**32 - 1, 1),
+        (64, 1, 0),
+        (1024, 1, 17),
+        (2**19, 1, 2**24 - 1),
+        (64, 1, 9),
+    ],
+)
+def test_a_hostile_cost_is_refused(cost: tuple[int, int, int]) -> None:
+    assert refusal(protected(struct.pack("<III", *cost))) == "K-14"
+
+
+def test_the_limits_of_a_cost_are_inside() -> None:
+    for cost in ((512 * 1024, 16, 16), (8, 1, 1), (128, 1, 16)):
+        assert parse_preamble_bytes(protected(struct.pack("<III", *cost)), shape_of).under_passphrase
+
+
+@pytest.mark.parametrize("length", [0, 75, 77, 1168])
+def test_a_passphrase_envelope_of_another_length_is_refused(length: int) -> None:
+    sealed = (COST + b"s" * 2000)[:length]
+    assert refusal(raw_of(SealedKey(bytes(32), sealed, 2))) == "K-6"
+
+
+def test_a_cut_passphrase_preamble_is_refused() -> None:
+    raw = protected()
+    for size in range(len(raw)):
+        assert refusal(raw[:size]) == "K-6"
+    assert refusal(raw + b"\0") == "K-6"
 
 
 @given(st.binary(max_size=200), st.integers(0, 3))

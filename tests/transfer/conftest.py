@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airbundle.crypto.identities import generate
+from airbundle.crypto.suites import STANDARD
 from tests.transfer.workshop import KIB, MIB, Keys, Packed, noise, pack, write_tree
 
 if TYPE_CHECKING:
@@ -23,8 +24,10 @@ def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def keys() -> Keys:
-    return Keys(generate(), generate(), generate(), generate())
+def keys(request: pytest.FixtureRequest) -> Keys:
+    """Of `standard`; `both_suites` asks for those of the other suite too."""
+    suite = getattr(request, "param", STANDARD)
+    return Keys(generate(suite), generate(suite), generate(suite), generate(suite))
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from airbundle.codec.record import encode_record
 from airbundle.crypto.envelope import BundleKey, Context, write_preamble
 from airbundle.crypto.seal import Sealer
 from airbundle.crypto.signing import sign
-from airbundle.crypto.suites import STANDARD, hash_by_suite
+from airbundle.crypto.suites import hash_by_suite
 from airbundle.format import encoding
 from airbundle.format.catalog import CATALOG, DATA, PARITY, row_of, write_body, write_table
 from airbundle.format.dsse import Envelope, write_envelope
@@ -63,7 +63,8 @@ class Lies:
 def forge(place: Path, keys: Keys, lies: Lies, files: dict[str, bytes] | None = None) -> Packed:
     """A bundle of one data segment and the parity segment of its group, on the folder `place`."""
     files = {"a": b"first " * 40, "b": b"second " * 50} if files is None else files
-    context = Context(STANDARD, secrets.token_bytes(16), keys.packer.public.key_id)
+    suite = keys.packer.suite
+    context = Context(suite, secrets.token_bytes(16), keys.packer.public.key_id)
     key = BundleKey.generate()
     preamble = lies.preamble(write_preamble(context, key, [keys.reader.public]))
     plan = SealPlan(context, key, preamble, 4096, 8.0, pad=False)
@@ -81,9 +82,9 @@ def forge(place: Path, keys: Keys, lies: Lies, files: dict[str, bytes] | None = 
     body = lies.body(write_body(lies.table(write_table(rows)), sealed))
     catalog = finish_catalog(plan, len(rows), salt, body, Workspace(4 * len(body) + 4 * MIB, best_engine()))
     statement = lies.statement(Statement(
-        airbundle=1, bundle=context.bundle_id.hex(), suite="standard", packer=context.packer_id.hex(), revision=0,
+        airbundle=1, bundle=context.bundle_id.hex(), suite=suite.name, packer=context.packer_id.hex(), revision=0,
         created=1_700_000_000, expires=None, series=None, sequence=None, label="forged", marking="",
-        preamble=PreambleRef(len(preamble), STANDARD.hash(preamble).hex()),
+        preamble=PreambleRef(len(preamble), suite.hash(preamble).hex()),
         catalog=row_of(catalog.geometry, role=CATALOG, volume=0, root=catalog.root),
         volumes=(VolumeRow(1, "", 1, None),), lose=0, base=None, writer="forge"))
     volume = place / "forged.airbundle"
@@ -100,7 +101,8 @@ def write_statement(volume: Path, keys: Keys, payload: bytes) -> None:
     document = write_envelope(Envelope(STATEMENT_TYPE, payload, (sign(keys.packer, STATEMENT_TYPE, payload),)))
     (volume / names.STATEMENT_NAME).write_bytes(document)
     (volume / names.RECORD_NAME).write_bytes(
-        encode_record(document, suite_number=1, hash_by_suite=hash_by_suite, engine=best_engine()))
+        encode_record(document, suite_number=keys.packer.suite.number, hash_by_suite=hash_by_suite,
+                      engine=best_engine()))
 
 
 def _segment(plan: SealPlan, files: dict[str, bytes], lies: Lies) -> Sealed:
@@ -118,7 +120,7 @@ def _segment(plan: SealPlan, files: dict[str, bytes], lies: Lies) -> Sealed:
         plain = content[at:at + 400]
         codec, packed = lies.chunk(plain)
         parts.append(seal(len(rows), packed))
-        rows.append(lies.row(ChunkRow(len(plain), len(parts[-1]), codec, STANDARD.hash(plain).hex())))
+        rows.append(lies.row(ChunkRow(len(plain), len(parts[-1]), codec, plan.context.suite.hash(plain).hex())))
     spans, at = [], 0
     for name, one in files.items():
         spans += [FileSpan(name, at, len(one))] if one else []
@@ -144,7 +146,7 @@ def _coded(plan: SealPlan, number: int, salt: bytes, body: bytes, lies: Lies) ->
     placed = Placement(geometry, len(plan.preamble))
     image = Image(placed, np.zeros((placed.block_count, plan.block_size), np.uint8))
     image.payloads[:geometry.data_blocks] = np.frombuffer(body, np.uint8).reshape(geometry.data_blocks, -1)
-    return Sealed(image, finish(image, STANDARD, lies.parity(best_engine()), plan.preamble), b"")
+    return Sealed(image, finish(image, plan.context.suite, lies.parity(best_engine()), plan.preamble), b"")
 
 
 @contextlib.contextmanager

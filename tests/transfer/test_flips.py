@@ -13,7 +13,7 @@ import pytest
 from airbundle.format.dsse import parse_envelope
 from airbundle.format.statement import STATEMENT_TYPE
 from airbundle.media import volume as names
-from tests.transfer.workshop import Packed, digests, flip
+from tests.transfer.workshop import Packed, both_suites, digests, flip
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +48,7 @@ def blocks_of(bundle: Packed, path: Path) -> dict[str, int]:
             "parity": place.parity_at + 1, "second list": place.lists_at[1], "last preamble": place.block_count - 1}
 
 
+@both_suites
 @pytest.mark.parametrize("name", ["00000000.abs", "00000001.abs", "catalog.abs", "catalog-copy.abs"])
 def test_every_field_of_every_kind_of_block(small: Packed, tmp_path: Path, name: str) -> None:
     before, random_ = digests(small.volume), random.Random(name)
@@ -66,6 +67,7 @@ def test_each_number_that_a_first_header_may_claim(small: Packed, tmp_path: Path
             flipped(small, small.volume / name, 88, mask, tmp_path / "back", before)
 
 
+@both_suites
 def test_statement_in_all_its_regions(small: Packed, tmp_path: Path) -> None:
     before, random_ = digests(small.volume), random.Random(5)
     path = small.volume / names.STATEMENT_NAME
@@ -97,6 +99,7 @@ def test_a_statement_that_claims_another_bundle(small: Packed, tmp_path: Path) -
         assert digests(small.volume) == before, word
 
 
+@both_suites
 def test_record_in_all_its_regions(small: Packed, tmp_path: Path) -> None:
     before, random_ = digests(small.volume), random.Random(6)
     copy, frame, width = 131072, 97983 + 56, 513

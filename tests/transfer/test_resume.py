@@ -6,18 +6,21 @@ import base64
 import contextlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from airbundle.crypto.envelope import open_preamble, parse_preamble
+from airbundle import api
+from airbundle.crypto.envelope import Keyring, open_preamble, parse_preamble
 from airbundle.crypto.keyfiles import write_private, write_public
+from airbundle.crypto.suites import CNSA2
 from airbundle.media.volume import SEGMENT_NAME
-from tests.transfer.workshop import MIB, Keys, Packed, block_of, digests, noise, write_tree
+from tests.transfer.workshop import MIB, PACE, Keys, Packed, block_of, digests, noise, write_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,10 +36,11 @@ def _hear_interrupts() -> None:
 
 @dataclass(frozen=True)
 class Site:
-    """A source, a drive, key files and a state folder of their own."""
+    """A source, a drive, key files and a state folder of their own. `lock` are the words of the command for it."""
 
     keys: Keys
     place: Path
+    lock: tuple[str, ...] = ()
 
     @property
     def drive(self) -> Path:
@@ -52,8 +56,9 @@ class Site:
         return sorted(folder.iterdir()) if folder.exists() else []
 
     def start(self) -> subprocess.Popen[str]:
-        words = ["pack", self.place / "source", "-o", self.drive, "--sign", self.place / "packer.key", "--to",
-                 self.place / "reader.pub", "--segment-size", "1M", "--progress", "json", "--jobs", "2"]
+        words = ["pack", self.place / "source", "-o", self.drive, "--sign", self.place / "packer.key",
+                 *(self.lock or ("--to", self.place / "reader.pub")), "--segment-size", "1M", "--progress", "json",
+                 "--jobs", "2"]
         return subprocess.Popen([sys.executable, "-m", "airbundle", *map(str, words)], text=True,
                                 env={**os.environ, "XDG_STATE_HOME": str(self.state)},
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -134,7 +139,7 @@ def no_secret(site: Site, bundle: Packed) -> None:
     row = bundle.rows()[0]
     place = bundle.place(row)
     preamble = block_of(bundle.segment(0), 0, row.block_size)[128:128 + place.preamble_length]
-    key = open_preamble(parse_preamble(preamble), [site.keys.reader]).secret_bytes()
+    key = open_preamble(parse_preamble(preamble), Keyring((site.keys.reader,))).secret_bytes()
     spellings = [key, key.hex().encode(), base64.b64encode(key).rstrip(b"="), base64.urlsafe_b64encode(key)[:-2]]
     for root in (site.state, site.drive):
         for folder, _, names in os.walk(root):
@@ -183,6 +188,12 @@ def killed_and_finished(site: Site, random_: random.Random, kills: int) -> bool:
 @pytest.mark.parametrize("seed", range(6))
 def test_killed_at_any_moment(site: Site, seed: int) -> None:
     killed_and_finished(site, random.Random(seed), 1 + seed % 3)
+
+
+@pytest.mark.parametrize("keys", [CNSA2], ids=["cnsa2"], indirect=True, scope="session")
+@pytest.mark.parametrize("seed", [12, 13])
+def test_killed_at_any_moment_in_cnsa2(site: Site, seed: int) -> None:
+    killed_and_finished(site, random.Random(seed), 2)
 
 
 @pytest.mark.campaign
@@ -279,3 +290,55 @@ def test_killed_again_after_a_torn_end(site: Site) -> None:
     site.finish().verify(opened=True)
     after = site.segments()
     assert {name: after[name] for name in kept} == kept
+
+
+def opened_with(site: Site, volume: Path, passphrase: str) -> None:
+    """The passphrase opens it, and what comes out is the source."""
+    back = site.place / "back"
+    api.unpack([str(volume)], str(back), passphrase=passphrase, trust=site.keys.trust, pace=PACE)
+    assert digests(back) == digests(site.place / "source")
+
+
+def nowhere(site: Site, secret: str) -> None:
+    """Neither on the drive nor in the state folder, in the clear."""
+    for root in (site.state, site.drive):
+        for path in root.rglob("*"):
+            assert path.is_dir() or secret.encode() not in path.read_bytes(), path.name
+
+
+def test_killed_under_a_passphrase(site: Site) -> None:
+    """The same command goes on with the same envelope; the passphrase stands nowhere."""
+    secret = "a passphrase for this test"
+    (site.place / "secret").write_text(secret + "\n")
+    site = replace(site, lock=("--passphrase-file", str(site.place / "secret")))
+    stopped_after(site, 2, signal.SIGKILL)
+    nowhere(site, secret)
+    kept, (folder,) = site.segments(), list(site.drive.iterdir())
+    bundle = site.finish()
+    assert bundle.volume == folder
+    after = site.segments()
+    assert {name: after[name] for name in kept} == kept
+    nowhere(site, secret)
+    opened_with(site, folder, secret)
+    assert site.journals == []
+
+
+def test_killed_before_its_words_were_shown(site: Site) -> None:
+    """What the last run shows, and no other, opens the envelope that the first one made."""
+    site = replace(site, lock=("--new-passphrase",))
+    process = site.start()
+    while process.poll() is None and len(site.segments()) < 2:
+        pass
+    process.kill()
+    out, err = process.communicate()
+    assert "passphrase" not in out + err
+    (folder,) = list(site.drive.iterdir())
+    process = site.start()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    (secret,) = re.findall(r"^ {4}((?:[a-z]+ ){9}[a-z]+)$", err, re.MULTILINE)
+    assert secret.split()[0] not in out.split()
+    assert [path for path in site.drive.iterdir() if (path / "statement.json").exists()] == [folder]
+    nowhere(site, secret)
+    opened_with(site, folder, secret)
+    assert site.journals == []

@@ -11,7 +11,7 @@ import pytest
 
 from airbundle import api
 from airbundle.media import system
-from tests.transfer.workshop import KIB, MIB, PACE, Keys, Packed, digests, noise, pack, write_tree
+from tests.transfer.workshop import KIB, MIB, PACE, Keys, Packed, both_suites, digests, noise, pack, write_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +69,7 @@ SHAPES: dict[str, Callable[[Path], None]] = {
     "tensors": tensors}
 
 
+@both_suites
 @pytest.mark.parametrize("shape", SHAPES)
 def test_there_and_back(keys: Keys, tmp_path: Path, shape: str) -> None:
     SHAPES[shape](tmp_path / "source")
@@ -121,6 +122,7 @@ def test_a_chunk_ends_where_a_segment_ends(keys: Keys, tmp_path: Path) -> None:
     assert digests(tmp_path / "back") == digests(source)
 
 
+@both_suites
 @pytest.mark.parametrize(("size", "segment_size"), [(200_000, 64 * KIB), (3 * MIB + 1, MIB), (5, MIB)])
 def test_padded_sizes_say_nothing_of_the_content(keys: Keys, tmp_path: Path, size: int, segment_size: int) -> None:
     stored = []
@@ -136,6 +138,7 @@ def test_padded_sizes_say_nothing_of_the_content(keys: Keys, tmp_path: Path, siz
         assert plain.segment(0).stat().st_size < stored[0][0]
 
 
+@both_suites
 def test_each_recipient_can_open_it(keys: Keys, tmp_path: Path) -> None:
     source = write_tree(tmp_path / "source", {"f": noise(999, 10)})
     bundle = pack(keys, source, tmp_path / "drive", to=[keys.reader.public, keys.second.public])

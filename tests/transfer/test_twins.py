@@ -11,13 +11,12 @@ import pytest
 
 from airbundle.codec.engines import Engine, IsalEngine, NumpyEngine
 from airbundle.crypto.envelope import BundleKey, Context, write_preamble
-from airbundle.crypto.suites import STANDARD
 from airbundle.media import system
 from airbundle.transfer.plan import Options, open_stream
 from airbundle.transfer.seal import SealPlan, capacity, finish_catalog, seal_manifest, seal_slice
 from airbundle.transfer.workspace import Workspace
 from tests.transfer.test_round_trip import nested, tensors
-from tests.transfer.workshop import KIB, MIB, Keys, Packed, digests, flip, kill_blocks, pack
+from tests.transfer.workshop import KIB, MIB, Keys, Packed, both_suites, digests, flip, kill_blocks, pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,11 +46,12 @@ def stored(source: Path, plan: SealPlan, engine: Engine) -> list[bytes]:
     return [*found, catalog.image.blocks.tobytes() + catalog.root]
 
 
+@both_suites
 @pytest.mark.parametrize("pad", [False, True])
 @pytest.mark.parametrize("shape", [nested, tensors])
 def test_segments(keys: Keys, tmp_path: Path, shape: Callable[[Path], None], *, pad: bool) -> None:
     shape(tmp_path / "source")
-    context = Context(STANDARD, b"b" * 16, keys.packer.public.key_id)
+    context = Context(keys.packer.suite, b"b" * 16, keys.packer.public.key_id)
     key = BundleKey(b"k" * 32)
     plan = SealPlan(context, key, write_preamble(context, key, [keys.reader.public]), 4096, 8.0, pad)
     ours = stored(tmp_path / "source", plan, IsalEngine())

@@ -14,7 +14,7 @@ import pytest
 
 from airbundle import api
 from airbundle.crypto.keyfiles import NamedIdentity
-from airbundle.crypto.suites import STANDARD
+from airbundle.crypto.suites import STANDARD, SUITES, suite_by_name
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import AirbundleError, DamagedError
 from airbundle.format.catalog import DATA, Row, parse_body, parse_table
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 KIB = 1 << 10
 MIB = 1 << 20
 PACE = Pace(jobs=2)
+both_suites = pytest.mark.parametrize("keys", SUITES, ids=lambda suite: suite.name, indirect=True, scope="session")
+"""Runs a test with bundles and keys of each suite."""
 LAID_DOWN = (names.STATEMENT_NAME, names.CATALOG_NAME, "segments", names.RECORD_NAME, names.CATALOG_COPY_NAME)
 
 
@@ -114,7 +116,9 @@ class Packed:
 
     def place(self, row: Row) -> Placement:
         statement = self.statement()
-        geometry = row.geometry(suite=1, digest_size=32, bundle=bytes.fromhex(statement.bundle))
+        suite = suite_by_name(statement.suite)
+        geometry = row.geometry(suite=suite.number, digest_size=suite.digest_size,
+                                bundle=bytes.fromhex(statement.bundle))
         return Placement(geometry, statement.preamble.length)
 
     def segment(self, number: int) -> Path:
@@ -263,7 +267,8 @@ def kill_blocks(path: Path, size: int, numbers: Any) -> None:
 
 def with_digest(block: bytes) -> bytes:
     """The block with a digest that fits, as anyone with the drive could store it."""
-    return block[:8] + STANDARD.hash(block[56:]).ljust(48, b"\0") + block[56:]
+    suite = next((suite for suite in SUITES if suite.number == block[58]), STANDARD)
+    return block[:8] + suite.hash(block[56:]).ljust(48, b"\0") + block[56:]
 
 
 def hole(files: list[Path], at: int, length: int) -> None:
