@@ -38,7 +38,7 @@ def lock_of(text: str = SECRET) -> PassphraseLock:
 def packed(keys: Keys, source: Path, drive: Path, lock: Lock, **more: Any) -> Packed:
     """Pack with the smallest cost that there is."""
     drive.mkdir(exist_ok=True)
-    result = packing.pack(str(source), str(drive), identity=keys.packer, lock=lock, pace=PACE,
+    result = packing.pack(str(source), [str(drive)], identity=keys.packer, lock=lock, pace=PACE,
                           options=Options(segment_size=64 * KIB), **more)
     return Packed(keys, source, drive / result.volumes[0].rsplit("/", 1)[1])
 
