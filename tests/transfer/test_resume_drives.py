@@ -78,6 +78,22 @@ def test_another_drive_in_place_of_a_lost_one(fleet: Site, at: int) -> None:
     survives(again, bundle)
 
 
+def test_the_drive_that_was_replaced_turns_up_again(fleet: Site) -> None:
+    """It holds segments of the same bundle and numbers, from another attempt: they are not those that were signed."""
+    stopped_after(fleet, 6, signal.SIGKILL)
+    (fleet.place / "one").rename(fleet.place / "old")
+    (fleet.place / "spare").mkdir()
+    bundle = dataclasses.replace(fleet, drives=("spare", "two", "three")).finish()
+    (old,) = (fleet.place / "old").iterdir()
+    stale = dataclasses.replace(bundle, all={**bundle.all, 1: old})
+    report = stale.report(11)
+    assert report.missing == ()
+    assert report.misplaced
+    assert report.altered == 0
+    stale.unpack(fleet.place / "back")
+    assert digests(fleet.place / "back") == digests(bundle.source)
+
+
 @pytest.mark.parametrize("order", [("three", "one", "two"), ("two", "three", "one")])
 def test_the_same_drives_in_another_order(fleet: Site, order: tuple[str, ...]) -> None:
     """A drive keeps the number that it was given."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import random
 import shutil
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airbundle import api
+from airbundle.cli.main import main
+from airbundle.crypto.keyfiles import write_private, write_public
 from airbundle.errors import DamagedError, IncompleteError, MediumError, UsageError
 from airbundle.format.catalog import PARITY
 from airbundle.media import volume as names
@@ -214,6 +217,30 @@ def test_statements_and_catalogs_of_all_but_one_drive_are_gone(three: Spread, tm
     assert three.report(11).missing == ()
     unpacks(three, tmp_path / "back")
     unpacks(three.without(1), tmp_path / "back")
+
+
+def test_the_command_line(three: Spread, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """Two of three drives do; of one it says which others to look for."""
+    (tmp_path / "r.key").write_bytes(write_private("r", three.keys.reader, passphrase=None))
+    (tmp_path / "p.pub").write_bytes(write_public("p", three.keys.packer.public))
+    trust, key = ("--trust", str(tmp_path / "p.pub")), ("--key", str(tmp_path / "r.key"))
+
+    def run(*words: str) -> tuple[int, Any]:
+        status = main([*words, *trust, "--json"])
+        return status, json.loads(capfdbinary.readouterr().out)
+
+    status, answer = run("verify", *three.without(3).given)
+    assert (status, answer["error"], answer["report"]["volumes_of"]) == (11, "RepairableError", 3)
+    status, answer = run("verify", *three.without(1, 3).given)
+    assert (status, answer["error"]) == (3, "IncompleteError")
+    assert "volume 1 of 3" in answer["hint"]
+    assert "volume 3 of 3" in answer["hint"]
+    status, answer = run("unpack", *three.without(1, 3).given, "-o", str(tmp_path / "none"), *key)
+    assert (status, answer["error"], (tmp_path / "none").exists()) == (3, "IncompleteError", False)
+    assert "volume 1 of 3" in answer["hint"]
+    status, answer = run("unpack", *three.without(3).given, "-o", str(tmp_path / "back"), *key)
+    assert status == 0
+    assert digests(tmp_path / "back") == digests(three.source)
 
 
 @pytest.fixture
