@@ -111,11 +111,14 @@ def _best_width(rooms: Sequence[int], size: int, lose: int) -> int:
 
 
 def _alone(sizes: Sequence[int], left: list[int], _lose: int, at: int, number: int) -> Iterator[Team]:
-    """Groups of nearly equal size, each on the drive with the most room left."""
-    count = -(-(len(sizes) - at) // ALONE)
-    for some in range(count, 0, -1):
-        members = -(-(len(sizes) - at) // some)
+    """Groups of nearly equal size, each on the drive with the most room left; smaller where that is not enough."""
+    while at < len(sizes):
+        members = -(-(len(sizes) - at) // -(-(len(sizes) - at) // ALONE))
         drive = max(range(len(left)), key=lambda drive: left[drive])
+        if len(left) > 1:
+            fitting = (count for count in range(members, 0, -1)
+                       if sum(sizes[at:at + count]) + max(sizes[at:at + count]) <= left[drive])
+            members = next(fitting, members)
         team = Team(number, at, members, (drive + 1,) * (members + 1))
         _place(team, sizes, left)
         yield team

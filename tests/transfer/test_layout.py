@@ -90,6 +90,14 @@ def test_groups_on_one_drive_are_nearly_equal(count: int, drives_: int) -> None:
     assert not sizes or max(sizes) - min(sizes) <= 1
 
 
+@pytest.mark.parametrize(("rooms", "segments"), [([17, 17], 32), ([10, 8, 5], 20), ([2] * 9, 9), ([3, 1, 1], 2)])
+def test_groups_on_one_drive_take_what_room_there_is(rooms: list[int], segments: int) -> None:
+    """A drive that a whole group would not fit on takes a smaller one."""
+    check(lay_out([1] * segments, rooms, 0), [1] * segments, rooms, 0)
+    with pytest.raises(MediumError):
+        lay_out([1] * (segments + 1), rooms, 0)
+
+
 def test_the_last_segments_make_a_narrow_group() -> None:
     """One segment is left over for five drives: it takes a drive, and each of the two it may lose."""
     teams = lay_out([1] * 4, [10] * 5, 2)

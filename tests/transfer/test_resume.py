@@ -19,8 +19,8 @@ from airbundle import api
 from airbundle.crypto.envelope import Keyring, open_preamble, parse_preamble
 from airbundle.crypto.keyfiles import write_private, write_public
 from airbundle.crypto.suites import CNSA2
-from airbundle.media.volume import SEGMENT_NAME
-from tests.transfer.workshop import MIB, PACE, Keys, Packed, block_of, digests, noise, write_tree
+from airbundle.media.volume import SEGMENT_NAME, volume_number
+from tests.transfer.workshop import MIB, PACE, Keys, Packed, Spread, block_of, digests, noise, write_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,15 +36,21 @@ def _hear_interrupts() -> None:
 
 @dataclass(frozen=True)
 class Site:
-    """A source, a drive, key files and a state folder of their own. `lock` are the words of the command for it."""
+    """A source, drives, key files and a state folder of their own. `lock` are the words of the command for it."""
 
     keys: Keys
     place: Path
     lock: tuple[str, ...] = ()
+    drives: tuple[str, ...] = ("drive",)
+    lose: int = 0
 
     @property
     def drive(self) -> Path:
-        return self.place / "drive"
+        return self.place / self.drives[0]
+
+    def glob(self, pattern: str) -> list[Path]:
+        """What is there now, on all drives."""
+        return [path for drive in self.drives for path in (self.place / drive).glob(pattern)]
 
     @property
     def state(self) -> Path:
@@ -56,47 +62,59 @@ class Site:
         return sorted(folder.iterdir()) if folder.exists() else []
 
     def start(self) -> subprocess.Popen[str]:
-        words = ["pack", self.place / "source", "-o", self.drive, "--sign", self.place / "packer.key",
+        words = ["pack", self.place / "source", "--sign", self.place / "packer.key",
                  *(self.lock or ("--to", self.place / "reader.pub")), "--segment-size", "1M", "--progress", "json",
-                 "--jobs", "2"]
+                 "--jobs", "2", "--lose", self.lose]
+        for drive in self.drives:
+            words += ["-o", self.place / drive]
         return subprocess.Popen([sys.executable, "-m", "airbundle", *map(str, words)], text=True,
                                 env={**os.environ, "XDG_STATE_HOME": str(self.state)},
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                 preexec_fn=_hear_interrupts)  # noqa: PLW1509 - one call, in the child
 
-    def finish(self) -> Packed:
+    def finish(self) -> Spread:
         process = self.start()
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
         assert "safe to unplug" in out
-        volumes = [folder for folder in self.drive.iterdir() if (folder / "statement.json").exists()]
-        (volume,) = volumes
-        return Packed(self.keys, self.place / "source", volume)
+        return self.bundle()
+
+    def bundle(self) -> Spread:
+        """The one that was finished, on all drives."""
+        found = {volume_number(path.parent.name, len(self.drives)): path.parent for path in self.glob("*/statement.json")}
+        here = tuple(range(1, len(self.drives) + 1))
+        assert tuple(sorted(found)) == here
+        return Spread(self.keys, self.place / "source", found[1], {number: found[number] for number in here}, here)
 
     def segments(self) -> dict[str, tuple[int, int]]:
         """Inode and time of each segment that has its final name."""
         return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns)
-                for path in self.drive.glob("*/*.abs") if SEGMENT_NAME.fullmatch(path.name)}
+                for path in self.glob("*/*.abs") if SEGMENT_NAME.fullmatch(path.name)}
 
     def salts(self) -> set[tuple[int, bytes]]:
         """Number and salt of every attempt on the drive, leftovers too."""
         found = set()
-        for path in [*self.drive.glob("*/*.abs"), *self.drive.glob("*/.*.part")]:
+        for path in [*self.glob("*/*.abs"), *self.glob("*/.*.part")]:
             head = block_of(path, 0, 128)
             if head[:4] == b"\x89ABS":
                 found.add((int.from_bytes(head[88:96], "little"), head[96:112]))
         return found
 
 
-@pytest.fixture
-def site(keys: Keys, tmp_path: Path) -> Site:
-    write_tree(tmp_path / "source", {f"w{n}": noise(2 * MIB + n, n) for n in range(SEGMENTS // 2)})
+def make_site(keys: Keys, place: Path, drives: tuple[str, ...] = ("drive",), lose: int = 0) -> Site:
+    write_tree(place / "source", {f"w{n}": noise(2 * MIB + n, n) for n in range(SEGMENTS // 2)})
     for name in ("packer", "reader"):
         identity = getattr(keys, name)
-        (tmp_path / f"{name}.key").write_bytes(write_private(name, identity, passphrase=None))
-        (tmp_path / f"{name}.pub").write_bytes(write_public(name, identity.public))
-    (tmp_path / "drive").mkdir()
-    return Site(keys, tmp_path)
+        (place / f"{name}.key").write_bytes(write_private(name, identity, passphrase=None))
+        (place / f"{name}.pub").write_bytes(write_public(name, identity.public))
+    for drive in drives:
+        (place / drive).mkdir()
+    return Site(keys, place, drives=drives, lose=lose)
+
+
+@pytest.fixture
+def site(keys: Keys, tmp_path: Path) -> Site:
+    return make_site(keys, tmp_path)
 
 
 def busy(site: Site, process: subprocess.Popen[str], random_: random.Random) -> None:
@@ -111,7 +129,7 @@ def busy(site: Site, process: subprocess.Popen[str], random_: random.Random) -> 
     if goal == 1:
         bytes_wanted = random_.randrange(1, 20 * MIB)
         while process.poll() is None:
-            if sizes(site.drive.glob("*/*")) >= bytes_wanted:
+            if sizes(site.glob("*/*")) >= bytes_wanted:
                 return
     elif goal == 2:
         wanted = random_.randrange(1, 40_000)
@@ -121,7 +139,7 @@ def busy(site: Site, process: subprocess.Popen[str], random_: random.Random) -> 
     else:
         count = random_.randrange(1, SEGMENTS + 2)
         while process.poll() is None:
-            if len(list(site.drive.glob("*/[0-9]*.abs"))) + len(list(site.drive.glob("*/statement.rec"))) >= count:
+            if len(site.glob("*/[0-9]*.abs")) + len(site.glob("*/statement.rec")) >= count:
                 return
 
 
@@ -135,13 +153,13 @@ def sizes(paths: Iterable[Path]) -> int:
 
 
 def no_secret(site: Site, bundle: Packed) -> None:
-    """The bundle key stands nowhere in the clear: not on the drive, not in the state folder."""
+    """The bundle key stands nowhere in the clear: not on a drive, not in the state folder."""
     row = bundle.rows()[0]
     place = bundle.place(row)
     preamble = block_of(bundle.segment(0), 0, row.block_size)[128:128 + place.preamble_length]
     key = open_preamble(parse_preamble(preamble), Keyring((site.keys.reader,))).secret_bytes()
     spellings = [key, key.hex().encode(), base64.b64encode(key).rstrip(b"="), base64.urlsafe_b64encode(key)[:-2]]
-    for root in (site.state, site.drive):
+    for root in (site.state, *(site.place / drive for drive in site.drives)):
         for folder, _, names in os.walk(root):
             for name in names:
                 with open(os.path.join(folder, name), "rb") as file:
@@ -166,10 +184,9 @@ def killed_and_finished(site: Site, random_: random.Random, kills: int) -> bool:
         assert {name: now.get(name) for name in kept} == kept
         kept = now
         salts |= site.salts()
-    if site.journals or not list(site.drive.glob("*/statement.rec")):  # else the last run had finished
+    if site.journals or not site.glob("*/statement.rec"):  # else the last run had finished
         site.finish()
-    (volume,) = [folder for folder in site.drive.iterdir() if (folder / "statement.json").exists()]
-    bundle = Packed(site.keys, site.place / "source", volume)
+    bundle = site.bundle()
     after = site.segments()
     assert {name: after[name] for name in kept} == kept
     report = bundle.verify(opened=True)
@@ -179,7 +196,7 @@ def killed_and_finished(site: Site, random_: random.Random, kills: int) -> bool:
     salts |= site.salts()
     assert len({salt for _, salt in salts}) == len(salts)
     assert {(row.number, bytes.fromhex(row.salt)) for row in bundle.rows()} <= salts
-    assert not list(site.drive.glob("*/.*"))
+    assert not site.glob("*/.*")
     assert site.journals == []
     no_secret(site, bundle)
     return hit

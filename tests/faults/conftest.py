@@ -1,0 +1,7 @@
+"""The fixtures of the transfer tests: keys, and a state folder of their own."""
+
+from __future__ import annotations
+
+from tests.transfer.conftest import keys, state_home
+
+__all__ = ["keys", "state_home"]

@@ -1,0 +1,151 @@
+"""A pack onto several drives that is killed at any moment; and another drive in place of one, or one more."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import shutil
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.transfer.test_resume import SEGMENTS, killed_and_finished, make_site, stopped_after
+from tests.transfer.workshop import digests
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.transfer.test_resume import Site
+    from tests.transfer.workshop import Keys, Spread
+
+DRIVES = ("one", "two", "three")
+
+
+@pytest.fixture
+def fleet(keys: Keys, tmp_path: Path) -> Site:
+    """Three folders, any one of which may be lost."""
+    return make_site(keys, tmp_path, DRIVES, 1)
+
+
+def survives(site: Site, bundle: Spread) -> None:
+    """Whole; each group on drives of its own; the loss of any one drive."""
+    bundle.verify(opened=True)
+    for group in {row.group for row in bundle.rows()}:
+        held = [row.volume for row in bundle.rows() if row.group == group]
+        assert len(set(held)) == len(held)
+    for number in bundle.here:
+        bundle.without(number).unpack(site.place / "back")
+        assert digests(site.place / "back") == digests(bundle.source)
+        shutil.rmtree(site.place / "back")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_at_any_moment(fleet: Site, seed: int) -> None:
+    killed_and_finished(fleet, random.Random(200 + seed), 1 + seed % 3)
+    shutil.rmtree(fleet.place / "back")
+    survives(fleet, fleet.bundle())
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(300, 350))
+def test_killed_more_often(fleet: Site, seed: int) -> None:
+    killed_and_finished(fleet, random.Random(seed), 1 + seed % 4)
+    shutil.rmtree(fleet.place / "back")
+    survives(fleet, fleet.bundle())
+
+
+@pytest.mark.parametrize("at", range(3))
+def test_another_drive_in_place_of_a_lost_one(fleet: Site, at: int) -> None:
+    """What was on it is made anew, under salts that were never used; what the others hold of the source stays."""
+    stopped_after(fleet, 5, signal.SIGKILL)
+    kept, salts = fleet.segments(), fleet.salts()
+    parity = {f"{number:08d}.abs" for number in range(SEGMENTS, 2 * SEGMENTS)}  # those of other data are others
+    lost = {path.name for path in (fleet.place / DRIVES[at]).glob("*/*.abs")} | parity
+    assert kept.keys() - lost
+    shutil.rmtree(fleet.place / DRIVES[at])
+    (fleet.place / "spare").mkdir()
+    drives = list(DRIVES)
+    drives[at] = "spare"
+    again = dataclasses.replace(fleet, drives=tuple(drives))
+    bundle = again.finish()
+    after = again.segments()
+    assert {name: after[name] for name in kept if name not in lost} == {
+        name: where for name, where in kept.items() if name not in lost}
+    assert bundle.all[at + 1].parent.name == "spare"
+    assert not {salt for _, salt in again.salts() - salts} & {salt for _, salt in salts}
+    survives(again, bundle)
+
+
+def test_the_drive_that_was_replaced_turns_up_again(fleet: Site) -> None:
+    """It holds segments of the same bundle and numbers, from another attempt: they are not those that were signed."""
+    stopped_after(fleet, 6, signal.SIGKILL)
+    (fleet.place / "one").rename(fleet.place / "old")
+    (fleet.place / "spare").mkdir()
+    bundle = dataclasses.replace(fleet, drives=("spare", "two", "three")).finish()
+    (old,) = (fleet.place / "old").iterdir()
+    stale = dataclasses.replace(bundle, all={**bundle.all, 1: old})
+    report = stale.report(11)
+    assert report.missing == ()
+    assert report.misplaced
+    assert report.altered == 0
+    stale.unpack(fleet.place / "back")
+    assert digests(fleet.place / "back") == digests(bundle.source)
+
+
+@pytest.mark.parametrize("order", [("three", "one", "two"), ("two", "three", "one")])
+def test_the_same_drives_in_another_order(fleet: Site, order: tuple[str, ...]) -> None:
+    """A drive keeps the number that it was given."""
+    stopped_after(fleet, 4, signal.SIGKILL)
+    kept = fleet.segments()
+    bundle = dataclasses.replace(fleet, drives=order).finish()
+    after = fleet.segments()
+    assert {name: after[name] for name in kept} == kept
+    assert [path.parent.name for path in bundle.all.values()] == list(DRIVES)
+    survives(fleet, bundle)
+
+
+def test_one_drive_more(fleet: Site) -> None:
+    """Groups that were begun stay on three drives; the others have four."""
+    stopped_after(fleet, 3, signal.SIGKILL)
+    kept = fleet.segments()
+    (fleet.place / "four").mkdir()
+    again = dataclasses.replace(fleet, drives=(*DRIVES, "four"))
+    bundle = again.finish()
+    after = again.segments()
+    assert {name: after[name] for name in kept} == kept
+    assert [path.name.split("of")[-1] for path in bundle.all.values()] == ["4.airbundle"] * 4
+    assert any(row.volume == 4 for row in bundle.rows())
+    survives(again, bundle)
+    assert not fleet.glob("*of3.airbundle")
+
+
+def test_fewer_drives_than_it_was_begun_with(fleet: Site) -> None:
+    """Refused, and nothing is touched; with as many as before it goes on."""
+    stopped_after(fleet, 4, signal.SIGKILL)
+    kept = fleet.segments()
+    fewer = dataclasses.replace(fleet, drives=DRIVES[:2])
+    process = fewer.start()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "fewer drives than when this pack was begun" in err
+    assert fleet.segments() == kept
+    survives(fleet, fleet.finish())
+
+
+@pytest.mark.parametrize("segments", [1, 4])
+def test_a_drive_that_was_wiped(fleet: Site, segments: int) -> None:
+    """The same folder, empty: as a new drive."""
+    stopped_after(fleet, segments, signal.SIGKILL)
+    shutil.rmtree(fleet.place / "two")
+    (fleet.place / "two").mkdir()
+    survives(fleet, fleet.finish())
+
+
+def test_an_interrupt(fleet: Site) -> None:
+    status, out, err = stopped_after(fleet, 2, signal.SIGINT)
+    assert status == 130, err
+    assert "safe to unplug" not in out + err
+    assert not fleet.glob("*/statement.rec")
+    survives(fleet, fleet.finish())
