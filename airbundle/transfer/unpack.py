@@ -16,6 +16,7 @@ was pulled, the staging folder stays, and the same command with the next volume 
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -119,6 +120,7 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, keyring: Keyring, 
                 staging.keep()
                 landing.flush()
             raise
+        _require_landed(work)
         for file in files.values():
             if file.size == 0:  # the others were made when their first bytes came
                 staging.touch(SafePath(file.path))
@@ -150,6 +152,13 @@ def _needed(bundle: Bundle, contents: Contents, files: dict[int, FileRow], landi
     slices = contents.manifest.segments
     return [row for row in bundle.data_rows if row.number not in landing.done and any(
         number in files for number, _ in contents.touched(slices[row.number].start, slices[row.number].length))]
+
+
+def _require_landed(work: _Work) -> None:
+    """Nothing is published before every segment that it needs was written out."""
+    left = sorted(work.needed - work.landing.done)
+    if left:
+        raise AirbundleError(f"a bug: {len(left)} segments were never written out, the first is {left[0]}")
 
 
 def _work(bundle: Bundle, opened: Opened, contents: Contents, staging: StagingTree, landing: Landing, tally: Tally,
@@ -191,18 +200,21 @@ def _take_files(work: _Work, rows: Sequence[Row]) -> None:
 
 
 def _parts(work: _Work, rows: Sequence[Row]) -> list[tuple[Row, ...]]:
-    """Rows to be taken alone, or, first in a row of several, one that is lost with all others of its group."""
+    """Rows to be taken alone, or, first in a row of several, one that is lost with all others of its group.
+
+    Each of `rows` is in exactly one part: the first that is lost in a group brings its members that have files; another
+    lost one is taken alone, and stays open.
+    """
     here = work.bundle.segments
-    lost = {row.group: row for row in rows if not here.get(row.number)}
     parts: list[tuple[Row, ...]] = []
-    for row in rows:
-        missing = lost.get(row.group)
-        if missing is None:
-            parts.append((row,))
-        elif row is missing:
-            around = [other for other in work.bundle.groups[row.group].members if here.get(other.number)]
-            enough = len(around) >= len(work.bundle.groups[row.group].data)
-            parts += [(row, *around)] if enough else [(some,) for some in rows if some.group == row.group]
+    for group, some in itertools.groupby(rows, key=lambda row: row.group):
+        members = list(some)
+        around = [other for other in work.bundle.groups[group].members if here.get(other.number)]
+        lost = [row for row in members if not here.get(row.number)]
+        if lost and len(around) >= len(work.bundle.groups[group].data):
+            parts += [(lost[0], *around), *((row,) for row in lost[1:])]
+        else:
+            parts += [(row,) for row in members]
     return parts
 
 
@@ -277,9 +289,10 @@ def _still_open(work: _Work, rows: Sequence[Row]) -> AirbundleError:
     needed = " and ".join(describe_volumes(bundle, bundle.absent & {row.volume for row in rows}) or absent)
     once_more = {bundle.groups[row.group].members[position].volume for row in rows
                  if (note := work.landing.sums.get(row.number)) for position in note.given if position not in note.has}
-    hint = "connect the next volume and run the same command with it; what is unpacked is kept"
+    hint = f"connect {needed} and run the same command with it; what is unpacked is kept"
     if once_more:
-        hint = f"if that is lost or damaged, give {' and '.join(describe_volumes(bundle, once_more))} once more instead"
+        again = " and ".join(describe_volumes(bundle, once_more))
+        hint += f"; if it is lost or damaged, give {again} once more instead"
     return IncompleteError(f"{len(rows)} of {len(bundle.data_rows)} segments are still needed, from {needed}",
                            where=bundle.volumes[0].path, hint=hint)
 

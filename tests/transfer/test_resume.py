@@ -81,7 +81,8 @@ class Site:
 
     def bundle(self) -> Spread:
         """The one that was finished, on all drives."""
-        found = {volume_number(path.parent.name, len(self.drives)): path.parent for path in self.glob("*/statement.json")}
+        folders = [path.parent for path in self.glob("*/statement.json")]
+        found = {volume_number(path.name, len(self.drives)): path for path in folders}
         here = tuple(range(1, len(self.drives) + 1))
         assert tuple(sorted(found)) == here
         return Spread(self.keys, self.place / "source", found[1], {number: found[number] for number in here}, here)

@@ -85,10 +85,11 @@ def test_any_drives_that_may_be_lost(spreads: dict[str, Spread], tmp_path: Path,
             left = bundle.without(*lost)
             report = left.report(3)
             assert report.missing
+            target = tmp_path / f"back without {lost}"
             with pytest.raises(IncompleteError) as caught:
-                left.unpack(tmp_path / "back")
+                left.unpack(target)
             assert f"volume {lost[0]} of {len(bundle.all)}" in caught.value.hint
-            assert not (tmp_path / "back").exists()
+            assert not target.exists()
     assert [digests(path) for path in bundle.all.values()] == before
 
 
