@@ -21,7 +21,7 @@ from airbundle.transfer import plan as planning
 from airbundle.transfer import repair as repairing
 from airbundle.transfer import unpack as unpacking
 from airbundle.transfer import verify as verifying
-from airbundle.transfer.finding import open_volumes
+from airbundle.transfer.finding import open_sidecar, open_volumes
 from airbundle.transfer.pack import PackResult
 from airbundle.transfer.plan import Options, Plan
 
@@ -87,25 +87,31 @@ def pack(source: str, output: str, *, sign: PrivateIdentity, to: Sequence[Public
 
 
 def verify(volumes: Sequence[str], *, trust: TrustSet | None, keys: Sequence[PrivateIdentity] = (),
-           bundle: str = "", fast: bool = False, pace: Pace | None = None,
-           progress: Progress | None = None) -> Report:
-    """Returns only if the bundle is well-formed, whole and believed; raises what is wrong otherwise."""
-    with _opened(volumes, bundle) as readers:
-        return verifying.verify(readers, trust=trust, identities=keys, fast=fast, pace=pace, progress=progress)
+           bundle: str = "", fast: bool = False, sidecar: str = "", only_these: bool = False,
+           pace: Pace | None = None, progress: Progress | None = None) -> Report:
+    """Returns only if the bundle is well-formed, whole and believed; raises what is wrong otherwise.
+
+    `sidecar` is a folder with one more copy of statement and catalog, which is used and not judged. With `only_these`
+    the volumes given are judged by themselves; `Report.not_seen` names the others.
+    """
+    with _opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
+        return verifying.verify(readers, trust=trust, identities=keys, fast=fast, pace=pace, progress=progress,
+                                sidecar=copies, only_these=only_these)
 
 
-def repair(volumes: Sequence[str], *, trust: TrustSet, bundle: str = "",
+def repair(volumes: Sequence[str], *, trust: TrustSet, bundle: str = "", sidecar: str = "",
            progress: Progress | None = None) -> RepairResult:
     """Repair in place, bit for bit. Raises if something cannot be repaired; the rest then is."""
-    with _opened(volumes, bundle) as readers:
-        return repairing.repair(readers, trust=trust, progress=progress)
+    with _opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
+        return repairing.repair(readers, trust=trust, progress=progress, sidecar=copies)
 
 
 def unpack(volumes: Sequence[str], output: str, *, keys: Sequence[PrivateIdentity], trust: TrustSet, bundle: str = "",
-           pace: Pace | None = None, progress: Progress | None = None) -> UnpackResult:
+           sidecar: str = "", pace: Pace | None = None, progress: Progress | None = None) -> UnpackResult:
     """Unpack into the new folder `output`; it appears only when everything was verified."""
-    with _opened(volumes, bundle) as readers:
-        return unpacking.unpack(readers, output, identities=keys, trust=trust, pace=pace, progress=progress)
+    with _opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
+        return unpacking.unpack(readers, output, identities=keys, trust=trust, pace=pace, progress=progress,
+                                sidecar=copies)
 
 
 def inspect(volumes: Sequence[str], *, trust: TrustSet | None = None, keys: Sequence[PrivateIdentity] = (),
@@ -126,6 +132,15 @@ def _opened(volumes: Sequence[str], bundle: str) -> Iterator[tuple[VolumeReader,
     finally:
         for reader in readers:
             reader.close()
+
+
+@contextlib.contextmanager
+def _beside(sidecar: str, readers: Sequence[VolumeReader]) -> Iterator[VolumeReader | None]:
+    if not sidecar:
+        yield None
+        return
+    with open_sidecar(sidecar, readers) as reader:
+        yield reader
 
 
 @contextlib.contextmanager

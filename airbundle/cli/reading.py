@@ -9,7 +9,7 @@ import typer
 
 from airbundle import api
 from airbundle.cli import output, words
-from airbundle.cli.choices import BundleId, Jobs, Json, KeyPassphrase, Keys, ProgressStyle, Trust, Volumes
+from airbundle.cli.choices import BundleId, Jobs, Json, KeyPassphrase, Keys, ProgressStyle, Sidecar, Trust, Volumes
 from airbundle.crypto.identities import fingerprint_hex
 from airbundle.errors import AirbundleError
 from airbundle.transfer.report import Belief, Report
@@ -59,12 +59,16 @@ def _show_inspection(found: Inspection) -> None:
 
 def verify(volumes: Volumes, trust: Trust = None, key: Keys = None, key_passphrase_file: KeyPassphrase = None,
            fast: Annotated[bool, typer.Option("--fast", help="Check statement and catalog only; exits 10.")] = False,
+           sidecar: Sidecar = "",
+           only_these: Annotated[bool, typer.Option("--only-these", help="Judge the volumes given, not the rest.")]
+           = False,
            bundle: BundleId = "", jobs: Jobs = 0, progress: ProgressStyle = "auto", as_json: Json = False) -> None:
     """Read every byte and say whether the bundle is well-formed, whole, and to be believed. Needs no secret."""
     try:
         with output.ProgressView(progress) as view:
             report = api.verify(volumes, trust=api.load_trust(*trust or ()), keys=_keys(key, key_passphrase_file),
-                                bundle=bundle, fast=fast, pace=Pace(jobs=jobs), progress=view)
+                                bundle=bundle, fast=fast, sidecar=sidecar, only_these=only_these,
+                                pace=Pace(jobs=jobs), progress=view)
     except AirbundleError as error:
         if isinstance(error.report, Report) and not as_json:
             show_report(error.report, with_key=bool(key))
@@ -73,7 +77,11 @@ def verify(volumes: Volumes, trust: Trust = None, key: Keys = None, key_passphra
         output.emit("verify", report)
         return
     show_report(report, with_key=bool(key))
-    output.good(f"verified: whole, signed by {report.believed_by}")
+    if only_these and report.not_seen:
+        output.good(f"verified: what was given is whole, signed by {report.believed_by}; "
+                    f"NOT seen: {'; '.join(report.not_seen)}")
+    else:
+        output.good(f"verified: whole, signed by {report.believed_by}")
 
 
 def show_report(report: Report, *, with_key: bool) -> None:
@@ -86,11 +94,14 @@ def show_report(report: Report, *, with_key: bool) -> None:
         ("label", report.label), ("marking", report.marking or "-"), ("created", output.moment(report.created)),
         ("expires", output.moment(report.expires) + _expired(report.expires)),
         ("volumes", f"{len(report.volumes)} of {report.volumes_of}"),
+        *(("not seen", line) for line in report.not_seen),
         ("read", f"{report.blocks} blocks, {output.human(report.bytes_read)} in {report.seconds:.1f} s"),
         ("not read", output.human(report.bytes_not_read)),
         ("wrong blocks", ", ".join(f"{count} {noun}" for noun, count in counts.items() if count) or "none"),
         ("opened", "yes, every chunk" if report.opened else "NO" if with_key else "no key given"),
-        ("whole", report.condition.value), ("believed", believed), ("statement", report.statement_hash)])
+        ("whole", report.condition.value), ("believed", believed),
+        *(("signed by", signer) for signer in report.signers),
+        ("statement", f"{report.statement_hash}, revision {report.revision}")])
     if report.findings:
         rows = [(finding.file, finding.problem) for finding in report.findings[:LINES_MAX]]
         if len(report.findings) > LINES_MAX:
@@ -100,11 +111,11 @@ def show_report(report: Report, *, with_key: bool) -> None:
         output.table([(line,) for line in report.ignored[:LINES_MAX]], title="ignored")
 
 
-def repair(volumes: Volumes, trust: Trust = None, bundle: BundleId = "", progress: ProgressStyle = "auto",
-           as_json: Json = False) -> None:
+def repair(volumes: Volumes, trust: Trust = None, sidecar: Sidecar = "", bundle: BundleId = "",
+           progress: ProgressStyle = "auto", as_json: Json = False) -> None:
     """Put a damaged bundle right in place, bit for bit. Only blocks that are wrong are written."""
     with output.ProgressView(progress) as view:
-        result = api.repair(volumes, trust=api.load_trust(*trust or ()), bundle=bundle, progress=view)
+        result = api.repair(volumes, trust=api.load_trust(*trust or ()), bundle=bundle, sidecar=sidecar, progress=view)
     if as_json:
         output.emit("repair", result)
         return
@@ -116,12 +127,12 @@ def repair(volumes: Volumes, trust: Trust = None, bundle: BundleId = "", progres
 
 def unpack(volumes: Volumes,
            target: Annotated[str, typer.Option("-o", "--output", metavar="DIR", help="A folder that does not exist.")],
-           key: Keys = None, key_passphrase_file: KeyPassphrase = None, trust: Trust = None, bundle: BundleId = "",
-           jobs: Jobs = 0, progress: ProgressStyle = "auto", as_json: Json = False) -> None:
+           key: Keys = None, key_passphrase_file: KeyPassphrase = None, trust: Trust = None, sidecar: Sidecar = "",
+           bundle: BundleId = "", jobs: Jobs = 0, progress: ProgressStyle = "auto", as_json: Json = False) -> None:
     """Verify, repair in memory and unpack into DIR, which appears only when everything was verified."""
     with output.ProgressView(progress) as view:
         result = api.unpack(volumes, target, keys=_keys(key, key_passphrase_file), trust=api.load_trust(*trust or ()),
-                            bundle=bundle, pace=Pace(jobs=jobs), progress=view)
+                            bundle=bundle, sidecar=sidecar, pace=Pace(jobs=jobs), progress=view)
     if as_json:
         output.emit("unpack", result)
         return

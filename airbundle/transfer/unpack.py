@@ -58,12 +58,16 @@ class UnpackResult:
 
 
 def unpack(readers: tuple[VolumeReader, ...], target: str, *, identities: Sequence[PrivateIdentity], trust: TrustSet,
-           pace: Pace | None = None, progress: Callable[[Tick], None] | None = None) -> UnpackResult:
-    """All steps. Raises AirbundleError; then nothing was published."""
+           pace: Pace | None = None, progress: Callable[[Tick], None] | None = None,
+           sidecar: VolumeReader | None = None) -> UnpackResult:
+    """All steps; `sidecar` is a folder with one more copy of statement and catalog.
+
+    Raises AirbundleError; then nothing was published.
+    """
     began = time.monotonic()
     meter = Meter(progress)
     # (1)
-    bundle = open_bundle(readers, trust)
+    bundle = open_bundle(readers, trust, sidecar=sidecar)
     if bundle.distrust is not None:
         raise bundle.distrust
     opened = open_manifest(bundle, identities)
