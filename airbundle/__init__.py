@@ -12,7 +12,18 @@ from airbundle.errors import AirbundleError
 from airbundle.version import VERSION
 
 if TYPE_CHECKING:
-    from airbundle.api import inspect, load_private, load_public, load_trust, pack, plan, repair, unpack, verify
+    from airbundle.api import (
+        inspect,
+        load_private,
+        load_public,
+        load_trust,
+        pack,
+        plan,
+        repair,
+        sign,
+        unpack,
+        verify,
+    )
 
 __version__ = VERSION
 
@@ -26,6 +37,7 @@ __all__ = [
     "pack",
     "plan",
     "repair",
+    "sign",
     "unpack",
     "verify",
 ]

@@ -19,6 +19,7 @@ from airbundle.transfer import inspect as inspecting
 from airbundle.transfer import pack as packing
 from airbundle.transfer import plan as planning
 from airbundle.transfer import repair as repairing
+from airbundle.transfer import sign as signing
 from airbundle.transfer import unpack as unpacking
 from airbundle.transfer import verify as verifying
 from airbundle.transfer.finding import open_sidecar, open_volumes
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from airbundle.transfer.progress import Tick
     from airbundle.transfer.repair import RepairResult
     from airbundle.transfer.report import Report
+    from airbundle.transfer.sign import SignResult
     from airbundle.transfer.unpack import UnpackResult
     from airbundle.transfer.workspace import Pace
 
@@ -104,6 +106,18 @@ def repair(volumes: Sequence[str], *, trust: TrustSet, bundle: str = "", sidecar
     """Repair in place, bit for bit. Raises if something cannot be repaired; the rest then is."""
     with _opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
         return repairing.repair(readers, trust=trust, progress=progress, sidecar=copies)
+
+
+def sign(volumes: Sequence[str], *, sign: PrivateIdentity, trust: TrustSet, bundle: str = "",
+         pace: Pace | None = None, progress: Progress | None = None,
+         announce: Callable[[Report], None] | None = None) -> SignResult:
+    """Verify every byte, then add the signature of `sign` to all copies of the statement.
+
+    `announce` hears what is about to be signed and may raise to stop. Raises what `verify` raises, before anything is
+    written.
+    """
+    with _opened(volumes, bundle) as readers:
+        return signing.sign(readers, identity=sign, trust=trust, pace=pace, progress=progress, announce=announce)
 
 
 def unpack(volumes: Sequence[str], output: str, *, keys: Sequence[PrivateIdentity], trust: TrustSet, bundle: str = "",

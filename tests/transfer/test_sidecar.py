@@ -10,7 +10,8 @@ import pytest
 
 from airbundle import api
 from airbundle.cli.main import main
-from airbundle.crypto.keyfiles import write_private, write_public
+from airbundle.crypto.keyfiles import NamedIdentity, write_private, write_public
+from airbundle.crypto.trust import TrustSet
 from airbundle.errors import AirbundleError, UnsignedError
 from airbundle.media import volume as names
 from airbundle.media.state import state_folder
@@ -109,6 +110,17 @@ def test_a_sidecar_that_is_none(small: Packed, keys: Keys, tmp_path: Path, sidec
         file.seek(0)
         file.write(raw)
     refused(small, sidecar, 5)
+
+
+def test_a_sidecar_with_a_signature_that_the_volume_lacks(small: Packed, sidecar: Path) -> None:
+    signed = small.copy_to(small.volume.parent.parent / "signed")
+    keys = small.keys
+    api.sign([str(signed.volume)], sign=keys.second, trust=keys.trust, pace=PACE)
+    shutil.copy(signed.volume / names.STATEMENT_NAME, sidecar)
+    assert verify(small, sidecar).signers == (keys.packer.public.hex,)  # it is nobody's that is trusted
+    trust = TrustSet([NamedIdentity("p", keys.packer.public), NamedIdentity("s", keys.second.public)])
+    api.repair([str(small.volume)], trust=trust, sidecar=str(sidecar))
+    assert api.verify([str(small.volume)], trust=trust).signers == (keys.packer.public.hex, keys.second.public.hex)
 
 
 @pytest.fixture
