@@ -19,6 +19,7 @@ from airbundle.transfer import inspect as inspecting
 from airbundle.transfer import pack as packing
 from airbundle.transfer import plan as planning
 from airbundle.transfer import repair as repairing
+from airbundle.transfer import rewrap as rewrapping
 from airbundle.transfer import sign as signing
 from airbundle.transfer import unpack as unpacking
 from airbundle.transfer import verify as verifying
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from airbundle.transfer.progress import Tick
     from airbundle.transfer.repair import RepairResult
     from airbundle.transfer.report import Report
+    from airbundle.transfer.rewrap import RewrapResult
     from airbundle.transfer.sign import SignResult
     from airbundle.transfer.unpack import UnpackResult
     from airbundle.transfer.workspace import Pace
@@ -118,6 +120,19 @@ def sign(volumes: Sequence[str], *, sign: PrivateIdentity, trust: TrustSet, bund
     """
     with _opened(volumes, bundle) as readers:
         return signing.sign(readers, identity=sign, trust=trust, pace=pace, progress=progress, announce=announce)
+
+
+def rewrap(volumes: Sequence[str], *, sign: PrivateIdentity, keys: Sequence[PrivateIdentity],
+           add: Sequence[PublicIdentity] = (), drop: Sequence[bytes] = (), bundle: str = "",
+           pace: Pace | None = None, progress: Progress | None = None) -> RewrapResult:
+    """Change who can open the bundle: `add` keys, `drop` those with these fingerprints (16 bytes) or key ids.
+
+    `sign` is the packer's key, `keys` hold one of a recipient. Copies of the volumes that were made before are not
+    changed by it, and who could open those still can.
+    """
+    with _opened(volumes, bundle) as readers:
+        return rewrapping.rewrap(readers, identity=sign, openers=keys, add=add, drop=drop, pace=pace,
+                                 progress=progress)
 
 
 def unpack(volumes: Sequence[str], output: str, *, keys: Sequence[PrivateIdentity], trust: TrustSet, bundle: str = "",

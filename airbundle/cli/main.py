@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 VERBS: Final = {
     "keygen": "identity", "plan": "packing", "pack": "packing", "inspect": "reading", "verify": "reading",
-    "repair": "reading", "sign": "signing", "unpack": "reading", "doctor": "doctor",
+    "repair": "reading", "sign": "signing", "rewrap": "signing", "unpack": "reading", "doctor": "doctor",
     "demo": "demo", "trust": "identity",
 }
 """The module of each verb, in the order of the help. Only the one that is asked for is imported."""
-RESUMED: Final = {"pack", "sign"}
+RESUMED: Final = {"pack", "sign", "rewrap"}
 SWITCH_INTERVAL: Final = 0.0005  # seconds; workers hold the interpreter for moments, and should not wait 5 ms for it
 
 

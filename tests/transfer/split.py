@@ -15,7 +15,7 @@ from airbundle.codec.engines import best_engine
 from airbundle.codec.record import recover_record
 from airbundle.crypto.signing import check
 from airbundle.crypto.suites import hash_by_suite
-from airbundle.errors import AirbundleError, ForgedError
+from airbundle.errors import AirbundleError, ForgedError, NoKeyError
 from airbundle.format import limits
 from airbundle.format.catalog import CATALOG, row_of, write_body, write_table
 from airbundle.format.dsse import Envelope, parse_envelope
@@ -27,13 +27,16 @@ from airbundle.transfer.open import Bundle, open_bundle, open_manifest
 from airbundle.transfer.seal import SealPlan, finish_catalog, seal_manifest
 from airbundle.transfer.workspace import Workspace
 from tests.transfer.forge import write_statement as sign_statement
-from tests.transfer.workshop import PACE, Keys, Packed
+from tests.transfer.workshop import PACE, Keys, Packed, digests
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from airbundle.crypto.identities import PrivateIdentity
     from airbundle.crypto.trust import TrustSet
+
+
+FIXED = (names.CATALOG_COPY_NAME, names.RECORD_NAME, names.CATALOG_NAME, names.STATEMENT_NAME)
 
 
 @dataclass(frozen=True)
@@ -132,3 +135,21 @@ def split(bundle: Packed, place: Path) -> Split:
         sign_statement(folder, keys, payload)
         folders.append(folder)
     return Split(keys, bundle.source, tuple(folders))
+
+
+def rewrap(bundle: Split, **more: Any) -> Any:
+    """By its packer, opened by the reader; the second one is added unless something else is asked for."""
+    keys = bundle.keys
+    more.setdefault("keys", [keys.reader])
+    more.setdefault("add", [keys.second.public])
+    return api.rewrap(more.pop("paths", bundle.paths), sign=more.pop("sign", keys.packer), pace=PACE, **more)
+
+
+def opens(bundle: Split, key: PrivateIdentity, target: Path) -> bool:
+    """Whether `key` unpacks it; what comes out then is what went in."""
+    try:
+        api.unpack(bundle.paths, str(target), keys=[key], trust=bundle.keys.trust, pace=PACE)
+    except NoKeyError:
+        return False
+    assert digests(target) == digests(bundle.source)
+    return True
