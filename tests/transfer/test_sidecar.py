@@ -160,9 +160,10 @@ def test_only_these_excuses_nothing_of_what_was_given(two: Split) -> None:
     whole.refused(11, only_these=True)
 
 
-def test_only_these_of_a_bundle_of_one_volume(small: Packed) -> None:
-    report = api.verify([str(small.volume)], trust=small.keys.trust, only_these=True)
-    assert report.not_seen == ()
+def test_only_these_of_a_bundle_of_one_volume(small: Packed, keys: Keys, tmp_path: Path) -> None:
+    hollow = pack(keys, write_tree(tmp_path / "hollow", {"empty": b""}), tmp_path / "hollowdrive")
+    for bundle in (small, hollow):  # also of one that holds no segment
+        assert api.verify([str(bundle.volume)], trust=keys.trust, only_these=True).not_seen == ()
     small.segment(1).unlink()
     with pytest.raises(AirbundleError) as caught:
         api.verify([str(small.volume)], trust=small.keys.trust, only_these=True)
