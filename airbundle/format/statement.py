@@ -82,6 +82,6 @@ def _check(statement: Statement) -> None:
     if [volume.number for volume in statement.volumes] != list(range(1, len(statement.volumes) + 1)):
         raise FormatError("the volumes are not numbered from 1", rule="T-5")
     if statement.revision == 0 and statement.envelopes != statement.preamble:
-        raise FormatError("a statement of revision 0 names two preambles", rule="G-6")
+        raise FormatError("a statement of revision 0 names two preambles", rule="G-10")
     if statement.catalog.role != CATALOG:
         raise FormatError("the catalog's row has another role", rule="T-5")

@@ -149,7 +149,7 @@ def open_bundle(readers: tuple[VolumeReader, ...], trust: TrustSet | None, work:
 
 
 def _open_statements(readers: tuple[VolumeReader, ...], trust: TrustSet, sidecar: VolumeReader | None) -> list[Bundle]:
-    """(3) The statements that all copies on all volumes give; the first whose catalog can be had holds (T-6)."""
+    """(3) The statements that all copies on all volumes give; the first whose catalog can be had holds (T-7)."""
     copies = tuple(copy for reader in readers for copy in read_statements(reader))
     beside = tuple(read_statements(sidecar)) if sidecar is not None else ()
     chosen = choose_statements((*copies, *beside), trust, readers[0].path)
@@ -272,7 +272,7 @@ class Opened:
 def require_preamble(bundle: Bundle) -> Preamble:
     """(5) The preamble, which names the packer in clear: nobody needs a key to see a second name over a bundle.
 
-    Raises DamagedError (K-7), FormatError or ForgedError (K-2, G-6).
+    Raises DamagedError (K-7), FormatError or ForgedError (K-2, G-10).
     """
     if bundle.preamble_raw is None:
         raise DamagedError("no copy of the preamble can be repaired", where=bundle.volumes[0].path, rule="K-7")
@@ -282,8 +282,8 @@ def require_preamble(bundle: Bundle) -> Preamble:
                           hint="someone put a signature over ciphertext that is not theirs")
     if bundle.segments_preamble is not None:
         packed = parse_preamble(bundle.segments_preamble)
-        if (preamble_context(packed), packed.commitment) != (bundle.context, preamble.commitment):  # G-6
-            raise ForgedError("the preambles of catalog and segments promise different keys", rule="G-6",
+        if (preamble_context(packed), packed.commitment) != (bundle.context, preamble.commitment):  # G-10
+            raise ForgedError("the preambles of catalog and segments promise different keys", rule="G-10",
                               hint="do not use this bundle: its packer gave different recipients different keys")
     return preamble
 

@@ -5,7 +5,7 @@
 3. segments: what check_segment put right in memory goes to the places that were wrong
 4. names that were swapped, bytes past an end
 5. copies of catalog and statement that are missing, beyond their own repair, of an older revision, or that lack a
-   signature (T-6, T-7)
+   signature (T-7, T-8)
 
 What is written is bit for bit what the packer wrote. At no moment is less recoverable than before.
 """

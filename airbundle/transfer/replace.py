@@ -1,4 +1,4 @@
-"""Replace the copies of statement and catalog on volumes: what repair, sign and rewrap share (spec T-8).
+"""Replace the copies of statement and catalog on volumes: what repair, sign and rewrap share (spec T-9).
 
 A volume has two halves: a catalog with a statement that it fits, twice. What is wrong is replaced file by file, a
 half on every volume before the other half on any; within a half the catalog before its statement. Each file is written

@@ -1,4 +1,4 @@
-"""Change who can open a bundle: new envelopes, a new catalog, a new revision of the statement (spec T-9, G-6).
+"""Change who can open a bundle: new envelopes, a new catalog, a new revision of the statement (spec T-10, G-10).
 
 1. open with the packer's public key alone as trust; every volume has to be here
 2. verify every byte, as sign does
@@ -129,14 +129,14 @@ def _open(readers: tuple[VolumeReader, ...], trust: TrustSet, identity: PrivateI
     if isinstance(bundle.distrust, StrangerError):
         packer = fingerprint_hex(bytes.fromhex(bundle.statement.packer))
         raise StrangerError(f"only its packer can rewrap a bundle: it names {packer}, the key given is "
-                            f"{identity.public.hex}", where=readers[0].path, rule="T-9",
+                            f"{identity.public.hex}", where=readers[0].path, rule="T-10",
                             hint="give the packer's private key with --sign")
     if bundle.distrust is not None:
         raise bundle.distrust
     unseen = volumes_not_seen(bundle)
     if unseen and len(readers) < len(bundle.statement.volumes):
         names = "; ".join(describe_volume(row, len(bundle.statement.volumes)) for row in unseen)
-        raise IncompleteError(f"not here: {names}", where=readers[0].path, rule="T-9",
+        raise IncompleteError(f"not here: {names}", where=readers[0].path, rule="T-10",
                               hint="all volumes change together: connect the others and run the same command again")
     return bundle
 

@@ -1,4 +1,4 @@
-"""Countersign a bundle: one more person vouches for what its packer signed (spec T-8).
+"""Countersign a bundle: one more person vouches for what its packer signed (spec T-9).
 
 1. open, and see that the key is of the bundle's suite
 2. verify every byte; nothing is signed that is not whole and believed

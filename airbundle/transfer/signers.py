@@ -1,4 +1,4 @@
-"""Which signatures the two copies of a statement on a volume should carry (spec chapter 9, T-4 and T-7).
+"""Which signatures the two copies of a statement on a volume should carry (spec chapter 9, T-4 and T-8).
 
 What a volume's record carries stays: behind its own code no chance changes it. Where it cannot be read,
 `statement.json` stands in for it. Added are the valid signatures of trusted keys from every other copy. A signature

@@ -1,7 +1,7 @@
 """The statement of a bundle: read every copy, judge the signatures, choose the one that is believed (spec chapter 9).
 
 Copies with the same payload give the union of their valid signatures (T-4). Of several revisions the highest comes
-first (T-6). A copy that cannot be read, or that nobody here vouches for, is still reported.
+first (T-7). A copy that cannot be read, or that nobody here vouches for, is still reported.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Believed:
 
 
 def choose_statements(copies: Sequence[StatementCopy], trust: TrustSet, where: str) -> tuple[Believed, ...]:
-    """The statements that are believed, the highest revision first (T-6); else the first that is there.
+    """The statements that are believed, the highest revision first (T-7); else the first that is there.
 
     Raises UnsignedError without any, ForgedError where two that are believed disagree (T-4).
     """

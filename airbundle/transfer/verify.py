@@ -86,7 +86,7 @@ def verify(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None, identit
 
 def check_statements(bundle: Bundle, tally: Tally) -> None:
     """(1) Each copy on each volume has to be there and to say the same; the record has to be its exact encoding."""
-    if bundle.unread:  # T-6: what is the newest catalog's is missing here
+    if bundle.unread:  # T-7: what is the newest catalog's is missing here
         tally.missing.append(bundle.statement.catalog.number)
     for copy in bundle.copies:
         if copy.name not in volumes.FIXED_NAMES:  # read because the two that should be there cannot be
@@ -100,7 +100,7 @@ def check_statements(bundle: Bundle, tally: Tally) -> None:
                        f"statement: revision {revision} where {bundle.statement.revision} holds" if revision in known
                        else "statement: differs from the one that is believed")
         elif copy.raw != bundle.documents[copy.volume.path]:
-            tally.note(copy.volume, copy.name, OTHER_SIGNATURES)  # T-7
+            tally.note(copy.volume, copy.name, OTHER_SIGNATURES)  # T-8
         elif copy.name == volumes.RECORD_NAME and copy.volume.read_small(
                 copy.name, RECORD_SIZE + 1) != exact_copy(bundle, copy.volume, copy.name):
             tally.note(copy.volume, copy.name, "statement: damaged, and corrected by its own code")

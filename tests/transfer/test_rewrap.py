@@ -184,7 +184,7 @@ def test_an_envelope_moved_from_another_bundle(keys: Keys, tmp_path: Path) -> No
 def test_revision_0_with_two_preambles(keys: Keys, tmp_path: Path) -> None:
     lies = Lies(statement=lambda honest: msgspec.structs.replace(
         honest, envelopes=msgspec.structs.replace(honest.envelopes, hash="00" * 32)))
-    assert forge(tmp_path / "drive", keys, lies).refused(4).rule == "G-6"
+    assert forge(tmp_path / "drive", keys, lies).refused(4).rule == "G-10"
 
 
 def test_preambles_that_promise_two_keys(two: Split, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +198,7 @@ def test_preambles_that_promise_two_keys(two: Split, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("airbundle.transfer.rewrap.require_preamble",
                         lambda bundle: parse_preamble(bundle.preamble_raw))
     rewrap(two)
-    assert two.refused(5).rule == "G-6"
+    assert two.refused(5).rule == "G-10"
 
 
 def test_the_manifest_names_whom_the_catalog_is_sealed_to(two: Split, monkeypatch: pytest.MonkeyPatch) -> None:
