@@ -22,6 +22,8 @@ if TYPE_CHECKING:
         plan,
         rebuild,
         repair,
+        rewrap,
+        sign,
         unpack,
         verify,
     )
@@ -40,6 +42,8 @@ __all__ = [
     "plan",
     "rebuild",
     "repair",
+    "rewrap",
+    "sign",
     "unpack",
     "verify",
 ]

@@ -23,9 +23,11 @@ from airbundle.transfer import inspect as inspecting
 from airbundle.transfer import pack as packing
 from airbundle.transfer import plan as planning
 from airbundle.transfer import repair as repairing
+from airbundle.transfer import rewrap as rewrapping
+from airbundle.transfer import sign as signing
 from airbundle.transfer import unpack as unpacking
 from airbundle.transfer import verify as verifying
-from airbundle.transfer.finding import open_volumes
+from airbundle.transfer.finding import open_sidecar, open_volumes
 from airbundle.transfer.pack import PackResult
 from airbundle.transfer.plan import Options, Plan
 
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from airbundle.transfer.progress import Tick
     from airbundle.transfer.repair import RepairResult
     from airbundle.transfer.report import Report
+    from airbundle.transfer.rewrap import RewrapResult
+    from airbundle.transfer.sign import SignResult
     from airbundle.transfer.unpack import UnpackResult
     from airbundle.transfer.workspace import Pace
 
@@ -110,22 +114,50 @@ def _lock(to: Sequence[PublicIdentity], passphrase: str | None, tell: Callable[[
 
 
 def verify(volumes: Sequence[str], *, trust: TrustSet | None, keys: Sequence[PrivateIdentity] = (),
-           passphrase: str | None = None, bundle: str = "", fast: bool = False, pace: Pace | None = None,
-           progress: Progress | None = None) -> Report:
+           passphrase: str | None = None, bundle: str = "", fast: bool = False, sidecar: str = "",
+           only_these: bool = False, pace: Pace | None = None, progress: Progress | None = None) -> Report:
     """Returns only if the bundle is well-formed, whole and believed; raises what is wrong otherwise.
 
-    With `keys` or a `passphrase` it is opened too.
+    With `keys` or a `passphrase` it is opened too. `sidecar` is a folder with one more copy of statement and catalog,
+    which is used and not judged. With `only_these` the volumes given are judged by themselves; `Report.not_seen` names
+    the others.
     """
     keyring = _keyring(keys, passphrase)
-    with _opened(volumes, bundle) as readers:
-        return verifying.verify(readers, trust=trust, keyring=keyring, fast=fast, pace=pace, progress=progress)
+    with _opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
+        return verifying.verify(readers, trust=trust, keyring=keyring, fast=fast, pace=pace, progress=progress,
+                                sidecar=copies, only_these=only_these)
 
 
-def repair(volumes: Sequence[str], *, trust: TrustSet, bundle: str = "",
+def repair(volumes: Sequence[str], *, trust: TrustSet, bundle: str = "", sidecar: str = "",
            progress: Progress | None = None) -> RepairResult:
     """Repair in place, bit for bit. Raises if something cannot be repaired; the rest then is."""
+    with _opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
+        return repairing.repair(readers, trust=trust, progress=progress, sidecar=copies)
+
+
+def sign(volumes: Sequence[str], *, sign: PrivateIdentity, trust: TrustSet, bundle: str = "",
+         pace: Pace | None = None, progress: Progress | None = None,
+         announce: Callable[[Report], None] | None = None) -> SignResult:
+    """Verify every byte, then add the signature of `sign` to all copies of the statement.
+
+    `announce` hears what is about to be signed and may raise to stop. Raises what `verify` raises, before anything is
+    written.
+    """
     with _opened(volumes, bundle) as readers:
-        return repairing.repair(readers, trust=trust, progress=progress)
+        return signing.sign(readers, identity=sign, trust=trust, pace=pace, progress=progress, announce=announce)
+
+
+def rewrap(volumes: Sequence[str], *, sign: PrivateIdentity, keys: Sequence[PrivateIdentity],
+           add: Sequence[PublicIdentity] = (), drop: Sequence[bytes] = (), bundle: str = "",
+           pace: Pace | None = None, progress: Progress | None = None) -> RewrapResult:
+    """Change who can open the bundle: `add` keys, `drop` those with these fingerprints (16 bytes) or key ids.
+
+    `sign` is the packer's key, `keys` hold one of a recipient. Copies of the volumes that were made before are not
+    changed by it, and who could open those still can.
+    """
+    with _opened(volumes, bundle) as readers:
+        return rewrapping.rewrap(readers, identity=sign, openers=keys, add=add, drop=drop, pace=pace,
+                                 progress=progress)
 
 
 def rebuild(volumes: Sequence[str], output: str, *, trust: TrustSet, bundle: str = "", pace: Pace | None = None,
@@ -143,13 +175,13 @@ def copy(volumes: Sequence[str], output: Sequence[str], *, trust: TrustSet, bund
 
 
 def unpack(volumes: Sequence[str], output: str, *, keys: Sequence[PrivateIdentity] = (), trust: TrustSet,
-           passphrase: str | None = None, bundle: str = "", include: Sequence[str] = (), pace: Pace | None = None,
-           progress: Progress | None = None) -> UnpackResult:
+           passphrase: str | None = None, bundle: str = "", include: Sequence[str] = (), sidecar: str = "",
+           pace: Pace | None = None, progress: Progress | None = None) -> UnpackResult:
     """Unpack into the new folder `output`; it appears only when everything was verified."""
     keyring = _keyring(keys, passphrase)
-    with _opened(volumes, bundle) as readers:
+    with _opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
         return unpacking.unpack(readers, output, keyring=keyring, trust=trust, include=include, pace=pace,
-                                progress=progress)
+                                progress=progress, sidecar=copies)
 
 
 def inspect(volumes: Sequence[str], *, trust: TrustSet | None = None, keys: Sequence[PrivateIdentity] = (),
@@ -175,6 +207,15 @@ def _opened(volumes: Sequence[str], bundle: str) -> Iterator[tuple[VolumeReader,
     finally:
         for reader in readers:
             reader.close()
+
+
+@contextlib.contextmanager
+def _beside(sidecar: str, readers: Sequence[VolumeReader]) -> Iterator[VolumeReader | None]:
+    if not sidecar:
+        yield None
+        return
+    with open_sidecar(sidecar, readers) as reader:
+        yield reader
 
 
 @contextlib.contextmanager

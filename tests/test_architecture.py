@@ -37,7 +37,8 @@ VAGUE = {"utils", "util", "helpers", "common", "base", "manager", "core", "misc"
 LINES_MAX, FUNCTION_MAX = 400, 60
 
 # A verb has one name on its way down: command, function of the API, the steps.
-VERBS = {"plan", "pack", "verify", "repair", "rebuild", "copy", "unpack", "inspect"}
+VERBS = {"plan", "pack", "verify", "repair", "rebuild", "copy", "unpack", "inspect", "sign", "rewrap"}
+PRIMITIVES = {"sign": {"crypto"}}  # what the verb comes down to
 
 MODULES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
 each_module = pytest.mark.parametrize("module", MODULES)
@@ -112,5 +113,5 @@ def test_a_public_name_stands_for_one_thing() -> None:
     for verb in VERBS & several.keys():
         rooms = [room(module) for module in several.pop(verb)]
         assert len(rooms) == len(set(rooms)), verb
-        assert set(rooms) <= {"cli", "api", "transfer"}, verb
+        assert set(rooms) <= {"cli", "api", "transfer"} | PRIMITIVES.get(verb, set()), verb
     assert not several

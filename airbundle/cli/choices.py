@@ -11,6 +11,8 @@ Volumes = Annotated[list[str], typer.Argument(
     metavar="VOLUME", help="A .airbundle folder, or a mount point or folder that holds one.")]
 Trust = Annotated[list[str] | None, typer.Option(
     "--trust", metavar="NAME.pub|DIR", help="Whom to believe; once for each. Default: the trust store.")]
+Sidecar = Annotated[str, typer.Option(
+    "--sidecar", metavar="DIR", help="A folder with one more copy of statement and catalog, as the packer keeps it.")]
 Keys = Annotated[list[str] | None, typer.Option("--key", metavar="NAME.key", help="A recipient's private key.")]
 KeyPassphrase = Annotated[str | None, typer.Option(
     "--key-passphrase-file", metavar="FILE", help="Passphrase of the key ('-': standard input).")]

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 VERBS: Final = {
     "keygen": "identity", "plan": "packing", "pack": "packing", "inspect": "reading", "verify": "reading",
-    "repair": "keeping", "copy": "keeping", "unpack": "reading", "doctor": "doctor", "demo": "demo",
-    "trust": "identity",
+    "repair": "keeping", "copy": "keeping", "sign": "signing", "rewrap": "signing", "unpack": "reading",
+    "doctor": "doctor", "demo": "demo", "trust": "identity",
 }
 """The module of each verb, in the order of the help. Only the one that is asked for is imported."""
+RESUMED: Final = {"pack", "sign", "rewrap"}
 SWITCH_INTERVAL: Final = 0.0005  # seconds; workers hold the interpreter for moments, and should not wait 5 ms for it
 
 
@@ -80,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911 - one way 
             output.emit_error(command, AirbundleError(f"a bug: {type(error).__name__}: {error}"))
         raise
     if status == InterruptedRunError.exit_status:  # typer turns Ctrl-C into this number and says nothing
-        hint = "the same command goes on where this one was" if command == "pack" else ""
+        hint = "the same command goes on where this one was" if command in RESUMED else ""
         return _fail(command, InterruptedRunError("stopped", hint=hint), as_json)
     return status
 

@@ -17,6 +17,7 @@ from airbundle.cli.choices import (
     KeyPassphrase,
     Keys,
     ProgressStyle,
+    Sidecar,
     Trust,
     Volumes,
 )
@@ -72,6 +73,9 @@ def _show_inspection(found: Inspection) -> None:
 def verify(volumes: Volumes, trust: Trust = None, key: Keys = None, key_passphrase_file: KeyPassphrase = None,
            passphrase_file: BundlePassphrase = None,
            fast: Annotated[bool, typer.Option("--fast", help="Check statement and catalog only; exits 10.")] = False,
+           sidecar: Sidecar = "",
+           only_these: Annotated[bool, typer.Option("--only-these", help="Judge the volumes given, not the rest.")]
+           = False,
            bundle: BundleId = "", jobs: Jobs = 0, progress: ProgressStyle = "auto", as_json: Json = False) -> None:
     """Read every byte and say whether the bundle is well-formed, whole, and to be believed. Needs no secret."""
     keys, passphrase = _access(key, key_passphrase_file, passphrase_file)
@@ -79,7 +83,8 @@ def verify(volumes: Volumes, trust: Trust = None, key: Keys = None, key_passphra
     try:
         with output.ProgressView(progress) as view:
             report = api.verify(volumes, trust=api.load_trust(*trust or ()), keys=keys, passphrase=passphrase,
-                                bundle=bundle, fast=fast, pace=Pace(jobs=jobs), progress=view)
+                                bundle=bundle, fast=fast, sidecar=sidecar, only_these=only_these,
+                                pace=Pace(jobs=jobs), progress=view)
     except AirbundleError as error:
         if isinstance(error.report, Report) and not as_json:
             show_report(error.report, with_key=with_key)
@@ -88,7 +93,11 @@ def verify(volumes: Volumes, trust: Trust = None, key: Keys = None, key_passphra
         output.emit("verify", report)
         return
     show_report(report, with_key=with_key)
-    output.good(f"verified: whole, signed by {report.believed_by}")
+    if only_these and report.not_seen:
+        output.good(f"verified: what was given is whole, signed by {report.believed_by}; "
+                    f"NOT seen: {'; '.join(report.not_seen)}")
+    else:
+        output.good(f"verified: whole, signed by {report.believed_by}")
 
 
 def show_report(report: Report, *, with_key: bool) -> None:
@@ -106,7 +115,9 @@ def show_report(report: Report, *, with_key: bool) -> None:
         ("not read", output.human(report.bytes_not_read)),
         ("wrong blocks", ", ".join(f"{count} {noun}" for noun, count in counts.items() if count) or "none"),
         ("opened", "yes, every chunk" if report.opened else "NO" if with_key else "no key given"),
-        ("whole", report.condition.value), ("believed", believed), ("statement", report.statement_hash)])
+        ("whole", report.condition.value), ("believed", believed),
+        *(("signed by", signer) for signer in report.signers),
+        ("statement", f"{report.statement_hash}, revision {report.revision}")])
     if report.findings:
         several = len(report.volumes) > 1
         rows = [((finding.volume,) if several else ()) + (finding.file, finding.problem)
@@ -121,7 +132,7 @@ def show_report(report: Report, *, with_key: bool) -> None:
 def unpack(volumes: Volumes,
            target: Annotated[str, typer.Option("-o", "--output", metavar="DIR", help="A folder that does not exist.")],
            key: Keys = None, key_passphrase_file: KeyPassphrase = None, passphrase_file: BundlePassphrase = None,
-           trust: Trust = None, bundle: BundleId = "",
+           trust: Trust = None, sidecar: Sidecar = "", bundle: BundleId = "",
            include: Annotated[list[str] | None, typer.Option(
                "--include", metavar="GLOB", help="Only files whose path matches; once for each pattern.")] = None,
            jobs: Jobs = 0, progress: ProgressStyle = "auto", as_json: Json = False) -> None:
@@ -132,7 +143,7 @@ def unpack(volumes: Volumes,
     keys, passphrase = _access(key, key_passphrase_file, passphrase_file)
     with output.ProgressView(progress) as view:
         result = api.unpack(volumes, target, keys=keys, passphrase=passphrase, trust=api.load_trust(*trust or ()),
-                            bundle=bundle, include=include or (), pace=Pace(jobs=jobs), progress=view)
+                            bundle=bundle, include=include or (), sidecar=sidecar, pace=Pace(jobs=jobs), progress=view)
     if as_json:
         output.emit("unpack", result)
         return

@@ -16,7 +16,7 @@ STATEMENT_TYPE: Final = "application/vnd.airbundle.statement.v1+json"
 
 
 class PreambleRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Length in bytes and hash of the preamble."""
+    """Length in bytes and hash of a preamble."""
 
     length: Annotated[int, msgspec.Meta(ge=1, le=limits.PREAMBLE_MAX)]
     hash: HexDigest
@@ -32,7 +32,10 @@ class VolumeRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The payload. `created` and `expires` are seconds since 1970-01-01T00:00:00Z."""
+    """The payload. `created` and `expires` are seconds since 1970-01-01T00:00:00Z.
+
+    `preamble` is the one that lies in the data segments, `envelopes` the one that lies in the catalog and holds.
+    """
 
     airbundle: Literal[1]
     bundle: Hex16
@@ -46,6 +49,7 @@ class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     label: str
     marking: str
     preamble: PreambleRef
+    envelopes: PreambleRef
     catalog: Row
     volumes: Annotated[tuple[VolumeRow, ...], msgspec.Meta(min_length=1, max_length=limits.VOLUMES_MAX)]
     lose: Annotated[int, msgspec.Meta(ge=0, le=limits.LOSE_MAX)]
@@ -79,5 +83,7 @@ def _check(statement: Statement) -> None:
         raise FormatError("the volumes are not numbered from 1", rule="T-5")
     if statement.lose and statement.lose >= len(statement.volumes):
         raise FormatError(f"{statement.lose} of {len(statement.volumes)} volumes may be lost", rule="T-6")
+    if statement.revision == 0 and statement.envelopes != statement.preamble:
+        raise FormatError("a statement of revision 0 names two preambles", rule="G-10")
     if statement.catalog.role != CATALOG:
         raise FormatError("the catalog's row has another role", rule="T-5")

@@ -45,6 +45,11 @@ def temporary_name(name: str, suffix: str) -> str:
     return f".{name}.{suffix}.part"
 
 
+def is_temporary(name: str) -> bool:
+    """Whether this is the name of an attempt to write something."""
+    return _PART.fullmatch(name) is not None
+
+
 class VolumeWriter:
     """One volume, open for writing. Threads may share it."""
 

@@ -53,6 +53,7 @@ def make_ending(plan: SealPlan, stream: Stream, rows: Sequence[Row], digests: Se
                 entropy: Callable[[int], bytes]) -> Ending:
     """Catalog and statement of the finished segments `rows`; `digests` are the SHA-256 of the files in hexadecimal."""
     context, suite, found = plan.context, plan.context.suite, stream.source
+    preamble = PreambleRef(len(plan.preamble), suite.hash(plan.preamble).hex())
     manifest = Manifest(
         bundle=context.bundle_id.hex(), packer=context.packer_id.hex(),
         recipients=tuple(recipient.hex() for recipient in parse_preamble(plan.preamble).recipients),
@@ -69,7 +70,7 @@ def make_ending(plan: SealPlan, stream: Stream, rows: Sequence[Row], digests: Se
         airbundle=1, bundle=context.bundle_id.hex(), suite=suite.name, packer=context.packer_id.hex(), revision=0,
         created=created, expires=declared.expires, series=declared.series, sequence=declared.sequence,
         label=declared.label, marking=declared.marking,
-        preamble=PreambleRef(len(plan.preamble), suite.hash(plan.preamble).hex()),
+        preamble=preamble, envelopes=preamble,
         catalog=row_of(catalog.geometry, role=CATALOG, volume=0, root=catalog.root),
         volumes=media, lose=lose, base=None, writer=WRITER)
     payload = write_statement(statement)

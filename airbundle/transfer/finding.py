@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from airbundle.errors import FormatError, UsageError
 from airbundle.format.statement import parse_statement
@@ -18,6 +18,10 @@ from airbundle.transfer.statements import read_statements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_SIDECAR_HINT: Final = (f"give a folder with {volumes.STATEMENT_NAME} and {volumes.CATALOG_NAME}, as the packer's "
+                        "machine keeps it")
+
 
 def open_volumes(paths: Sequence[str], bundle_id: str = "") -> tuple[VolumeReader, ...]:
     """(1) The volumes at `paths`. Raises UsageError if there is none, or several bundles and no `bundle_id`."""
@@ -39,6 +43,32 @@ def open_volumes(paths: Sequence[str], bundle_id: str = "") -> tuple[VolumeReade
             if reader not in chosen:
                 reader.close()
     return chosen
+
+
+def open_sidecar(path: str, readers: Sequence[VolumeReader]) -> VolumeReader:
+    """A folder beside the volumes that holds a copy of their statement, of their catalog, or of both.
+
+    Raises UsageError if there is none, or if what is there is of another bundle.
+    """
+    if not os.path.isdir(path):
+        raise UsageError("it is not a folder", where=path, hint=_SIDECAR_HINT)
+    sidecar = VolumeReader(path)
+    try:
+        _require_beside(sidecar, readers)
+    except BaseException:
+        sidecar.close()
+        raise
+    return sidecar
+
+
+def _require_beside(sidecar: VolumeReader, readers: Sequence[VolumeReader]) -> None:
+    ours = set().union(*(_stated_bundles(reader) | _held_bundles(reader) for reader in readers))
+    theirs = _stated_bundles(sidecar) | _held_bundles(sidecar)
+    if not theirs:
+        raise UsageError("no statement and no catalog here", where=sidecar.path, hint=_SIDECAR_HINT)
+    if ours and not ours & theirs:
+        raise UsageError(f"the sidecar is of bundle {', '.join(sorted(theirs))}", where=sidecar.path,
+                         hint=f"the volumes are of {', '.join(sorted(ours))}")
 
 
 def _one_bundle(readers: list[VolumeReader], wanted: str, where: str) -> tuple[VolumeReader, ...]:

@@ -17,13 +17,16 @@ from airbundle.codec.engines import best_engine
 from airbundle.codec.record import encode_record
 from airbundle.crypto.suites import hash_by_suite
 from airbundle.errors import DamagedError, IncompleteError, MediumError
+from airbundle.format.dsse import Envelope, parse_envelope, write_envelope
 from airbundle.format.limits import KIB
+from airbundle.format.statement import STATEMENT_TYPE
 from airbundle.media import system
 from airbundle.media import volume as volumes
 from airbundle.media.writing import VolumeWriter
 from airbundle.transfer.check import check_segment
-from airbundle.transfer.image import Image, finish
+from airbundle.transfer.image import Image
 from airbundle.transfer.readme import volume_readme
+from airbundle.transfer.replace import rebuilt_catalog
 from airbundle.transfer.restore import Restorer
 from airbundle.transfer.schedule import run_all
 from airbundle.transfer.verdict import describe_volumes
@@ -144,31 +147,27 @@ def read_back(volume: VolumeWriter, space: Workspace, name: str, image: Image) -
                                   where=volume.path, hint="do not use this drive; take another one")
 
 
-def rebuilt_catalog(bundle: Bundle, space: Workspace) -> Image:
-    """The catalog in the buffer, made again from the body that was checked."""
-    expected = bundle.expected(bundle.statement.catalog)
-    place, geometry = expected.place, expected.geometry
-    image = Image(place, space.blocks(place.block_count, geometry.block_size))
-    body = np.frombuffer(bundle.catalog_body, np.uint8)
-    image.payloads[:geometry.data_blocks] = body.reshape(geometry.data_blocks, geometry.payload_size)
-    assert bundle.preamble_raw is not None
-    root = finish(image, bundle.suite, space.engine, bundle.preamble_raw)
-    assert root == expected.root
-    return image
-
-
 def _finish(bundle: Bundle, volume: VolumeWriter, space: Workspace) -> None:
     """Catalogs, record, statement, each durable before the next (V-3, V-4)."""
-    catalog = rebuilt_catalog(bundle, space).blocks.tobytes()
+    catalog, document = rebuilt_catalog(bundle, space).blocks.tobytes(), _document(bundle)
     volume.fill(volumes.CATALOG_NAME, catalog)
     volume.fill(volumes.CATALOG_COPY_NAME, catalog)
-    volume.fill(volumes.RECORD_NAME, encode_record(bundle.document, suite_number=bundle.suite.number,
+    volume.fill(volumes.RECORD_NAME, encode_record(document, suite_number=bundle.suite.number,
                                                    hash_by_suite=hash_by_suite, engine=best_engine()))
     require_same(volume, volumes.CATALOG_NAME, catalog)
     require_same(volume, volumes.CATALOG_COPY_NAME, catalog)
-    volume.fill(volumes.STATEMENT_NAME, bundle.document)
-    require_same(volume, volumes.STATEMENT_NAME, bundle.document)
+    volume.fill(volumes.STATEMENT_NAME, document)
+    require_same(volume, volumes.STATEMENT_NAME, document)
     volume.sync()
+
+
+def _document(bundle: Bundle) -> bytes:
+    """The statement with every valid signature of a trusted key; what nobody here can judge goes to no new volume."""
+    assert bundle.judgement is not None
+    trusted = {identity.key_id for identity in bundle.judgement.valid}
+    envelope = parse_envelope(next(iter(bundle.documents.values())), STATEMENT_TYPE)
+    kept = tuple(signature for signature in envelope.signatures if signature.key_id in trusted)
+    return write_envelope(Envelope(STATEMENT_TYPE, envelope.payload, kept))
 
 
 def require_same(volume: VolumeWriter, name: str, content: bytes) -> None:

@@ -4,16 +4,16 @@ The steps, in order; nothing is parsed before the step that authenticates it, ex
 
 1. find volumes of one bundle (`transfer/finding.py`) and say of each file what its headers claim
 2. read every copy of every statement
-3. judge the signatures; a valid one by the packer named in the statement is needed
+3. judge the signatures; a valid one by the packer named in the statement is needed; the highest revision comes first
 4. check the catalog against its signed row, from either copy, merged if need be; parse the table
-5. take the preamble that has the signed hash
+5. take the preambles that have the signed hashes
 6. with a key: open envelope, commitment and manifest, and compare what they repeat
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,7 +31,7 @@ from airbundle.errors import (
     IncompleteError,
 )
 from airbundle.format import limits
-from airbundle.format.catalog import DATA, Group, Row, groups_of, parse_body, parse_table
+from airbundle.format.catalog import CATALOG, DATA, Group, Row, groups_of, parse_body, parse_table
 from airbundle.format.manifest import Manifest, parse_manifest
 from airbundle.format.segment import TAG_SIZE
 from airbundle.format.statement import STATEMENT_TYPE, Statement
@@ -40,7 +40,8 @@ from airbundle.transfer.check import Expected, Findings, check_file, check_merge
 from airbundle.transfer.claims import claims_of
 from airbundle.transfer.image import Image
 from airbundle.transfer.preambles import search_preamble
-from airbundle.transfer.statements import StatementCopy, choose_statement, read_statements
+from airbundle.transfer.signers import documents_of
+from airbundle.transfer.statements import StatementCopy, choose_statements, read_statements
 from airbundle.transfer.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -52,22 +53,29 @@ if TYPE_CHECKING:
 class Bundle:
     """An opened bundle. Where `distrust` says why nobody here vouches for it, `judgement` is None.
 
-    `statement_raw` is the signed payload, `document` the whole of it as both files should hold it.
+    `statement_raw` is the signed payload, `documents` the whole of it by path of the volume, as both files there should
+    hold it. `older` are statements of lower revisions that are believed, `unread` are higher revisions on these volumes
+    whose catalog cannot be had. `preamble_raw` is the catalog's, which holds, `segments_preamble` that of the data
+    segments. `sidecar` is a folder beside the volumes whose copies are used and not judged.
     """
 
     volumes: tuple[VolumeReader, ...]
     suite: Suite
     statement: Statement
     statement_raw: bytes
-    document: bytes
+    documents: dict[str, bytes]
     judgement: Judgement | None
     distrust: AirbundleError | None
     copies: tuple[StatementCopy, ...]
+    older: tuple[Statement, ...] = ()
+    unread: tuple[int, ...] = ()
+    sidecar: VolumeReader | None = None
     rows: tuple[Row, ...] = ()
     groups: tuple[Group, ...] = ()
     catalog_body: bytes = b""
     catalog_findings: list[tuple[VolumeReader, str, Findings]] = field(default_factory=list)
     preamble_raw: bytes | None = None
+    segments_preamble: bytes | None = None
     segments: dict[int, list[tuple[VolumeReader, str]]] = field(default_factory=dict)
     used: set[tuple[str, str]] = field(default_factory=set)
     listings: dict[str, Listing] = field(default_factory=dict)
@@ -83,14 +91,18 @@ class Bundle:
         return tuple(row for row in self.rows if row.role == DATA)
 
     @property
+    def here(self) -> frozenset[int]:
+        """Numbers of the volumes of which something is here, by their names and by their segments."""
+        count = len(self.statement.volumes)
+        if count == 1:
+            return frozenset({1})
+        return frozenset(volumes.volume_number(reader.path, count) for reader in self.volumes) | frozenset(
+            row.volume for row in self.rows if self.segments.get(row.number))
+
+    @property
     def absent(self) -> frozenset[int]:
         """Numbers of volumes that hold segments and are not here."""
-        count = len(self.statement.volumes)
-        here = {row.volume for row in self.rows if self.segments.get(row.number)}
-        here |= {volumes.volume_number(reader.path, count) for reader in self.volumes}
-        if count == 1:
-            return frozenset()
-        return frozenset(row.volume for row in self.rows) - here
+        return frozenset(row.volume for row in self.rows) - self.here
 
     def homes(self, row: Row) -> list[VolumeReader]:
         """The readers on which the segment of `row` should lie, by their names; a re-laid copy is nobody's home."""
@@ -121,39 +133,61 @@ class Bundle:
 
     def expected(self, row: Row) -> Expected:
         """What is signed about the segment of `row`."""
+        preamble, known = self.statement.preamble, self.segments_preamble
+        if row.role == CATALOG:
+            preamble, known = self.statement.envelopes, self.preamble_raw
         return Expected(
             suite=self.suite,
             geometry=row.geometry(suite=self.suite.number, digest_size=self.suite.digest_size, bundle=self.id),
-            root=bytes.fromhex(row.root), preamble_length=self.statement.preamble.length,
-            preamble_hash=bytes.fromhex(self.statement.preamble.hash), preamble=self.preamble_raw)
+            root=bytes.fromhex(row.root), preamble_length=preamble.length,
+            preamble_hash=bytes.fromhex(preamble.hash), preamble=known)
+
+    def as_stated(self, older: Statement) -> Bundle:
+        """The same files, expected to be what an older statement says of them."""
+        return replace(self, statement=older, preamble_raw=None, segments_preamble=None)
 
     def largest_segment(self) -> int:
         """Stored bytes of the largest segment, from the signed rows."""
         return max(self.expected(row).place.stored_size for row in (*self.rows, self.statement.catalog))
 
 
-def open_bundle(readers: tuple[VolumeReader, ...], trust: TrustSet | None, work: Workspace | None = None) -> Bundle:
+def open_bundle(readers: tuple[VolumeReader, ...], trust: TrustSet | None, work: Workspace | None = None, *,
+                sidecar: VolumeReader | None = None) -> Bundle:
     """Steps 2 to 5. `trust` None or without the packer leaves `distrust` set; the caller decides what to do with it.
 
     Raises UnsignedError without any statement, ForgedError where two valid ones disagree (T-4), DamagedError or
     IncompleteError without a catalog.
     """
-    bundle = _open_statement(readers, trust)
-    _map_files(bundle)
-    try:
-        _open_catalog(bundle, work)
-    except (DamagedError, IncompleteError) as error:
-        raise bundle.distrust or error from None  # whether to believe it comes first
-    return bundle
+    failure: AirbundleError | None = None
+    for bundle in _open_statements(readers, trust or TrustSet(), sidecar):
+        try:
+            _map_files(bundle)
+            _open_catalog(bundle, work)
+        except (DamagedError, IncompleteError) as error:
+            failure = failure or bundle.distrust or error  # whether to believe it comes first
+        else:
+            return bundle
+    assert failure is not None
+    raise failure from None
 
 
-def _open_statement(readers: tuple[VolumeReader, ...], trust: TrustSet | None) -> Bundle:
-    """(3) The statement that all copies on all volumes give."""
+def _open_statements(readers: tuple[VolumeReader, ...], trust: TrustSet, sidecar: VolumeReader | None) -> list[Bundle]:
+    """(3) The statements that all copies on all volumes give; the first whose catalog can be had holds (T-7)."""
     copies = tuple(copy for reader in readers for copy in read_statements(reader))
-    chosen = choose_statement(copies, trust or TrustSet(), readers[0].path)
-    return Bundle(volumes=readers, suite=suite_by_name(chosen.statement.suite), statement=chosen.statement,
-                  statement_raw=chosen.payload, document=chosen.document, judgement=chosen.judgement,
-                  distrust=chosen.distrust, copies=copies)
+    beside = tuple(read_statements(sidecar)) if sidecar is not None else ()
+    chosen = choose_statements((*copies, *beside), trust, readers[0].path)
+    here = {copy.envelope.payload for copy in copies if copy.envelope is not None}
+    bundles = []
+    for at, one in enumerate(chosen):
+        suite = suite_by_name(one.statement.suite)
+        documents = documents_of(readers, (*copies, *beside), one.payload, trust, suite,
+                                 bytes.fromhex(one.statement.packer))
+        bundles.append(Bundle(
+            volumes=readers, suite=suite, statement=one.statement, statement_raw=one.payload, documents=documents,
+            judgement=one.judgement, distrust=one.distrust, copies=copies, sidecar=sidecar,
+            older=tuple(other.statement for other in chosen[at + 1:]),
+            unread=tuple(other.statement.revision for other in chosen[:at] if other.payload in here)))
+    return bundles
 
 
 def _map_files(bundle: Bundle) -> None:
@@ -190,11 +224,12 @@ def _open_catalog(bundle: Bundle, work: Workspace | None) -> None:
     expected = bundle.expected(row)
     place = expected.place
     work = work or Workspace(place.stored_size)
-    copies = bundle.segments.get(row.number, [])
+    copies = [*bundle.segments.get(row.number, []), *_catalogs_beside(bundle)]
     body: bytes | None = None
     for reader, name in copies:
         findings, image = check_file(work, reader, name, expected)
-        bundle.catalog_findings.append((reader, name, findings))
+        if reader is not bundle.sidecar:
+            bundle.catalog_findings.append((reader, name, findings))
         bundle.preamble_raw = bundle.preamble_raw or findings.preamble
         if findings.lost == 0 and body is None:
             body = _body_of(image)
@@ -210,10 +245,22 @@ def _open_catalog(bundle: Bundle, work: Workspace | None) -> None:
     bundle.groups = groups_of(bundle.rows)
     for each in bundle.rows:
         _ = bundle.expected(each).place  # B-1 to B-3 before anything is allocated
+    same = bundle.statement.envelopes == bundle.statement.preamble
     if bundle.preamble_raw is None:
-        bundle.preamble_raw = search_preamble(
-            (bundle.expected(each), reader, name) for each in (row, *bundle.rows)
-            for reader, name in bundle.segments.get(each.number, []))
+        bundle.preamble_raw = _search_preamble(bundle, (row, *bundle.rows) if same else (row,))
+    bundle.segments_preamble = bundle.preamble_raw if same else _search_preamble(bundle, bundle.rows)
+
+
+def _search_preamble(bundle: Bundle, rows: tuple[Row, ...]) -> bytes | None:
+    return search_preamble((bundle.expected(each), reader, name) for each in rows
+                           for reader, name in bundle.segments.get(each.number, []))
+
+
+def _catalogs_beside(bundle: Bundle) -> list[tuple[VolumeReader, str]]:
+    if bundle.sidecar is None:
+        return []
+    names = bundle.sidecar.listing().files
+    return [(bundle.sidecar, name) for name in (volumes.CATALOG_NAME, volumes.CATALOG_COPY_NAME) if name in names]
 
 
 def _merged_catalog(bundle: Bundle, expected: Expected, work: Workspace,
@@ -248,7 +295,7 @@ class Opened:
 def require_preamble(bundle: Bundle) -> Preamble:
     """(5) The preamble, which names the packer in clear: nobody needs a key to see a second name over a bundle.
 
-    Raises DamagedError (K-7), FormatError or ForgedError (K-2).
+    Raises DamagedError (K-7), FormatError or ForgedError (K-2, G-10).
     """
     if bundle.preamble_raw is None:
         raise DamagedError("no copy of the preamble can be repaired", where=bundle.volumes[0].path, rule="K-7")
@@ -256,6 +303,11 @@ def require_preamble(bundle: Bundle) -> Preamble:
     if preamble_context(preamble) != bundle.context:
         raise ForgedError("preamble and statement name different bundles or packers", rule="K-2",
                           hint="someone put a signature over ciphertext that is not theirs")
+    if bundle.segments_preamble is not None:
+        packed = parse_preamble(bundle.segments_preamble)
+        if (preamble_context(packed), packed.commitment) != (bundle.context, preamble.commitment):  # G-10
+            raise ForgedError("the preambles of catalog and segments promise different keys", rule="G-10",
+                              hint="do not use this bundle: its packer gave different recipients different keys")
     return preamble
 
 

@@ -3,7 +3,9 @@
 1. open and judge, as verify does; a bundle that nobody here vouches for is not repaired
 2. catalogs, one copy after the other
 3. segments: what check_segment put right in memory goes to the places that were wrong
-4. names that were swapped, bytes past an end, copies of the statement
+4. names that were swapped, bytes past an end
+5. copies of catalog and statement that are missing, beyond their own repair, of an older revision, or that lack a
+   signature (T-7, T-8)
 
 What is written is bit for bit what the packer wrote. At no moment is less recoverable than before.
 """
@@ -17,19 +19,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from airbundle.codec.engines import best_engine
-from airbundle.codec.record import encode_record
-from airbundle.crypto.suites import hash_by_suite
 from airbundle.errors import MediumError
 from airbundle.media import volume as volumes
-from airbundle.media.writing import VolumeWriter
 from airbundle.transfer.check import Findings, check_file
 from airbundle.transfer.image import Image
-from airbundle.transfer.laying import rebuilt_catalog
 from airbundle.transfer.open import Bundle, open_bundle, require_preamble
 from airbundle.transfer.progress import Meter, Tick
+from airbundle.transfer.replace import Writers, replace_copies
 from airbundle.transfer.restore import Restorer
 from airbundle.transfer.verdict import Tally, make_report, raise_verdict
-from airbundle.transfer.verify import CATALOGS, catalog_name, check_catalogs, check_statements
+from airbundle.transfer.verify import catalog_name, check_catalogs, check_statements
 from airbundle.transfer.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from airbundle.crypto.trust import TrustSet
     from airbundle.format.catalog import Row
     from airbundle.media.volume import VolumeReader
+    from airbundle.transfer.image import Image
     from airbundle.transfer.report import FileFindings, Report
 
 
@@ -57,7 +57,7 @@ class _Bench:
 
     bundle: Bundle
     space: Workspace
-    writers: dict[str, VolumeWriter]
+    writer: Writers
     tally: Tally
     blocks: int
     touched: list[str]
@@ -77,42 +77,35 @@ class _Bench:
         """A second buffer, made when a segment has to come back from its group."""
         return Workspace(self.bundle.largest_segment(), self.space.engine)
 
-    def writer(self, reader: VolumeReader) -> VolumeWriter:
-        """Opened for writing only when there is something to write."""
-        if reader.path not in self.writers:
-            self.writers[reader.path] = VolumeWriter.reopen(reader.path)
-        return self.writers[reader.path]
 
-
-def repair(readers: tuple[VolumeReader, ...], *, trust: TrustSet,
+def repair(readers: tuple[VolumeReader, ...], *, trust: TrustSet, sidecar: VolumeReader | None = None,
            progress: Callable[[Tick], None] | None = None) -> RepairResult:
-    """Repair what can be repaired.
+    """Repair what can be repaired. `sidecar` is a folder with one more copy of statement and catalog.
 
     Raises UntrustedError before anything is written, DamagedError or IncompleteError if something is left that cannot
     be; MediumError if the medium does not take what is written.
     """
     began = time.monotonic()
     meter = Meter(progress)
-    bundle = open_bundle(readers, trust)  # (1)
+    bundle = open_bundle(readers, trust, sidecar=sidecar)  # (1)
     if bundle.distrust is not None:
         raise bundle.distrust
     require_preamble(bundle)
     tally = Tally([], [], [])
     check_statements(bundle, tally)
     check_catalogs(bundle, tally)
-    bench = _Bench(bundle, Workspace(bundle.largest_segment(), best_engine()), {}, tally, 0, [])
-    try:
+    with Writers() as writer:
+        bench = _Bench(bundle, Workspace(bundle.largest_segment(), best_engine()), writer, tally, 0, [])
         _repair_catalogs(bench)  # (2)
         meter.begin("repairing", sum(bundle.expected(row).place.stored_size for row in bundle.rows))
         for row in bundle.rows:  # (3)
             _repair_segment(bench, row)
             meter.add(bundle.expected(row).place.stored_size)
         _repair_names(bench)  # (4)
-        _restore_catalogs(bench)
-        _repair_statements(bench)
-    finally:
-        for writer in bench.writers.values():
-            writer.close()
+        if not bundle.unread:  # nothing takes the place of a newer revision that cannot be read here
+            for path, blocks in replace_copies(bundle, writer).items():  # (5)
+                bench.blocks += blocks
+                bench.touched.append(path)
     report = make_report(bundle, tally, opened=False, began=began)
     if tally.beyond or tally.missing:
         raise_verdict(bundle, report, None)
@@ -137,18 +130,6 @@ def _holds_another(bench: _Bench, reader: VolumeReader, name: str, row: Row) -> 
         if number != row.number and _check(bench, reader, name, bench.rows[number])[0].lost == 0:
             return True
     return False
-
-
-def _restore_catalogs(bench: _Bench) -> None:
-    """Each copy that is missing or beyond its own parity, from the body that was checked before."""
-    bundle = bench.bundle
-    row = bundle.statement.catalog
-    for reader in bundle.volumes:
-        for name in CATALOGS:
-            if not _check(bench, reader, name, row)[0].clean:
-                temporary = _write_aside(bench, reader, name, rebuilt_catalog(bundle, bench.space))
-                bench.writer(reader).settle(temporary, name)
-                _require_clean(bench, reader, name, row)
 
 
 def _repair_segment(bench: _Bench, row: Row) -> None:
@@ -226,14 +207,13 @@ def _require_clean(bench: _Bench, reader: VolumeReader, name: str, row: Row) -> 
                           hint="copy what is left onto another drive and repair there")
 
 
-def _write_aside(bench: _Bench, reader: VolumeReader, name: str, image: Image, row: Row | None = None) -> str:
-    """Write a whole file under a temporary name, a new one each time; for a segment `_repair_names` does the rest."""
+def _write_aside(bench: _Bench, reader: VolumeReader, name: str, image: Image, row: Row) -> str:
+    """Write a whole segment under a temporary name, a new one each time; `_repair_names` does the rest."""
     temporary = bench.writer(reader).write(name, [image.blocks.reshape(-1).data], suffix=secrets.token_hex(8))
     _note(bench, reader, name, len(image.blocks))
-    if row is not None:
-        findings, _ = _check(bench, reader, temporary, row)
-        bench.tally.count(reader, temporary, findings, size=image.place.stored_size, right_name=name)
-        _require_clean(bench, reader, temporary, row)
+    findings, _ = _check(bench, reader, temporary, row)
+    bench.tally.count(reader, temporary, findings, size=image.place.stored_size, right_name=name)
+    _require_clean(bench, reader, temporary, row)
     return temporary
 
 
@@ -259,23 +239,3 @@ def _right_name(bundle: Bundle, reader: VolumeReader, finding: FileFindings) -> 
     if finding.segment == bundle.statement.catalog.number:
         return catalog_name(bundle, reader, finding.file)
     return volumes.segment_name(finding.segment)
-
-
-def _repair_statements(bench: _Bench) -> None:
-    """Copies that are missing, damaged or different, one after the other."""
-    bundle = bench.bundle
-    exact = {volumes.STATEMENT_NAME: bundle.document,
-             volumes.RECORD_NAME: encode_record(bundle.document, suite_number=bundle.suite.number,
-                                                hash_by_suite=hash_by_suite, engine=best_engine())}
-    for finding in bench.tally.files:
-        if finding.file in exact:
-            reader = next(reader for reader in bundle.volumes if reader.path == finding.volume)
-            if finding.file in bundle.listings[reader.path].files:
-                bench.writer(reader).fill(finding.file, exact[finding.file])
-            else:  # missing, or a link or a pipe, which a new file takes the place of
-                temporary = bench.writer(reader).write(finding.file, [memoryview(exact[finding.file])],
-                                                       suffix=secrets.token_hex(8))
-                bench.writer(reader).settle(temporary, finding.file)
-            if reader.read_small(finding.file, len(exact[finding.file]) + 1) != exact[finding.file]:
-                raise MediumError("does not hold what was written to it", where=f"{reader.path}/{finding.file}")
-            bench.touched.append(f"{reader.path}/{finding.file}")

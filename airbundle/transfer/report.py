@@ -53,8 +53,10 @@ class Report(msgspec.Struct, frozen=True):
     expires: int | None
     series: str | None
     sequence: int | None
+    revision: int
     volumes: tuple[str, ...]
     volumes_of: int
+    not_seen: tuple[str, ...]
     condition: Condition
     belief: Belief
     believed_by: str

@@ -197,9 +197,9 @@ def complete(bundle: Bundle, row: Row, image: Image, space: Workspace) -> bool:
 
     Gives False without a preamble to put in. Raises DamagedError if the root is not the signed one (G-9).
     """
-    if bundle.preamble_raw is None:
+    if bundle.segments_preamble is None:
         return False
-    if finish(image, bundle.suite, space.engine, bundle.preamble_raw) != bytes.fromhex(row.root):
+    if finish(image, bundle.suite, space.engine, bundle.segments_preamble) != bytes.fromhex(row.root):
         raise DamagedError("what came back from its group does not give its root", rule="G-9",
                            where=volumes.segment_name(row.number))
     space.image = image

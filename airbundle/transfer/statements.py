@@ -1,7 +1,7 @@
 """The statement of a bundle: read every copy, judge the signatures, choose the one that is believed (spec chapter 9).
 
-Copies with the same payload give the union of their valid signatures (T-4). A copy that cannot be read, or that nobody
-here vouches for, is still reported.
+Copies with the same payload give the union of their valid signatures (T-4). Of several revisions the highest comes
+first (T-7). A copy that cannot be read, or that nobody here vouches for, is still reported.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from airbundle.media import volume as volumes
 from airbundle.transfer.claims import holds_record
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from airbundle.media.volume import VolumeReader
 
 STATEMENTS: Final = (volumes.STATEMENT_NAME, volumes.RECORD_NAME)
@@ -60,22 +62,29 @@ def _read_statement(reader: VolumeReader, name: str) -> StatementCopy:
     return StatementCopy(reader, name, raw, envelope, problem)
 
 
+def revision_of(payload: bytes) -> int | None:
+    """What revision a payload says it is, if it says anything."""
+    try:
+        return parse_statement(payload).revision
+    except FormatError:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Believed:
-    """The statement that is used: its payload, what it says, and the document that both files should hold.
+    """A statement that can be used: its payload, and what it says.
 
     Where `distrust` says why nobody here vouches for it, `judgement` is None.
     """
 
     payload: bytes
     statement: Statement
-    document: bytes
     judgement: Judgement | None
     distrust: AirbundleError | None
 
 
-def choose_statement(copies: tuple[StatementCopy, ...], trust: TrustSet, where: str) -> Believed:
-    """The one statement that is believed, else the first that is there.
+def choose_statements(copies: Sequence[StatementCopy], trust: TrustSet, where: str) -> tuple[Believed, ...]:
+    """The statements that are believed, the highest revision first (T-7); else the first that is there.
 
     Raises UnsignedError without any, ForgedError where two that are believed disagree (T-4).
     """
@@ -88,15 +97,16 @@ def choose_statement(copies: tuple[StatementCopy, ...], trust: TrustSet, where: 
                             hint="without its statement a bundle cannot be believed: ask for another copy of this file")
     candidates = [_weigh(payload, envelopes, trust) for payload, envelopes in by_payload.items()]
     believed = [candidate for candidate in candidates if candidate.judgement is not None]
-    if len(believed) > 1:  # T-4
+    chosen = [Believed(candidate.payload, candidate.statement, candidate.judgement, candidate.error)
+              for candidate in believed or candidates[:1] if candidate.statement is not None]
+    if not chosen:
+        assert candidates[0].error is not None
+        raise candidates[0].error
+    revisions = {one.statement.revision for one in chosen}
+    if len({(one.statement.bundle, one.statement.packer) for one in chosen}) > 1 or len(revisions) < len(chosen):  # T-4
         raise ForgedError("two signed statements disagree", where=where, rule="T-4",
                           hint="do not use this bundle; ask its packer which one is meant")
-    chosen = (believed or candidates)[0]
-    if chosen.statement is None:
-        assert chosen.error is not None
-        raise chosen.error
-    return Believed(chosen.payload, chosen.statement, _best_copy(chosen, copies, trust), chosen.judgement,
-                    chosen.error)
+    return tuple(sorted(chosen, key=lambda one: one.statement.revision, reverse=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +127,3 @@ def _weigh(payload: bytes, envelopes: list[Envelope], trust: TrustSet) -> _Candi
     except AirbundleError as error:
         return _Candidate(payload, None if isinstance(error, FormatError) else statement, None, error)
     return _Candidate(payload, statement, judgement, None)
-
-
-def _best_copy(chosen: _Candidate, copies: tuple[StatementCopy, ...], trust: TrustSet) -> bytes:
-    """The copy that repair gives to both files: the record's before the other, one that holds alone before others."""
-    same = [copy for copy in reversed(copies) if copy.envelope and copy.envelope.payload == chosen.payload]
-    for copy in same:
-        assert copy.envelope is not None
-        if _weigh(chosen.payload, [copy.envelope], trust).judgement is not None:
-            return copy.raw or b""
-    return same[0].raw or b""

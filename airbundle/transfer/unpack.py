@@ -86,16 +86,18 @@ class _Work:
 
 
 def unpack(readers: tuple[VolumeReader, ...], target: str, *, keyring: Keyring, trust: TrustSet,
-           include: Sequence[str] = (), pace: Pace | None = None,
-           progress: Callable[[Tick], None] | None = None) -> UnpackResult:
+           include: Sequence[str] = (), pace: Pace | None = None, progress: Callable[[Tick], None] | None = None,
+           sidecar: VolumeReader | None = None) -> UnpackResult:
     """All steps; with `include`, patterns of paths, nothing else is read or written.
+
+    `sidecar` is a folder with one more copy of statement and catalog.
 
     Raises AirbundleError; then nothing was published.
     """
     began = time.monotonic()
     meter = Meter(progress)
     # (1)
-    bundle = open_bundle(readers, trust)
+    bundle = open_bundle(readers, trust, sidecar=sidecar)
     if bundle.distrust is not None:
         raise bundle.distrust
     opened = open_manifest(bundle, keyring)

@@ -19,6 +19,7 @@ from airbundle.errors import (
 from airbundle.format.names import shown
 from airbundle.media import volume as volumes
 from airbundle.transfer.report import Belief, Condition, FileFindings, Report
+from airbundle.transfer.seen import volumes_not_seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -103,8 +104,10 @@ def make_report(bundle: Bundle, tally: Tally, *, opened: bool, began: float) -> 
     return Report(
         bundle=statement.bundle, label=statement.label, marking=statement.marking, suite=statement.suite,
         packer=statement.packer, created=statement.created, expires=statement.expires, series=statement.series,
-        sequence=statement.sequence, volumes=tuple(reader.path for reader in bundle.volumes),
-        volumes_of=len(statement.volumes), condition=condition, belief=belief_of(bundle),
+        sequence=statement.sequence, revision=statement.revision,
+        volumes=tuple(reader.path for reader in bundle.volumes), volumes_of=len(statement.volumes),
+        not_seen=describe_volumes(bundle, volumes_not_seen(bundle)),
+        condition=condition, belief=belief_of(bundle),
         believed_by=bundle.believed_by, signers=signers, opened=opened, segments=len(bundle.rows),
         blocks=tally.blocks, bytes_read=tally.bytes_read, bytes_not_read=tally.bytes_not_read,
         unreadable=tally.unreadable, damaged=tally.damaged, misplaced=tally.misplaced, altered=tally.altered,

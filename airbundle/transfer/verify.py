@@ -13,16 +13,15 @@ raises otherwise, with the report in the error.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from airbundle.codec.engines import best_engine
 from airbundle.codec.erasure import alternate
-from airbundle.codec.record import RECORD_SIZE, encode_record
+from airbundle.codec.record import RECORD_SIZE
 from airbundle.crypto.envelope import NOTHING, Keyring
 from airbundle.crypto.seal import Opener
-from airbundle.crypto.suites import hash_by_suite
 from airbundle.errors import (
     AirbundleError,
 )
@@ -33,9 +32,12 @@ from airbundle.transfer.content import Contents
 from airbundle.transfer.image import layout_of
 from airbundle.transfer.open import Bundle, Opened, open_bundle, open_manifest, require_preamble
 from airbundle.transfer.progress import Meter, Tick
+from airbundle.transfer.replace import exact_copy
 from airbundle.transfer.report import Report
 from airbundle.transfer.schedule import run_all
 from airbundle.transfer.seal import open_chunks, open_index
+from airbundle.transfer.seen import missing_here
+from airbundle.transfer.statements import revision_of
 from airbundle.transfer.verdict import Tally, make_report, raise_verdict
 from airbundle.transfer.workspace import Pace, Workspace, Workspaces
 
@@ -50,19 +52,24 @@ if TYPE_CHECKING:
 
     Found = list[tuple[VolumeReader, str, Findings]]
 
+OTHER_SIGNATURES: Final = "statement: carries other signatures than it should"
 CATALOGS = (volumes.CATALOG_NAME, volumes.CATALOG_COPY_NAME)
 
 
 def verify(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None, keyring: Keyring = NOTHING,
-           fast: bool = False, pace: Pace | None = None, progress: Callable[[Tick], None] | None = None) -> Report:
+           fast: bool = False, pace: Pace | None = None, progress: Callable[[Tick], None] | None = None,
+           sidecar: VolumeReader | None = None, only_these: bool = False) -> Report:
     """All steps, then the report, or the error that outranks the others with the report as `.report`.
+
+    `sidecar` is a folder whose copies of statement and catalog are used and not judged; `only_these` judges the volumes
+    given, whatever lies on others.
 
     Raises UntrustedError, NoKeyError, DamagedError, IncompleteError, RepairableError or UncheckedError (`fast`), in
     this order of precedence.
     """
     began = time.monotonic()
     meter = Meter(progress)
-    bundle = open_bundle(readers, trust)  # (1) and the first half of (2)
+    bundle = open_bundle(readers, trust, sidecar=sidecar)  # (1) and the first half of (2)
     tally = Tally([], [], [])
     failure: AirbundleError | None = None
     check_statements(bundle, tally)
@@ -77,6 +84,9 @@ def verify(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None, keyring
     except AirbundleError as error:
         failure = error
     failure = check_segments(bundle, tally, inside, fast=fast, pace=pace or Pace(), meter=meter) or failure
+    if only_these:
+        tally.missing = missing_here(bundle, tally.missing)
+        tally.restorable = missing_here(bundle, tally.restorable)
     report = make_report(bundle, tally, opened=inside is not None and failure is None, began=began)  # (4)
     raise_verdict(bundle, report, failure)
     return report
@@ -84,24 +94,29 @@ def verify(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None, keyring
 
 def check_statements(bundle: Bundle, tally: Tally) -> None:
     """(1) Each copy on each volume has to be there and to say the same; the record has to be its exact encoding."""
-    suite = bundle.suite
+    if bundle.unread:  # T-7: what is the newest catalog's is missing here
+        tally.missing.append(bundle.statement.catalog.number)
     for copy in bundle.copies:
         if copy.name not in volumes.FIXED_NAMES:  # read because the two that should be there cannot be
             continue
         if copy.raw is None or copy.envelope is None:
             tally.note(copy.volume, copy.name, f"statement: {copy.problem}")
-        elif copy.raw != bundle.document:
-            tally.note(copy.volume, copy.name, "statement: differs from the one that is believed")
-        elif copy.name == volumes.RECORD_NAME:
-            exact = encode_record(copy.raw, suite_number=suite.number, hash_by_suite=hash_by_suite,
-                                  engine=best_engine())
-            if copy.volume.read_small(copy.name, RECORD_SIZE + 1) != exact:
-                tally.note(copy.volume, copy.name, "statement: damaged, and corrected by its own code")
+        elif copy.envelope.payload != bundle.statement_raw:
+            revision = revision_of(copy.envelope.payload)
+            known = {older.revision for older in bundle.older}.union(bundle.unread)
+            tally.note(copy.volume, copy.name,
+                       f"statement: revision {revision} where {bundle.statement.revision} holds" if revision in known
+                       else "statement: differs from the one that is believed")
+        elif copy.raw != bundle.documents[copy.volume.path]:
+            tally.note(copy.volume, copy.name, OTHER_SIGNATURES)  # T-8
+        elif copy.name == volumes.RECORD_NAME and copy.volume.read_small(
+                copy.name, RECORD_SIZE + 1) != exact_copy(bundle, copy.volume, copy.name):
+            tally.note(copy.volume, copy.name, "statement: damaged, and corrected by its own code")
 
 
 def check_catalogs(bundle: Bundle, tally: Tally) -> None:
     """(2) Both copies on each volume."""
-    tally.beyond |= bundle.preamble_raw is None  # K-7
+    tally.beyond |= bundle.preamble_raw is None or bool(bundle.rows and bundle.segments_preamble is None)  # K-7
     row = bundle.statement.catalog
     size = bundle.expected(row).place.stored_size
     names = {reader.path: {name for other, name in bundle.segments.get(row.number, []) if other is reader}

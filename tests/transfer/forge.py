@@ -81,10 +81,11 @@ def forge(place: Path, keys: Keys, lies: Lies, files: dict[str, bytes] | None = 
     sealed, salt = seal_manifest(plan, len(rows), raw, entropy=secrets.token_bytes)
     body = lies.body(write_body(lies.table(write_table(rows)), sealed))
     catalog = finish_catalog(plan, len(rows), salt, body, Workspace(4 * len(body) + 4 * MIB, best_engine()))
+    reference = PreambleRef(len(preamble), suite.hash(preamble).hex())
     statement = lies.statement(Statement(
         airbundle=1, bundle=context.bundle_id.hex(), suite=suite.name, packer=context.packer_id.hex(), revision=0,
         created=1_700_000_000, expires=None, series=None, sequence=None, label="forged", marking="",
-        preamble=PreambleRef(len(preamble), suite.hash(preamble).hex()),
+        preamble=reference, envelopes=reference,
         catalog=row_of(catalog.geometry, role=CATALOG, volume=0, root=catalog.root),
         volumes=(VolumeRow(1, "", 1, None),), lose=0, base=None, writer="forge"))
     volume = place / "forged.airbundle"
