@@ -160,11 +160,11 @@ def rewrap(volumes: Sequence[str], *, sign: PrivateIdentity, keys: Sequence[Priv
                                  progress=progress)
 
 
-def rebuild(volumes: Sequence[str], output: str, *, trust: TrustSet, bundle: str = "", pace: Pace | None = None,
-            progress: Progress | None = None) -> CopyResult:
+def rebuild(volumes: Sequence[str], output: str, *, trust: TrustSet, bundle: str = "", sidecar: str = "",
+            pace: Pace | None = None, progress: Progress | None = None) -> CopyResult:
     """Write whole copies of the volumes that are damaged or lost into the folder `output`; change none."""
-    with _opened(volumes, bundle) as readers:
-        return copying.rebuild(readers, output, trust=trust, pace=pace, progress=progress)
+    with _opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
+        return copying.rebuild(readers, output, trust=trust, pace=pace, progress=progress, sidecar=copies)
 
 
 def copy(volumes: Sequence[str], output: Sequence[str], *, trust: TrustSet, bundle: str = "",

@@ -8,7 +8,7 @@ import typer
 
 from airbundle import api
 from airbundle.cli import output
-from airbundle.cli.choices import BundleId, Jobs, Json, ProgressStyle, Trust, Volumes
+from airbundle.cli.choices import BundleId, Jobs, Json, ProgressStyle, Sidecar, Trust, Volumes
 from airbundle.cli.reading import LINES_MAX
 from airbundle.transfer.copy import CopyResult
 from airbundle.transfer.workspace import Pace
@@ -19,6 +19,7 @@ def repair(
     trust: Trust = None,
     target: Annotated[str | None, typer.Option("-o", "--output", metavar="DIR", help="Write whole volumes there "
                                                "instead, for those that are damaged or lost.")] = None,
+    sidecar: Sidecar = "",
     bundle: BundleId = "",
     jobs: Jobs = 0,
     progress: ProgressStyle = "auto",
@@ -31,9 +32,10 @@ def repair(
     trusted = api.load_trust(*trust or ())
     with output.ProgressView(progress) as view:
         if target is not None:
-            rebuilt = api.rebuild(volumes, target, trust=trusted, bundle=bundle, pace=Pace(jobs=jobs), progress=view)
+            rebuilt = api.rebuild(volumes, target, trust=trusted, bundle=bundle, sidecar=sidecar, pace=Pace(jobs=jobs),
+                                  progress=view)
         else:
-            result = api.repair(volumes, trust=trusted, bundle=bundle, progress=view)
+            result = api.repair(volumes, trust=trusted, bundle=bundle, sidecar=sidecar, progress=view)
     if target is not None:
         _show_laid("repair", rebuilt, as_json=as_json)
         return

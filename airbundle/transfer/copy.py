@@ -57,10 +57,10 @@ def copy(readers: tuple[VolumeReader, ...], targets: Sequence[str], *, trust: Tr
 
 
 def rebuild(readers: tuple[VolumeReader, ...], target: str, *, trust: TrustSet, pace: Pace | None = None,
-            progress: Callable[[Tick], None] | None = None) -> CopyResult:
+            progress: Callable[[Tick], None] | None = None, sidecar: VolumeReader | None = None) -> CopyResult:
     """Write whole copies of the volumes that are damaged or not here into the folder `target` (`repair -o`)."""
     began = time.monotonic()
-    bundle = _believed(readers, trust)
+    bundle = _believed(readers, trust, sidecar)
     meter = Meter(progress)
     tally = Tally([], [], [])
     check_segments(bundle, tally, None, fast=False, pace=pace or Pace(), meter=meter)
@@ -79,8 +79,8 @@ def rebuild(readers: tuple[VolumeReader, ...], target: str, *, trust: TrustSet, 
     return CopyResult(bundle.statement.bundle, laid, (), time.monotonic() - began)
 
 
-def _believed(readers: tuple[VolumeReader, ...], trust: TrustSet) -> Bundle:
-    bundle = open_bundle(readers, trust)
+def _believed(readers: tuple[VolumeReader, ...], trust: TrustSet, sidecar: VolumeReader | None = None) -> Bundle:
+    bundle = open_bundle(readers, trust, sidecar=sidecar)
     if bundle.distrust is not None:
         raise bundle.distrust
     require_preamble(bundle)

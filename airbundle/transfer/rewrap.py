@@ -149,7 +149,7 @@ def _verified(bundle: Bundle, trust: TrustSet, kept: _Kept | None, pace: Pace | 
         report = verify(bundle.volumes, trust=trust, pace=pace, progress=progress)
     except RepairableError as error:
         found, catalog = error.report, bundle.statement.catalog.number
-        if kept is None or not isinstance(found, Report) or any(
+        if kept is None or not isinstance(found, Report) or found.restorable or any(
                 finding.file not in volumes.FIXED_NAMES and finding.segment != catalog for finding in found.findings):
             raise
         report = found

@@ -102,7 +102,8 @@ def _verified(readers: tuple[VolumeReader, ...], trust: TrustSet, pace: Pace | N
         return verify(readers, trust=trust, pace=pace, progress=progress)
     except RepairableError as error:
         report = error.report
-        if not isinstance(report, Report) or any(found.problem != OTHER_SIGNATURES for found in report.findings):
+        if not isinstance(report, Report) or report.restorable or any(
+                found.problem != OTHER_SIGNATURES for found in report.findings):
             raise
         return report
 
