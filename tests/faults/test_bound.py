@@ -133,7 +133,7 @@ def is_refused(whole: Spread, place: Path, rng: random.Random) -> int:
 @pytest.mark.parametrize("name", damage.AT_THE_BOUND)
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
 def test_at_the_bound(shelf: Shelf, tmp_path: Path, suite: Suite, name: str) -> None:
-    for number, (drives, source) in enumerate([("1 lose 0", "two stripes"), ("3 lose 1", "many small")]):
+    for number, (drives, source) in enumerate([("1 lose 0", "two stripes"), ("5 lose 2", "many small")]):
         rng = random.Random(f"{name} {number}")
         comes_back(shelf.bundle(suite, drives, "equal", source), tmp_path / str(number), name, rng)
 
@@ -141,7 +141,7 @@ def test_at_the_bound(shelf: Shelf, tmp_path: Path, suite: Suite, name: str) -> 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
 def test_one_block_beyond_the_bound(shelf: Shelf, tmp_path: Path, suite: Suite, seed: int) -> None:
-    for number, (drives, source) in enumerate([("1 lose 0", "two stripes"), ("3 lose 1", "many small")]):
+    for number, (drives, source) in enumerate([("1 lose 0", "two stripes"), ("5 lose 2", "many small")]):
         rng = random.Random(f"beyond {seed} {number}")
         is_refused(shelf.bundle(suite, drives, "equal", source), tmp_path / str(number), rng)
 

@@ -210,6 +210,20 @@ def test_a_group_whose_parity_is_of_something_else(keys: Keys, tmp_path: Path) -
         assert not (tmp_path / "back").exists()
 
 
+def test_one_block_of_a_group_is_a_lie_and_the_segment_puts_it_right(keys: Keys, tmp_path: Path) -> None:
+    """What the group gives is held against its leaf block by block, so that one wrong block spoils no other (S-8)."""
+    files = {"a": noise(14_000), "b": b"end"}
+    bundle = forge(tmp_path / "drive", keys, Lies(outer=lambda body: body[:-1] + bytes([body[-1] ^ 1])), files)
+    row = bundle.rows()[0]
+    place = bundle.place(row)
+    data = place.geometry.data_blocks
+    assert 4 <= data <= row.m
+    kill_blocks(bundle.segment(0), 4096, range(place.data_at, place.data_at + row.m + 1))
+    assert bundle.report().restorable == (0,)
+    bundle.unpack(tmp_path / "back")
+    assert {name: (tmp_path / "back" / name).read_bytes() for name in files} == files
+
+
 FRAMES = {
     "says more": lambda plain: zstandard.ZstdCompressor().compress(plain + b"x"),
     "says less": lambda plain: zstandard.ZstdCompressor().compress(plain[:-1]),
