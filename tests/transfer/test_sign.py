@@ -119,7 +119,7 @@ def test_nothing_is_shown_or_written_that_is_not_whole_and_believed(two: Split) 
     flip(two.volumes[0] / names.segment_name(0), 9000)
     refused(11)
     for volume, number in ((1, 1), (0, 2)):  # two of the three members of their group
-        kill_blocks(two.volumes[volume] / names.segment_name(number), 4096, range(3, 26))
+        kill_blocks(two.volumes[volume] / names.segment_name(number), 4096, range(2, 36))
     refused(4)
 
 
