@@ -1,0 +1,185 @@
+"""Unpack takes the drives one after another, in any order; what a lost drive leaves open is added up from the others."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airbundle import api
+from airbundle.crypto.keyfiles import write_private, write_public
+from airbundle.errors import DamagedError, IncompleteError, UsageError
+from tests.transfer.workshop import KIB, PACE, Keys, Spread, digests, kill_blocks, noise, spread, write_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def three(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Spread:
+    place = tmp_path_factory.mktemp("port")
+    source = write_tree(place / "source", {"a/one": noise(500 * KIB, 1), "b/two": b"2" * 90_000, "three": noise(77, 2),
+                                           "empty": b""}, ("hollow",))
+    return spread(keys, source, [place / f"drive-{number}" for number in range(3)])
+
+
+@pytest.fixture(scope="module")
+def five(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Spread:
+    place = tmp_path_factory.mktemp("ports")
+    source = write_tree(place / "source", {"a/one": noise(700 * KIB, 1), "b/two": b"2" * 90_000})
+    return spread(keys, source, [place / f"drive-{number}" for number in range(5)], lose=2)
+
+
+def visit(bundle: Spread, number: int, target: Path, **more: Any) -> IncompleteError | None:
+    """One drive in the one port; what unpack still asks for."""
+    try:
+        api.unpack([str(bundle.all[number])], str(target), keys=[bundle.keys.reader], trust=bundle.keys.trust,
+                   pace=PACE, **more)
+    except IncompleteError as error:
+        return error
+    return None
+
+
+def comes(bundle: Spread, target: Path, order: Iterable[int]) -> int:
+    """How many visits it took."""
+    for visits, number in enumerate(order, 1):
+        assert not target.exists()
+        error = visit(bundle, number, target)
+        if error is None:
+            assert digests(target) == digests(bundle.source)
+            assert not list(target.parent.glob(f".{target.name}.*"))
+            return visits
+        assert error.exit_status == 3
+    pytest.fail("it never came")
+
+
+@pytest.mark.parametrize("order", itertools.permutations((1, 2, 3)))
+def test_any_order(three: Spread, tmp_path: Path, order: tuple[int, ...]) -> None:
+    """Parity lies on the last volume: with all data volumes there it need not come, and it never takes a fourth visit."""
+    data_seen = max(order.index(1), order.index(2)) + 1
+    assert comes(three, tmp_path / "back", order) == min(data_seen, 3)
+
+
+@pytest.mark.parametrize(("order", "visits"), [((1, 3, 1), 3), ((3, 1, 3), 3), ((2, 3, 2), 3), ((3, 2, 3), 3)])
+def test_one_drive_never_comes(three: Spread, tmp_path: Path, order: tuple[int, ...], visits: int) -> None:
+    assert comes(three, tmp_path / "back", order) == visits
+
+
+def test_the_drive_is_found_after_all(three: Spread, tmp_path: Path) -> None:
+    assert comes(three, tmp_path / "back", (1, 3, 2)) == 3
+
+
+def test_two_of_five_never_come(five: Spread, tmp_path: Path) -> None:
+    assert comes(five, tmp_path / "back", (1, 4, 5, 1, 4, 5)) <= 6
+
+
+def test_it_says_what_it_needs_and_asks_for_the_others_once_more(three: Spread, tmp_path: Path) -> None:
+    first = visit(three, 1, tmp_path / "back")
+    assert first is not None
+    assert "volume 2 of 3" in str(first)
+    assert "volume 1 of 3" not in first.hint
+    second = visit(three, 3, tmp_path / "back")
+    assert second is not None
+    assert "volume 2 of 3" in str(second)
+    assert "volume 1 of 3" in second.hint
+
+
+def test_a_sick_drive_leaves_something_open(three: Spread, tmp_path: Path) -> None:
+    """A segment on the first drive is beyond its own parity: the others are asked for, and then it comes back."""
+    sick = three.copied(tmp_path)
+    row = next(row for row in sick.rows() if row.volume == 1)
+    kill_blocks(sick.segment(row.number), row.block_size, range(sick.segment(row.number).stat().st_size // 4096))
+    assert comes(sick, tmp_path / "back", (1, 2, 3, 2, 3)) == 4
+
+
+def test_a_sum_that_rots_gives_nothing_wrong(three: Spread, tmp_path: Path) -> None:
+    target = tmp_path / "back"
+    for number in (1, 3):
+        assert visit(three, number, target) is not None
+    for path in tmp_path.glob(".back.*/sum-*"):
+        raw = bytearray(path.read_bytes())
+        raw[5000] ^= 1
+        path.write_bytes(raw)
+    with pytest.raises(DamagedError, match="does not give its root"):
+        visit(three, 1, target)
+    assert not target.exists()
+
+
+def test_what_was_staged_for_another_bundle_or_another_part_is_not_used(
+        three: Spread, keys: Keys, tmp_path: Path) -> None:
+    assert visit(three, 1, tmp_path / "back") is not None
+    assert visit(three, 2, tmp_path / "back", include=["b/*"]) is None
+    assert sorted(digests(tmp_path / "back")) == ["b/two"]
+    other = spread(keys, write_tree(tmp_path / "other", {"x": noise(300 * KIB, 9)}),
+                   [tmp_path / f"other-{number}" for number in range(3)])
+    assert visit(other, 1, tmp_path / "again") is not None
+    assert visit(three, 1, tmp_path / "again") is not None
+    assert comes(other, tmp_path / "again", (2,)) == 1
+
+
+def test_a_staging_folder_of_somebody_else(three: Spread, tmp_path: Path) -> None:
+    place = tmp_path / f".back.airbundle-partial-{three.statement().bundle[:12]}"
+    place.mkdir()
+    place.chmod(0o777)
+    with pytest.raises(UsageError, match="yours alone"):
+        visit(three, 1, tmp_path / "back")
+    place.rmdir()
+    place.symlink_to(tmp_path)
+    with pytest.raises(UsageError, match="yours alone"):
+        visit(three, 1, tmp_path / "back")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_between_and_during_visits(three: Spread, tmp_path: Path, seed: int) -> None:
+    random_ = random.Random(seed)
+    (tmp_path / "r.key").write_bytes(write_private("r", three.keys.reader, passphrase=None))
+    (tmp_path / "p.pub").write_bytes(write_public("p", three.keys.packer.public))
+    target = tmp_path / "back"
+    for number in (1, 3, 1):
+        words = ["unpack", str(three.all[number]), "-o", str(target), "--key", str(tmp_path / "r.key"), "--trust",
+                 str(tmp_path / "p.pub"), "--progress", "none"]
+        process = subprocess.run([sys.executable, "-m", "tests.transfer.bomb", str(random_.randrange(1, 30)),
+                                  str(random_.random()), *words], cwd=ROOT, check=False, capture_output=True, text=True,
+                                 env={**os.environ, "PYTHONPATH": str(ROOT)})
+        assert process.returncode in {0, 3, -signal.SIGKILL}, process.stderr
+        if process.returncode == 0:
+            break
+        if visit(three, number, target) is None:
+            break
+    else:
+        assert comes(three, target, (2, 3, 1)) <= 3
+    assert digests(target) == digests(three.source)
+
+
+class TestInclude:
+    """Only what matches is read and written."""
+
+    def test_a_part(self, three: Spread, tmp_path: Path) -> None:
+        result = api.unpack(three.given, str(tmp_path / "back"), keys=[three.keys.reader], trust=three.keys.trust,
+                            include=["b/*", "e*"], pace=PACE)
+        assert (result.files, result.folders) == (2, 0)
+        want = digests(three.source)
+        assert digests(tmp_path / "back") == {name: want[name] for name in ("b/two", "empty")}
+
+    def test_only_the_volumes_that_hold_it_are_needed(self, three: Spread, tmp_path: Path) -> None:
+        needed = {row.volume for row in three.rows() if row.number == max(
+            row.number for row in three.rows() if row.role == "data")}
+        (number,) = needed
+        assert visit(three, number, tmp_path / "back", include=["three"]) is None
+        assert sorted(digests(tmp_path / "back")) == ["three"]
+
+    def test_nothing(self, three: Spread, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="no file matches"):
+            visit(three, 1, tmp_path / "back", include=["nowhere"])
+        assert not list(tmp_path.iterdir())
+
+
