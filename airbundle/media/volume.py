@@ -35,7 +35,7 @@ SEGMENT_NAME: Final = re.compile(r"[0-9]{8,16}\.abs")
 FIXED_NAMES: Final = frozenset({README_NAME, STATEMENT_NAME, RECORD_NAME, CATALOG_NAME, CATALOG_COPY_NAME})
 _LITTER: Final = re.compile(r"\._.*|\.trash.*|system volume information|desktop\.ini|\.ds_store|thumbs\.db", re.DOTALL)
 _NUMBER: Final = re.compile(r"-([0-9]{1,2})of([0-9]{1,2})\.airbundle", re.IGNORECASE)
-_RELAID: Final = re.compile(r"-copy[0-9]{1,2}of[0-9]{1,2}\.airbundle", re.IGNORECASE)
+_RELAID: Final = re.compile(r"-copy([0-9]{1,2})of([0-9]{1,2})\.airbundle", re.IGNORECASE)
 _PIECE: Final = system.ALIGNMENT
 
 
@@ -209,9 +209,10 @@ def relaid_name(label: str, bundle_id: bytes, number: int, count: int) -> str:
     return volume_name(label, bundle_id, number, count).replace(f"-{number}of{count}.", f"-copy{number}of{count}.")
 
 
-def is_relaid(path: str) -> bool:
-    """Whether the name says so. Advice only (V-2)."""
-    return _RELAID.search(os.path.basename(path)) is not None
+def relaid_number(path: str) -> tuple[int, int]:
+    """Number and count in the name of such a copy; zeros if it is none. Advice only (V-2)."""
+    found = _RELAID.search(os.path.basename(path))
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def find_volumes(path: str) -> list[str]:

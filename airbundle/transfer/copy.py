@@ -47,6 +47,7 @@ def copy(readers: tuple[VolumeReader, ...], targets: Sequence[str], *, trust: Tr
     """Copy what the given volumes hold onto `targets`. Raises AirbundleError; what was finished stays."""
     began = time.monotonic()
     bundle = _believed(readers, trust)
+    _require_targets(bundle, targets)
     rows = tuple(row for row in bundle.rows if bundle.segments.get(row.number))
     numbers = sorted({row.volume for row in rows})
     places = (_one_to_one(bundle, targets, volume_rows(bundle, numbers)) if len(numbers) == len(targets)
@@ -61,6 +62,7 @@ def rebuild(readers: tuple[VolumeReader, ...], target: str, *, trust: TrustSet, 
     """Write whole copies of the volumes that are damaged or not here into the folder `target` (`repair -o`)."""
     began = time.monotonic()
     bundle = _believed(readers, trust, sidecar)
+    _require_targets(bundle, [target])
     meter = Meter(progress)
     tally = Tally([], [], [])
     check_segments(bundle, tally, None, fast=False, pace=pace or Pace(), meter=meter)
@@ -77,6 +79,15 @@ def rebuild(readers: tuple[VolumeReader, ...], target: str, *, trust: TrustSet, 
               for number, rows in volume_rows(bundle, numbers).items()]
     laid = _lay_all(bundle, places, [target], pace or Pace(), meter)
     return CopyResult(bundle.statement.bundle, laid, (), time.monotonic() - began)
+
+
+def _require_targets(bundle: Bundle, targets: Sequence[str]) -> None:
+    given = {os.path.realpath(os.path.dirname(reader.path)) for reader in bundle.volumes}
+    for target in targets:
+        if not os.path.isdir(target):
+            raise UsageError("is not a folder", where=target, hint="mount the drive, or make the folder")
+        if os.path.realpath(target) in given:
+            raise UsageError("holds a volume that is to be copied", where=target, hint="give another folder")
 
 
 def _believed(readers: tuple[VolumeReader, ...], trust: TrustSet, sidecar: VolumeReader | None = None) -> Bundle:
@@ -130,12 +141,6 @@ def _size(bundle: Bundle, row: Row) -> int:
 
 def _lay_all(bundle: Bundle, places: Sequence[Place], targets: Sequence[str], pace: Pace,
              meter: Meter) -> tuple[Laid, ...]:
-    given = {os.path.realpath(os.path.dirname(reader.path)) for reader in bundle.volumes}
-    for target in targets:
-        if not os.path.isdir(target):
-            raise UsageError("is not a folder", where=target, hint="mount the drive, or make the folder")
-        if os.path.realpath(target) in given:
-            raise UsageError("holds a volume that is to be copied", where=target, hint="give another folder")
     catalogs = 2 * bundle.expected(bundle.statement.catalog).place.stored_size
     for target in targets:
         needed = sum(_size(bundle, row) + catalogs // max(1, len(place.rows)) for place in places

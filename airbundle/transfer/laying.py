@@ -29,7 +29,7 @@ from airbundle.transfer.readme import volume_readme
 from airbundle.transfer.replace import rebuilt_catalog
 from airbundle.transfer.restore import Restorer
 from airbundle.transfer.schedule import run_all
-from airbundle.transfer.verdict import describe_volumes
+from airbundle.transfer.verdict import elsewhere
 from airbundle.transfer.verify import read_segment
 from airbundle.transfer.workspace import Pace, Workspace, Workspaces
 
@@ -121,7 +121,7 @@ def _put(bundle: Bundle, row: Row, volume: VolumeWriter, space: Workspace) -> st
 def cannot_have(bundle: Bundle, row: Row) -> DamagedError | IncompleteError:
     """What to say of a segment that neither its file nor its group gives."""
     where = f"volume {row.volume} of {len(bundle.statement.volumes)}, {volumes.segment_name(row.number)}"
-    if absent := describe_volumes(bundle, bundle.absent):
+    if absent := elsewhere(bundle):
         return IncompleteError("cannot be had from the volumes that are here", where=where,
                                hint=f"give these too: {'; '.join(absent)}")
     return DamagedError("more is lost than its parity and its group can give back", where=where, rule="G-9",

@@ -104,11 +104,18 @@ class Bundle:
         """Numbers of volumes that hold segments and are not here."""
         return frozenset(row.volume for row in self.rows) - self.here
 
+    @property
+    def copies_absent(self) -> tuple[tuple[int, int], ...]:
+        """Number and count of re-laid copies that are not here, by the names of those that are."""
+        found = {relaid for reader in self.volumes if any(relaid := volumes.relaid_number(reader.path))}
+        return tuple((number, count) for count in sorted({count for _, count in found})
+                     for number in range(1, count + 1) if (number, count) not in found)
+
     def homes(self, row: Row) -> list[VolumeReader]:
         """The readers on which the segment of `row` should lie, by their names; a re-laid copy is nobody's home."""
         count = len(self.statement.volumes)
         return [reader for reader in self.volumes if volumes.volume_number(reader.path, count) == row.volume
-                or (count == 1 and not volumes.is_relaid(reader.path))]
+                or (count == 1 and not any(volumes.relaid_number(reader.path)))]
 
     @property
     def context(self) -> Context:

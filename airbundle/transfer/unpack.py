@@ -38,7 +38,7 @@ from airbundle.transfer.restore import Restorer
 from airbundle.transfer.schedule import run_all
 from airbundle.transfer.seal import open_chunks, open_index
 from airbundle.transfer.sums import RunningSum, add_up
-from airbundle.transfer.verdict import Tally, describe_volumes, make_report
+from airbundle.transfer.verdict import Tally, describe_volumes, elsewhere, make_report
 from airbundle.transfer.verify import check_catalogs, check_statements, read_segment
 from airbundle.transfer.workspace import Pace, Workspace, Workspaces
 
@@ -71,7 +71,7 @@ class UnpackResult:
 
 @dataclass
 class _Work:
-    """What all steps share. `open_rows` are the segments that no file gave."""
+    """What all steps share. `open_rows` are the segments that no file gave, `restored` came with a group."""
 
     bundle: Bundle
     opened: Opened
@@ -83,6 +83,7 @@ class _Work:
     helpers: Workspaces
     needed: frozenset[int]
     open_rows: set[int] = field(default_factory=set)
+    restored: set[int] = field(default_factory=set)
 
 
 def unpack(readers: tuple[VolumeReader, ...], target: str, *, keyring: Keyring, trust: TrustSet,
@@ -198,7 +199,7 @@ def _take_files(work: _Work, rows: Sequence[Row]) -> None:
             for reader, name, findings in found:
                 work.tally.count(reader, name, findings, size=sizes[row.number],
                                  right_name=volumes.segment_name(row.number))
-    work.tally.restorable += sorted(work.open_rows)
+    work.tally.restorable += sorted(work.open_rows | work.restored)
 
 
 def _parts(work: _Work, rows: Sequence[Row]) -> list[tuple[Row, ...]]:
@@ -248,6 +249,7 @@ def _take_around(work: _Work, part: tuple[Row, ...], space: Workspace, helper: W
             whole = False
     if whole and total.complete():
         _write_out(work, lost, helper)
+        work.restored.add(lost.number)
     else:
         work.open_rows.add(lost.number)
     return taken
@@ -282,7 +284,7 @@ def _take_groups(work: _Work) -> None:
 def _still_open(work: _Work, rows: Sequence[Row]) -> AirbundleError:
     """What to say of segments that neither their files nor their groups give."""
     bundle = work.bundle
-    absent = describe_volumes(bundle, bundle.absent)
+    absent = elsewhere(bundle)
     if not absent:
         row = rows[0]
         return DamagedError("more is lost than its parity and its group can give back", rule="G-9",

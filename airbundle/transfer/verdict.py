@@ -99,7 +99,7 @@ def make_report(bundle: Bundle, tally: Tally, *, opened: bool, began: float) -> 
     if tally.files or tally.restorable:
         condition = Condition.REPAIRABLE
     if tally.beyond or tally.missing:
-        condition = Condition.INCOMPLETE if bundle.absent and not tally.beyond else Condition.DAMAGED
+        condition = Condition.INCOMPLETE if elsewhere(bundle) and not tally.beyond else Condition.DAMAGED
     signers = tuple(identity.hex for identity in bundle.judgement.valid) if bundle.judgement else ()
     return Report(
         bundle=statement.bundle, label=statement.label, marking=statement.marking, suite=statement.suite,
@@ -112,7 +112,7 @@ def make_report(bundle: Bundle, tally: Tally, *, opened: bool, began: float) -> 
         blocks=tally.blocks, bytes_read=tally.bytes_read, bytes_not_read=tally.bytes_not_read,
         unreadable=tally.unreadable, damaged=tally.damaged, misplaced=tally.misplaced, altered=tally.altered,
         findings=tuple(tally.files), missing=tuple(sorted(tally.missing)), restorable=tuple(sorted(tally.restorable)),
-        absent=describe_volumes(bundle, bundle.absent), ignored=_ignored(bundle),
+        absent=elsewhere(bundle), ignored=_ignored(bundle),
         statement_hash=bundle.statement_hash,
         seconds=time.monotonic() - began)
 
@@ -166,6 +166,12 @@ def raise_verdict(bundle: Bundle, report: Report, failure: AirbundleError | None
         first = min(errors, key=lambda error: PRECEDENCE.index(error.exit_status))
         first.report = report
         raise first
+
+
+def elsewhere(bundle: Bundle) -> tuple[str, ...]:
+    """Volumes, and copies that were laid out anew, that are not here and hold something."""
+    return describe_volumes(bundle, bundle.absent) + tuple(
+        f"copy {number} of {count}" for number, count in bundle.copies_absent)
 
 
 def describe_volumes(bundle: Bundle, numbers: Iterable[int]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Unpack takes the drives one after another, in any order; what a lost drive leaves open is added up from the others."""
+"""Unpack takes the drives one after another, in any order; what a lost drive leaves open is added up from others."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 from airbundle import api
 from airbundle.crypto.keyfiles import write_private, write_public
 from airbundle.errors import DamagedError, IncompleteError, UsageError
+from airbundle.format.catalog import DATA
 from tests.transfer.workshop import KIB, PACE, Keys, Spread, digests, kill_blocks, noise, spread, write_tree
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ def visit(bundle: Spread, number: int, target: Path, **more: Any) -> IncompleteE
     return None
 
 
+def last_volume(bundle: Spread) -> int:
+    """Where the end of the source stream lies."""
+    return [row.volume for row in bundle.rows() if row.role == DATA][-1]
+
+
 def comes(bundle: Spread, target: Path, order: Iterable[int]) -> int:
     """How many visits it took."""
     for visits, number in enumerate(order, 1):
@@ -62,9 +68,9 @@ def comes(bundle: Spread, target: Path, order: Iterable[int]) -> int:
     pytest.fail("it never came")
 
 
-@pytest.mark.parametrize("order", itertools.permutations((1, 2, 3)))
+@pytest.mark.parametrize("order", list(itertools.permutations((1, 2, 3))))
 def test_any_order(three: Spread, tmp_path: Path, order: tuple[int, ...]) -> None:
-    """Parity lies on the last volume: with all data volumes there it need not come, and it never takes a fourth visit."""
+    """Parity lies on the last volume: with both others there it need not come, and it never takes a fourth visit."""
     data_seen = max(order.index(1), order.index(2)) + 1
     assert comes(three, tmp_path / "back", order) == min(data_seen, 3)
 
@@ -107,7 +113,7 @@ def test_a_sum_that_rots_gives_nothing_wrong(three: Spread, tmp_path: Path) -> N
         assert visit(three, number, target) is not None
     for path in tmp_path.glob(".back.*/sum-*"):
         raw = bytearray(path.read_bytes())
-        raw[5000] ^= 1
+        raw[200] ^= 1
         path.write_bytes(raw)
     with pytest.raises(DamagedError, match="does not give its root"):
         visit(three, 1, target)
@@ -117,13 +123,14 @@ def test_a_sum_that_rots_gives_nothing_wrong(three: Spread, tmp_path: Path) -> N
 def test_what_was_staged_for_another_bundle_or_another_part_is_not_used(
         three: Spread, keys: Keys, tmp_path: Path) -> None:
     assert visit(three, 1, tmp_path / "back") is not None
-    assert visit(three, 2, tmp_path / "back", include=["b/*"]) is None
-    assert sorted(digests(tmp_path / "back")) == ["b/two"]
+    assert visit(three, last_volume(three), tmp_path / "back", include=["three"]) is None
+    assert sorted(digests(tmp_path / "back")) == ["three"]
     other = spread(keys, write_tree(tmp_path / "other", {"x": noise(300 * KIB, 9)}),
                    [tmp_path / f"other-{number}" for number in range(3)])
     assert visit(other, 1, tmp_path / "again") is not None
     assert visit(three, 1, tmp_path / "again") is not None
-    assert comes(other, tmp_path / "again", (2,)) == 1
+    assert visit(other, 2, tmp_path / "again") is None
+    assert digests(tmp_path / "again") == digests(other.source)
 
 
 def test_a_staging_folder_of_somebody_else(three: Spread, tmp_path: Path) -> None:
@@ -171,10 +178,7 @@ class TestInclude:
         assert digests(tmp_path / "back") == {name: want[name] for name in ("b/two", "empty")}
 
     def test_only_the_volumes_that_hold_it_are_needed(self, three: Spread, tmp_path: Path) -> None:
-        needed = {row.volume for row in three.rows() if row.number == max(
-            row.number for row in three.rows() if row.role == "data")}
-        (number,) = needed
-        assert visit(three, number, tmp_path / "back", include=["three"]) is None
+        assert visit(three, last_volume(three), tmp_path / "back", include=["three"]) is None
         assert sorted(digests(tmp_path / "back")) == ["three"]
 
     def test_nothing(self, three: Spread, tmp_path: Path) -> None:
