@@ -26,7 +26,7 @@ from airbundle.media.drive import cluster_size, filesystem_type, free_space, phy
 from airbundle.media.reading import SourceReader
 from airbundle.media.source import Source, scan
 from airbundle.media.system import cpu_count
-from airbundle.transfer.layout import Team, default_lose, lay_out
+from airbundle.transfer.layout import ALONE, Team, default_lose, lay_out
 from airbundle.transfer.slices import Stream, cut_stream
 
 if TYPE_CHECKING:
@@ -67,7 +67,11 @@ class Options:
             return self.segment_size
         share = 1 << max(0, (total // SEGMENTS_WANTED).bit_length() - 1)
         least = max(limits.SLICE_LEAST, -(-total // SEGMENTS_MOST))
-        return min(max(min(share, limits.SLICE_DEFAULT), least), limits.SLICE_MAX)
+        size = min(max(min(share, limits.SLICE_DEFAULT), least), limits.SLICE_MAX)
+        # A little more than whole groups of one drive would cost a parity segment more: stretch the slices instead.
+        whole = -(-total // size) // ALONE * ALONE
+        stretched = -(-total // whole) if whole else size
+        return -(-stretched // limits.MIB) * limits.MIB if size < stretched <= size + size // ALONE else size
 
     def block_size(self, total: int) -> int:
         """Small bundles use small blocks."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airbundle.errors import UsageError
+from airbundle.format.limits import MIB, SLICE_MAX
 from airbundle.transfer import plan
 from airbundle.transfer.layout import Team
 
@@ -23,3 +24,14 @@ def test_a_folder_on_fat_holds_so_many_files(tmp_path: Path, monkeypatch: pytest
         plan.require_folders_hold([str(tmp_path)], more)
     monkeypatch.setattr(plan, "filesystem_type", lambda _: "exfat")
     plan.require_folders_hold([str(tmp_path)], more)
+
+
+def test_slices_fill_whole_groups() -> None:
+    """Headers make 1 GiB of weights a little more than 16 times 64 MiB: still 16 slices, not 17."""
+    options = plan.Options()
+    for total, slices in ((MIB, 1), (20 * MIB, 2), (1 << 30, 16), ((1 << 30) + 5000, 16), ((1 << 30) + 100 * MIB, 18),
+                          ((4 << 30) + 70_000, 64), (1 << 43, 100_663)):
+        size = options.slice_size(total)
+        assert size <= SLICE_MAX
+        assert -(-total // size) <= slices, total
+    assert plan.Options(segment_size=5 * MIB).slice_size(1 << 30) == 5 * MIB
