@@ -109,7 +109,7 @@ def show_report(report: Report, *, with_key: bool) -> None:
         ("bundle", report.bundle), ("packer", fingerprint_hex(bytes.fromhex(report.packer))),
         ("label", report.label), ("marking", report.marking or "-"), ("created", output.moment(report.created)),
         ("expires", output.moment(report.expires) + _expired(report.expires)),
-        ("volumes", f"{report.volumes_of - len(report.absent)} of {report.volumes_of}"),
+        ("volumes", f"{report.volumes_of - len(report.not_seen)} of {report.volumes_of}"),
         *(("not here", volume) for volume in report.absent),
         ("read", f"{report.blocks} blocks, {output.human(report.bytes_read)} in {report.seconds:.1f} s"),
         ("not read", output.human(report.bytes_not_read)),

@@ -8,13 +8,14 @@ anything: the target is absent or an empty folder, which one `rename` checks and
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import stat
 import tempfile
 import threading
 from collections import OrderedDict
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from airbundle.errors import MediumError, UsageError
 from airbundle.format.names import SafePath, shown
@@ -23,6 +24,9 @@ from airbundle.media.descriptors import Descriptors
 from airbundle.media.drive import free_space
 from airbundle.media.faults import medium_error, reporting
 from airbundle.media.folder import Folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 _TREE: Final = "tree"
 _NOTES: Final = "notes"
@@ -63,9 +67,32 @@ class StagingTree:
         """A file beside the tree, for notes about what is in it."""
         return os.path.join(self._staging, _NOTES)
 
-    def keep(self) -> None:
+    def keep(self, *, kept: bool = True) -> None:
         """Do not discard what is there, whatever happens: a later run goes on with it."""
-        self._kept = True
+        self._kept = kept
+
+    def require_only(self, sizes: Mapping[str, int], folders: Iterable[str]) -> None:
+        """Raise MediumError unless the tree holds these files, with these sizes, and these folders, and nothing else.
+
+        What an earlier run has left may have been changed since.
+        """
+        wanted = {*folders, *(above for path in [*sizes, *folders] for above in _above(path))}
+        found: set[str] = set()
+        stack = [""]
+        with reporting(self.path):
+            while stack:
+                folder = stack.pop()
+                with os.scandir(os.path.join(self.path, folder)) as entries:
+                    for entry in entries:
+                        path = f"{folder}/{entry.name}" if folder else entry.name
+                        if entry.is_dir(follow_symlinks=False) and path in wanted:
+                            stack.append(path)
+                        elif not entry.is_file(follow_symlinks=False) or sizes.get(path) != entry.stat().st_size:
+                            raise _changed(self._staging, path)
+                        found.add(path)
+        missing = (sizes.keys() | wanted) - found
+        if missing:
+            raise _changed(self._staging, min(missing))
 
     def sync(self) -> None:
         """Wait until everything written is on the medium. Raises MediumError."""
@@ -80,6 +107,15 @@ class StagingTree:
                     shutil.rmtree(entry.path)
                 else:
                     os.unlink(entry.path)
+
+    def require_digests(self, digests: Mapping[str, str]) -> None:
+        """Raise MediumError unless each of these files has its SHA-256 (hexadecimal)."""
+        for path, wanted in digests.items():
+            with reporting(path):
+                fd = os.open(os.path.join(self.path, path), os.O_RDONLY | system.NOFOLLOW)
+                with open(fd, "rb", buffering=0) as file:
+                    if hashlib.file_digest(file, "sha256").hexdigest() != wanted:
+                        raise _changed(self._staging, path)
 
     def create(self, path: SafePath, size: int) -> None:
         """Make the file `path` with `size` bytes, zeros until written. Raises MediumError, also when it exists."""
@@ -203,6 +239,17 @@ def require_space(path: str, needed: int) -> None:
             where=shown(path),
             hint=f"make room for {needed - free} bytes more or use another place",
         )
+
+
+def _above(path: str) -> list[str]:
+    """The folders on the way to `path`."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def _changed(staging: str, path: str) -> MediumError:
+    return MediumError(f"'{shown(path)}' is not as an earlier run left it", where=shown(staging),
+                       hint="nothing was published, and it is thrown away: run the same command again from the start")
 
 
 def _own(path: str) -> str:

@@ -10,7 +10,7 @@ import os
 import struct
 from typing import TYPE_CHECKING, Final, Self
 
-from airbundle.errors import UsageError
+from airbundle.errors import MediumError, UsageError
 from airbundle.format import limits
 from airbundle.media import system
 from airbundle.media.faults import reporting
@@ -66,7 +66,8 @@ def load_buffer(path: str, view: memoryview) -> None:
     with reporting(path):
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            system.read_into(descriptor, view, 0)
+            if system.read_into(descriptor, view, 0) != len(view):
+                raise MediumError("is shorter than it was written", where=path)
         finally:
             os.close(descriptor)
 

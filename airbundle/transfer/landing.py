@@ -77,8 +77,10 @@ class Landing:
             self.done.update(note.numbers)
         elif isinstance(note, _Seen):
             self.seen.update(note.volumes)
-        else:
+        elif note.has:
             self.sums[note.number] = note
+        else:
+            self.sums.pop(note.number, None)
 
     def add(self, number: int, size: int) -> None:
         """Segment `number`, with `size` bytes of the source, was written."""
@@ -109,6 +111,13 @@ class Landing:
             self._log.append(msgspec.json.encode(note))
             if before is not None and before.has:
                 os.unlink(self.sum_path(before.number, before.has))
+
+    def drop_sum(self, number: int) -> None:
+        """A sum that cannot be believed is begun anew."""
+        with self._lock:
+            note = self.sums.pop(number, None)
+            if note is not None:
+                self._log.append(msgspec.json.encode(Summed(number, note.given, [])))
 
     def flush(self) -> None:
         """Note everything that was written. Raises MediumError."""

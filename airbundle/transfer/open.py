@@ -92,12 +92,14 @@ class Bundle:
 
     @property
     def here(self) -> frozenset[int]:
-        """Numbers of the volumes of which something is here, by their names and by their segments."""
+        """Numbers of the volumes of which something is here, by their segments; by its name where one has none."""
         count = len(self.statement.volumes)
         if count == 1:
             return frozenset({1})
-        return frozenset(volumes.volume_number(reader.path, count) for reader in self.volumes) | frozenset(
-            row.volume for row in self.rows if self.segments.get(row.number))
+        found = [(row.volume, reader.path) for row in self.rows for reader, _ in self.segments.get(row.number, [])]
+        holding = {path for _, path in found}
+        return frozenset(number for number, _ in found) | frozenset(
+            volumes.volume_number(reader.path, count) for reader in self.volumes if reader.path not in holding)
 
     @property
     def absent(self) -> frozenset[int]:

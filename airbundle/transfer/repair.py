@@ -141,7 +141,7 @@ def _repair_segment(bench: _Bench, row: Row) -> None:
     homes = [reader for reader in bundle.homes(row) if not any(other is reader for other, _ in whole)]
     if not whole and not homes:  # of a volume that was renamed, or is not here
         homes = list(dict.fromkeys(reader for reader, _ in places))[:1]
-    if whole and not homes:
+    if whole and (not homes or len(bundle.statement.volumes) > 1):  # G-3: it is valid wherever it lies
         return
     image = _whole(bench, *whole[0], row)[1] if whole else _restored(bench, row)
     if image is None:

@@ -6,7 +6,6 @@ they only say what the verdict is about, never what is whole.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from airbundle.media import volume as volumes
@@ -25,20 +24,24 @@ def volumes_not_seen(bundle: Bundle) -> tuple[int, ...]:
 def missing_here(bundle: Bundle, missing: Iterable[int]) -> list[int]:
     """Of the `missing` segments those that should lie on the volumes given. If one of those cannot be told: all."""
     numbers = _numbers(bundle)
-    if None in numbers:
+    if None in numbers or not volumes_not_seen(bundle):
         return list(missing)
     return [number for number in missing
             if number >= len(bundle.rows) or bundle.rows[number].volume in numbers]
 
 
 def _numbers(bundle: Bundle) -> set[int | None]:
-    """The number of each volume given: of its name, else of most of its segments; None where neither tells."""
-    if len(bundle.statement.volumes) == 1:
+    """The number of each volume given: of its segments, else of its name; None where they do not tell one."""
+    count = len(bundle.statement.volumes)
+    if count == 1:
         return {1}
-    by_name = {reader.path: volumes.volume_number(reader.path, len(bundle.statement.volumes))
-               for reader in bundle.volumes}
-    counts: dict[str, Counter[int]] = {reader.path: Counter() for reader in bundle.volumes}
+    held: dict[str, set[int]] = {reader.path: set() for reader in bundle.volumes}
     for row in bundle.rows:
         for reader, _ in bundle.segments.get(row.number, []):
-            counts[reader.path][row.volume] += 1
-    return {by_name[path] or (count.most_common(1)[0][0] if count else None) for path, count in counts.items()}
+            held[reader.path].add(row.volume)
+    numbers: set[int | None] = set()
+    for path, some in held.items():
+        by_name = volumes.volume_number(path, count)
+        relaid = any(volumes.relaid_number(path)) or len(some) > 1
+        numbers.add(None if relaid else min(some) if some else by_name or None)
+    return numbers

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from airbundle.codec.erasure import weights
+from airbundle.errors import DamagedError, MediumError
 from airbundle.media.state import load_buffer, save_buffer
 from airbundle.transfer.image import Image
 from airbundle.transfer.landing import Landing, Summed
@@ -59,7 +60,11 @@ def add_up(bundle: Bundle, landing: Landing, row: Row, restorer: Restorer, space
         return False
     total = RunningSum(bundle, row, space)
     if note.has:
-        load_buffer(landing.sum_path(note.number, note.has), total.area.data)
+        try:
+            load_buffer(landing.sum_path(note.number, note.has), total.area.data)
+        except MediumError:  # gone or cut: begun anew when the volumes come once more
+            landing.drop_sum(row.number)
+            return False
     shares = weights(len(group.data), len(group.parity), note.given, row.position)
     for position, share in zip(note.given, shares, strict=True):
         if position in note.has:
@@ -70,12 +75,23 @@ def add_up(bundle: Bundle, landing: Landing, row: Row, restorer: Restorer, space
         total.add(int(share), member)
         note = Summed(note.number, note.given, [*note.has, position])
     if set(note.has) == set(note.given):
-        return total.complete()
+        return _completed(total, landing, row.number)
     known = landing.sums.get(row.number)
     if known is None or len(note.has) > len(known.has):
         save_buffer(landing.sum_path(note.number, note.has), total.area.data)
         landing.summed(note)
     return False
+
+
+def _completed(total: RunningSum, landing: Landing, number: int) -> bool:
+    """Whether the sum is the segment. The members of this visit were checked: if not, what lay here has rotted."""
+    try:
+        return total.complete()
+    except DamagedError:
+        if number not in landing.sums:
+            raise
+        landing.drop_sum(number)
+        return False
 
 
 def _begin(landing: Landing, group: Group, row: Row) -> Summed | None:

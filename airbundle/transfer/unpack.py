@@ -109,8 +109,9 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, keyring: Keyring, 
     check_statements(bundle, tally)
     check_catalogs(bundle, tally)
     with StagingTree(target, key=bundle.statement.bundle[:12]) as staging, \
-            Landing(staging, bundle.statement.bundle, include) as landing:
+            _landing(staging, bundle, include) as landing:
         landing.see(row.volume for row in bundle.rows if bundle.segments.get(row.number))
+        resumed = bool(landing.done)
         rows = _needed(bundle, contents, files, landing)
         require_space(target, sum(opened.manifest.segments[row.number].length for row in rows))
         work = _work(bundle, opened, contents, staging, landing, tally, pace or Pace(), meter, files, rows)
@@ -129,6 +130,10 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, keyring: Keyring, 
                 staging.touch(SafePath(file.path))
         for folder in folders:
             staging.make_folder(SafePath(folder))
+        staging.keep(kept=False)
+        staging.require_only({file.path: file.size for file in files.values()}, folders)
+        if resumed:  # what an earlier run wrote has been out of our hands
+            staging.require_digests({file.path: file.sha256 for file in files.values()})
         meter.begin("publishing", 0)
         staging.publish()  # (5)
     report = make_report(bundle, tally, opened=True, began=began)
@@ -155,6 +160,14 @@ def _needed(bundle: Bundle, contents: Contents, files: dict[int, FileRow], landi
     slices = contents.manifest.segments
     return [row for row in bundle.data_rows if row.number not in landing.done and any(
         number in files for number, _ in contents.touched(slices[row.number].start, slices[row.number].length))]
+
+
+def _landing(staging: StagingTree, bundle: Bundle, include: Sequence[str]) -> Landing:
+    """The notes of the staging tree, which is not ours to discard before they are, nor where it holds something."""
+    staging.keep()
+    landing = Landing(staging, bundle.statement.bundle, sorted(set(include)))
+    staging.keep(kept=bool(landing.done or landing.sums))
+    return landing
 
 
 def _require_landed(work: _Work) -> None:

@@ -207,8 +207,9 @@ def _read_twins(bundle: Bundle, row: Row, space: Workspace, found: Found) -> Fou
 
 def _count_missing(bundle: Bundle, tally: Tally, row: Row, found: Found) -> None:
     """A segment that is not where it should be: on its volume, or on each of the copies of that which were given."""
+    whole = any(findings.lost == 0 for _, _, findings in found)
     for reader in bundle.homes(row):
-        if not any(other is reader for other, _, _ in found):
+        if not any(other is reader for other, _, _ in found) and not (whole and len(bundle.statement.volumes) > 1):
             tally.note(reader, volumes.segment_name(row.number), "segment: is missing")
 
 

@@ -17,7 +17,7 @@ from airbundle import api
 from airbundle.crypto.keyfiles import NamedIdentity, write_public
 from airbundle.crypto.signing import sign
 from airbundle.crypto.trust import TrustSet
-from airbundle.errors import DamagedError, IncompleteError, StrangerError, UsageError
+from airbundle.errors import AirbundleError, DamagedError, IncompleteError, StrangerError, UsageError
 from airbundle.format.dsse import Envelope, parse_envelope, write_envelope
 from airbundle.format.statement import STATEMENT_TYPE
 from airbundle.media import volume as names
@@ -112,6 +112,38 @@ def test_laid_out_anew(three: Spread, keys: Keys, source: Path, tmp_path: Path, 
         for lost in range(count):
             left = targets[:lost] + targets[lost + 1:]
             unpacks(keys, left, source, tmp_path / "back")
+
+
+def test_only_these_excuses_nothing_of_a_copy_that_was_laid_out_anew(
+        three: Spread, keys: Keys, tmp_path: Path) -> None:
+    (target,) = folders(tmp_path, 1)
+    api.copy(three.given, [target], trust=keys.trust, pace=PACE)
+    for path in list(Path(target).glob("*/[0-9]*.abs"))[::2]:
+        path.unlink()
+    with pytest.raises(AirbundleError) as caught:
+        api.verify([target], trust=keys.trust, only_these=True, pace=PACE)
+    assert caught.value.exit_status in {4, 11}
+
+
+def test_a_folder_with_the_number_of_another_volume(keys: Keys, source: Path, tmp_path: Path) -> None:
+    """Names carry no meaning (V-2): the other volume is asked for, and nothing is called damaged."""
+    two = spread(keys, source, [tmp_path / "a", tmp_path / "b"], segment_size=32 * KIB)
+    wrong = tmp_path / two.all[1].name
+    shutil.copytree(two.all[2], wrong)
+    with pytest.raises(IncompleteError):
+        api.verify([str(wrong)], trust=keys.trust, pace=PACE)
+    with pytest.raises(IncompleteError, match="volume 1 of 2"):
+        api.unpack([str(wrong)], str(tmp_path / "back"), keys=[keys.reader], trust=keys.trust, pace=PACE)
+
+
+def test_swapped_names_are_no_damage(three: Spread, keys: Keys, tmp_path: Path) -> None:
+    one, two = three.all[1], three.all[2]
+    swapped = [tmp_path / two.name, tmp_path / one.name]
+    for path, name in zip((one, two), swapped, strict=True):
+        shutil.copytree(path, name)
+    given = [*map(str, swapped), str(three.all[3])]
+    assert api.verify(given, trust=keys.trust, pace=PACE).findings == ()
+    assert api.repair(given, trust=keys.trust).files == ()
 
 
 def test_one_drive_onto_three(keys: Keys, source: Path, tmp_path: Path) -> None:

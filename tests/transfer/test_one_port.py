@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import pytest
 
 from airbundle import api
 from airbundle.crypto.keyfiles import write_private, write_public
-from airbundle.errors import DamagedError, IncompleteError, UsageError
+from airbundle.errors import IncompleteError, MediumError, UsageError
 from airbundle.format.catalog import DATA
 from tests.transfer.workshop import KIB, PACE, Keys, Spread, digests, kill_blocks, noise, spread, write_tree
 
@@ -115,9 +117,42 @@ def test_a_sum_that_rots_gives_nothing_wrong(three: Spread, tmp_path: Path) -> N
         raw = bytearray(path.read_bytes())
         raw[200] ^= 1
         path.write_bytes(raw)
-    with pytest.raises(DamagedError, match="does not give its root"):
-        visit(three, 1, target)
-    assert not target.exists()
+    assert visit(three, 1, target) is not None
+    for path in tmp_path.glob(".back.*/sum-*"):
+        os.truncate(path, 100)
+    assert comes(three, target, (3, 1, 3, 1)) <= 4
+
+
+def test_a_staging_folder_that_is_in_use_stays_as_it_is(three: Spread, tmp_path: Path) -> None:
+    assert visit(three, 1, tmp_path / "back") is not None
+    (notes,) = tmp_path.glob(".back.*/notes")
+    before = digests(notes.parent)
+    with open(notes, "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match="another process"):
+            visit(three, 2, tmp_path / "back")
+    assert digests(notes.parent) == before
+    assert comes(three, tmp_path / "back", (2,)) == 1
+
+
+@pytest.mark.parametrize("how", ["removed", "cut", "all removed", "a file more", "a link"])
+def test_what_was_staged_is_not_published_changed(three: Spread, tmp_path: Path, how: str) -> None:
+    assert visit(three, 1, tmp_path / "back") is not None
+    (tree,) = tmp_path.glob(".back.*/tree")
+    if how == "removed":
+        (tree / "a/one").unlink()
+    elif how == "cut":
+        os.truncate(tree / "a/one", 100)
+    elif how == "all removed":
+        shutil.rmtree(tree)
+    elif how == "a file more":
+        (tree / "evil.py").write_text("evil")
+    else:
+        (tree / "link").symlink_to("/etc")
+    with pytest.raises(MediumError, match="earlier run"):
+        visit(three, 2, tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+    assert comes(three, tmp_path / "back", (1, 2)) == 2
 
 
 def test_what_was_staged_for_another_bundle_or_another_part_is_not_used(
