@@ -113,8 +113,10 @@ def pack(
     recipients = [api.load_public(path).public for path in to or ()]
     passphrase = words.read_passphrase(passphrase_file) if passphrase_file is not None else None
     options = Options(segment_size=words.parse_segment_size(segment_size), parity=parity, pad=pad)
+    after = words.parse_after(expires)
     declared = Declared(label=label, marking=marking, meta=words.parse_meta(meta or ()), series=series,
-                        sequence=sequence, expires=words.parse_when(expires), record_serials=record_serials)
+                        sequence=sequence, expires=None if after is not None else words.parse_when(expires),
+                        expires_after=after, record_serials=record_serials)
     with output.ProgressView(progress) as view:
         result = api.pack(source, targets, sign=identity, to=recipients, passphrase=passphrase, lose=lose,
                           new_passphrase=_show_words if new_passphrase else None, declared=declared, options=options,

@@ -62,13 +62,17 @@ def parse_segment_size(text: str) -> int:
     return size
 
 
+def parse_after(text: str | None) -> int | None:
+    """`+90d` in seconds; None for anything else."""
+    match = re.fullmatch(r"\+([0-9]{1,5})d", text or "")
+    return int(match[1]) * 86_400 if match else None
+
+
 def parse_when(text: str | None, now: float | None = None) -> int | None:
-    """`2027-01-31`, `2027-01-31T12:00:00Z` or `+90d`: seconds since 1970. Raises UsageError."""
+    """`2027-01-31` or `2027-01-31T12:00:00Z`: seconds since 1970. Raises UsageError."""
     if text is None:
         return None
     now = time.time() if now is None else now
-    if match := re.fullmatch(r"\+([0-9]{1,5})d", text):
-        return int(now) + int(match[1]) * 86_400
     try:
         when = datetime.fromisoformat(text)
     except ValueError:

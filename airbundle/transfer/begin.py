@@ -18,7 +18,7 @@ from airbundle.media import volume as volumes
 from airbundle.media.state import read_document, save_document, state_folder
 from airbundle.transfer.drives import begun, in_order
 from airbundle.transfer.journal import Journal, LaidOut
-from airbundle.transfer.layout import Team, require_lose
+from airbundle.transfer.layout import Team, default_lose, require_lose
 from airbundle.transfer.plan import Fit, Needs, Options, Room, fitting, overall, require_folders_hold, sample
 from airbundle.transfer.seal import SealPlan
 from airbundle.version import WRITER
@@ -46,14 +46,19 @@ def check_declared(declared: Declared) -> None:
     volumes.volume_name(declared.label, bytes(16), 1, 1)
     if (declared.series is None) != (declared.sequence is None):
         raise UsageError("--series and --sequence go together")
-    for number in (declared.sequence, declared.expires):
+    if declared.expires is not None and declared.expires_after is not None:
+        raise UsageError("two times at which it expires")
+    for number in (declared.sequence, declared.expires, declared.expires_after):
         if number is not None and not 0 <= number <= limits.INTEGER_MAX:
             raise UsageError(f"{number} is not from 0 to 2^53 - 1", rule="E-1")
 
 
 def plan_hash(found: Source, identity: PrivateIdentity, lock: Lock, declared: Declared,
-              options: Options, lose: int) -> str:
-    """What makes it the same command: source as scanned, keys, and everything that is written."""
+              options: Options, lose: int | None) -> str:
+    """What makes it the same command: source as scanned, keys, and everything that is written.
+
+    A `lose` that was not given is whatever the first run took.
+    """
     suite = identity.public.suite
     facts = {
         "root": found.root, "files": [[file.path, file.identity] for file in found.files],
@@ -64,11 +69,24 @@ def plan_hash(found: Source, identity: PrivateIdentity, lock: Lock, declared: De
     return suite.hash(json.dumps(facts, sort_keys=True).encode()).hex()
 
 
-def require_lock(journal: Journal, lock: Lock) -> None:
-    """Another passphrase makes another bundle. Which it was is not in the plan's hash, so the envelope is tried."""
+def require_lock(journal: Journal, lock: Lock, targets: Sequence[str], label: str) -> tuple[str, ...]:
+    """Another passphrase makes another bundle. Which it was is not in the plan's hash, so the envelope is tried.
+
+    Gives warnings of folders that the earlier run has left on `targets`.
+    """
     head = journal.head
-    if head is not None and not lock.fits(head.preamble_bytes, BundleKey(head.key_bytes)):
-        journal.restart()
+    if head is None or lock.fits(head.preamble_bytes, BundleKey(head.key_bytes)):
+        return ()
+    journal.restart()
+    left = [path for target in targets if (path := begun(target, label, bytes.fromhex(head.bundle))[1])]
+    return tuple(f"{path} was begun under another passphrase and is of no use: remove it" for path in left)
+
+
+def choose_lose(journal: Journal, wanted: int | None, drives: int) -> int:
+    """How many drives may be lost: as it was wanted, else as it was begun, else by the number of drives."""
+    if wanted is not None:
+        return wanted
+    return journal.head.lose if journal.head is not None else default_lose(drives)
 
 
 def refuse_finished(digest: str, targets: Sequence[str], identity: PrivateIdentity,
@@ -144,7 +162,7 @@ def _begun_teams(journal: Journal, drives: int) -> tuple[Team, ...]:
     return teams
 
 
-def seal_plan(journal: Journal, found: Source, identity: PrivateIdentity, lock: Lock, options: Options,
+def seal_plan(journal: Journal, found: Source, identity: PrivateIdentity, lock: Lock, options: Options, lose: int,
               now: Callable[[], float], entropy: Callable[[int], bytes]) -> tuple[SealPlan, int]:
     """(2) From the journal, or drawn and written into it."""
     public = identity.public
@@ -154,7 +172,7 @@ def seal_plan(journal: Journal, found: Source, identity: PrivateIdentity, lock: 
         context = Context(public.suite, bundle, public.key_id)
         preamble = lock.write(context, key, entropy=entropy)
         head = journal.begin(bundle=bundle, key=key.secret_bytes(), preamble=preamble, created=int(now()),
-                             words=lock.words)
+                             words=lock.words, lose=lose)
     context = Context(public.suite, bytes.fromhex(head.bundle), public.key_id)
     plan = SealPlan(context=context, key=BundleKey(head.key_bytes), preamble=head.preamble_bytes,
                     block_size=options.block_size(found.total), parity=options.parity, pad=options.pad)

@@ -22,6 +22,7 @@ from airbundle.transfer.plan import margin, shared
 from airbundle.transfer.progress import Meter, Tick
 from airbundle.transfer.verdict import Tally
 from airbundle.transfer.verify import check_segments
+from airbundle.transfer.whose import volumes_absent, volumes_of
 from airbundle.transfer.workspace import Pace
 
 if TYPE_CHECKING:
@@ -69,9 +70,8 @@ def rebuild(readers: tuple[VolumeReader, ...], target: str, *, trust: TrustSet, 
     by_number = {row.number: row.volume for row in bundle.rows}
     sick = {by_number[number] for number in tally.restorable + tally.missing}
     sick |= {by_number[finding.segment] for finding in tally.files if finding.segment in by_number}
-    count = len(bundle.statement.volumes)
-    sick |= {number for finding in tally.files if (number := volumes.volume_number(finding.volume, count))}
-    numbers = sorted(sick | bundle.absent)
+    sick |= frozenset().union(*(volumes_of(bundle, finding.volume) for finding in tally.files))
+    numbers = sorted(sick | volumes_absent(bundle))
     if not numbers:
         raise UsageError("all volumes are here and whole", where=readers[0].path,
                          hint="airbundle copy makes another copy of them")

@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What the packer says in public, and the sealed `meta`. Times in seconds since 1970."""
+    """What the packer says in public, and the sealed `meta`.
+
+    `expires` is in seconds since 1970; or else `expires_after` in seconds after the pack was begun.
+    """
 
     label: str = "ab"
     marking: str = ""
@@ -45,6 +48,7 @@ class Declared:
     series: str | None = None
     sequence: int | None = None
     expires: int | None = None
+    expires_after: int | None = None
     record_serials: bool = False
 
 
@@ -53,6 +57,7 @@ def make_ending(plan: SealPlan, stream: Stream, rows: Sequence[Row], digests: Se
                 entropy: Callable[[int], bytes]) -> Ending:
     """Catalog and statement of the finished segments `rows`; `digests` are the SHA-256 of the files in hexadecimal."""
     context, suite, found = plan.context, plan.context.suite, stream.source
+    expires = declared.expires if declared.expires_after is None else created + declared.expires_after
     preamble = PreambleRef(len(plan.preamble), suite.hash(plan.preamble).hex())
     manifest = Manifest(
         bundle=context.bundle_id.hex(), packer=context.packer_id.hex(),
@@ -68,7 +73,7 @@ def make_ending(plan: SealPlan, stream: Stream, rows: Sequence[Row], digests: Se
     catalog = finish_catalog(plan, len(rows), salt, body, space)
     statement = Statement(
         airbundle=1, bundle=context.bundle_id.hex(), suite=suite.name, packer=context.packer_id.hex(), revision=0,
-        created=created, expires=declared.expires, series=declared.series, sequence=declared.sequence,
+        created=created, expires=expires, series=declared.series, sequence=declared.sequence,
         label=declared.label, marking=declared.marking,
         preamble=preamble, envelopes=preamble,
         catalog=row_of(catalog.geometry, role=CATALOG, volume=0, root=catalog.root),

@@ -1,9 +1,9 @@
 """The journal of a pack: what the same command needs to go on after `kill -9`.
 
-The head (bundle id and key, preamble, time, and fresh words until they were shown) is signed by the packer and then
-sealed to it: a forged journal would choose the bundle key. It carries a journal key under which every further record is
-sealed with a salt of its own. A segment is in the journal before it has its final name, so a file with a final name is
-never written again.
+The head (bundle id and key, preamble, time, what may be lost, and fresh words until they were shown) is signed by the
+packer and then sealed to it: a forged journal would choose the bundle key. It carries a journal key under which every
+further record is sealed with a salt of its own. A segment is in the journal before it has its final name, so a file
+with a final name is never written again.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class Head(msgspec.Struct, frozen=True):
     preamble: str
     created: int
     journal_key: str
+    lose: int
     words: str = ""
 
     def __repr__(self) -> str:
@@ -143,9 +144,10 @@ class Journal:
                 self.ending = record
         self._log.records = []
 
-    def begin(self, *, bundle: bytes, key: bytes, preamble: bytes, created: int, words: str = "") -> Head:
+    def begin(self, *, bundle: bytes, key: bytes, preamble: bytes, created: int, lose: int, words: str = "") -> Head:
         """Write the head of a new bundle."""
-        self.head = Head(self._plan, bundle.hex(), _64(key), _64(preamble), created, _64(self._entropy(32)), words)
+        self.head = Head(self._plan, bundle.hex(), _64(key), _64(preamble), created, _64(self._entropy(32)), lose,
+                         words)
         self._log.append(seal_to_self(self._identity, msgspec.json.encode(self.head), PURPOSE))
         return self.head
 

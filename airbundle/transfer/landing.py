@@ -37,9 +37,10 @@ class _Landed(msgspec.Struct, frozen=True, tag="landed"):
 
 
 class _Seen(msgspec.Struct, frozen=True, tag="seen"):
-    """Volumes that were here in some run."""
+    """Volumes, and re-laid copies by number and count, that were here in some run."""
 
     volumes: list[int]
+    copies: list[tuple[int, int]]
 
 
 class Summed(msgspec.Struct, frozen=True, tag="summed"):
@@ -62,6 +63,7 @@ class Landing:
         self._bytes = 0
         self.done: set[int] = set()
         self.seen: set[int] = set()
+        self.copies: set[tuple[int, int]] = set()
         self.sums: dict[int, Summed] = {}
         head = msgspec.json.encode(_Head(bundle, tuple(include)))
         if self._log.records[:1] == [head]:
@@ -77,6 +79,7 @@ class Landing:
             self.done.update(note.numbers)
         elif isinstance(note, _Seen):
             self.seen.update(note.volumes)
+            self.copies.update(note.copies)
         elif note.has:
             self.sums[note.number] = note
         else:
@@ -91,13 +94,13 @@ class Landing:
             if self._bytes >= SYNC_EVERY:
                 self._note()
 
-    def see(self, volumes: Iterable[int]) -> None:
-        """These volumes are here."""
+    def see(self, volumes: Iterable[int], copies: Iterable[tuple[int, int]] = ()) -> None:
+        """These volumes are here, and these re-laid copies by number and count."""
         with self._lock:
-            fresh = sorted(set(volumes) - self.seen)
-            if fresh:
-                self.seen.update(fresh)
-                self._log.append(msgspec.json.encode(_Seen(fresh)))
+            fresh = _Seen(sorted(set(volumes) - self.seen), sorted(set(copies) - self.copies))
+            if fresh.volumes or fresh.copies:
+                self._take(fresh)
+                self._log.append(msgspec.json.encode(fresh))
 
     def sum_path(self, number: int, has: list[int]) -> str:
         """The file of a sum; each step has one of its own, so that a kill leaves the one before."""

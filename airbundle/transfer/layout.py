@@ -88,7 +88,7 @@ def _place(team: Team, sizes: Sequence[int], left: list[int]) -> None:
 def _spread(sizes: Sequence[int], left: list[int], lose: int, at: int, number: int) -> Iterator[Team]:
     while at < len(sizes):
         by_room = sorted(range(len(left)), key=lambda drive: (-left[drive], drive))
-        width = _best_width([left[drive] for drive in by_room], sizes[at], lose)
+        width = _best_width([left[drive] for drive in by_room], max(sizes[at:at + len(left) - lose]), lose)
         count = min(width - lose, len(sizes) - at)
         chosen = sorted(by_room[:count + lose])  # the last of them take parity: without loss they need no visit
         team = Team(number, at, count, tuple(drive + 1 for drive in chosen))

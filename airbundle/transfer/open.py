@@ -57,6 +57,9 @@ class Bundle:
     hold it. `older` are statements of lower revisions that are believed, `unread` are higher revisions on these volumes
     whose catalog cannot be had. `preamble_raw` is the catalog's, which holds, `segments_preamble` that of the data
     segments. `sidecar` is a folder beside the volumes whose copies are used and not judged.
+
+    `segments` are the files that may hold a segment; `held`, by path of the volume, what its files claim with a sound
+    block; `stands_for` is what `transfer/whose.py` makes of that.
     """
 
     volumes: tuple[VolumeReader, ...]
@@ -77,6 +80,8 @@ class Bundle:
     preamble_raw: bytes | None = None
     segments_preamble: bytes | None = None
     segments: dict[int, list[tuple[VolumeReader, str]]] = field(default_factory=dict)
+    held: dict[str, set[int]] = field(default_factory=dict)
+    stands_for: dict[str, frozenset[int]] = field(default_factory=dict)
     used: set[tuple[str, str]] = field(default_factory=set)
     listings: dict[str, Listing] = field(default_factory=dict)
 
@@ -89,35 +94,6 @@ class Bundle:
     def data_rows(self) -> tuple[Row, ...]:
         """The rows of the segments that hold the source."""
         return tuple(row for row in self.rows if row.role == DATA)
-
-    @property
-    def here(self) -> frozenset[int]:
-        """Numbers of the volumes of which something is here, by their segments; by its name where one has none."""
-        count = len(self.statement.volumes)
-        if count == 1:
-            return frozenset({1})
-        found = [(row.volume, reader.path) for row in self.rows for reader, _ in self.segments.get(row.number, [])]
-        holding = {path for _, path in found}
-        return frozenset(number for number, _ in found) | frozenset(
-            volumes.volume_number(reader.path, count) for reader in self.volumes if reader.path not in holding)
-
-    @property
-    def absent(self) -> frozenset[int]:
-        """Numbers of volumes that hold segments and are not here."""
-        return frozenset(row.volume for row in self.rows) - self.here
-
-    @property
-    def copies_absent(self) -> tuple[tuple[int, int], ...]:
-        """Number and count of re-laid copies that are not here, by the names of those that are."""
-        found = {relaid for reader in self.volumes if any(relaid := volumes.relaid_number(reader.path))}
-        return tuple((number, count) for count in sorted({count for _, count in found})
-                     for number in range(1, count + 1) if (number, count) not in found)
-
-    def homes(self, row: Row) -> list[VolumeReader]:
-        """The readers on which the segment of `row` should lie, by their names; a re-laid copy is nobody's home."""
-        count = len(self.statement.volumes)
-        return [reader for reader in self.volumes if volumes.volume_number(reader.path, count) == row.volume
-                or (count == 1 and not any(volumes.relaid_number(reader.path)))]
 
     @property
     def context(self) -> Context:
@@ -215,6 +191,8 @@ def _map_files(bundle: Bundle) -> None:
             for claim in claims_of(reader, name):
                 if claim.geometry.bundle == bundle.id:
                     number = claim.geometry.number
+                    if claim.sound:
+                        bundle.held.setdefault(reader.path, set()).add(number)
                     ranks[number] = 3 if not claim.sound and number != by_name else 0 if number == by_name else 1
             for number, rank in ranks.items():
                 ranked.setdefault(number, []).append((rank, reader, name))

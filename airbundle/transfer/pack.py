@@ -36,7 +36,7 @@ from airbundle.transfer.ending import Declared, make_ending, write_ending
 from airbundle.transfer.fingerprints import FileDigests
 from airbundle.transfer.journal import Finished, Journal
 from airbundle.transfer.laying import read_back
-from airbundle.transfer.layout import Team, default_lose
+from airbundle.transfer.layout import Team
 from airbundle.transfer.parity import OuterParity
 from airbundle.transfer.plan import Options, catalog_body, open_stream, shared
 from airbundle.transfer.progress import Meter, Tick
@@ -91,6 +91,7 @@ class _Job:
     digests: FileDigests
     parity: OuterParity
     computing: Turns
+    spaces: Workspaces
     meter: Meter
     reads_back: bool
     entropy: Callable[[int], bytes]
@@ -112,25 +113,25 @@ def pack(source: str, targets: Sequence[str], *, identity: PrivateIdentity, lock
     """
     began = time.monotonic()
     declared, options, pace = declared or Declared(), options or Options(), pace or Pace()
-    lose = default_lose(len(targets)) if lose is None else lose
     begin.check_declared(declared)
     lock.require_suite(identity.suite)
     meter = Meter(progress)
-    found, stream, reader = open_stream(source, options)
+    found, stream, reader = open_stream(source, options, lose)
     with reader:
         digest = begin.plan_hash(found, identity, lock, declared, options, lose)
         begin.refuse_finished(digest, targets, identity, entropy)
         with Journal(identity, digest, entropy) as journal:
-            begin.require_lock(journal, lock)
+            left = begin.require_lock(journal, lock, targets, declared.label)
+            lose = begin.choose_lose(journal, lose, len(targets))
             targets = begin.place_targets(targets, stream, declared, journal)
             teams = begin.choose_teams(targets, stream, reader, options, lose, identity.suite, lock, declared, journal)
-            plan, created = begin.seal_plan(journal, found, identity, lock, options, now, entropy)
+            plan, created = begin.seal_plan(journal, found, identity, lock, options, lose, now, entropy)
             begin.keep_teams(journal, teams)
             with Drives(targets, declared.label, plan.context.bundle_id) as drives:
                 _prepare(drives, journal, plan, stream)
                 job = _job(stream, reader, plan, drives, journal, teams, pace, meter, reads_back=reads_back,
                            entropy=entropy)
-                rows, kept = _segments(job, teams, pace)
+                rows, kept = _segments(job)
                 held = _stored_sizes(plan, rows, len(drives))
                 if journal.ending is None:
                     for number, volume in enumerate(drives, 1):
@@ -153,17 +154,17 @@ def pack(source: str, targets: Sequence[str], *, identity: PrivateIdentity, lock
         source_bytes=found.total, sealed_bytes=sum(row.body for row in data), stored_bytes=stored,
         segments=len(data), parity_segments=len(rows) - len(data), kept_segments=kept, lose=lose,
         statement_hash=statement_hash, read_back=reads_back, seconds=time.monotonic() - began,
-        warnings=shared(targets, lose))
+        warnings=(*shared(targets, lose), *left))
 
 
 def _job(stream: Stream, reader: SourceReader, plan: SealPlan, drives: Drives, journal: Journal,
          teams: Sequence[Team], pace: Pace, meter: Meter, *, reads_back: bool, entropy: Callable[[int], bytes]) -> _Job:
     size, place = capacity(plan, stream), largest_place(plan, stream)
-    workers = pace.workers(_memory_of_one(size, teams))
-    parity = OuterParity(teams, plan, len(stream.slices), size, place.data_at * plan.block_size,
-                         pace.buffers(_memory_of_one(size, teams)))
-    return _Job(stream, reader, plan, drives, journal, FileDigests(stream), parity, Turns(workers), meter, reads_back,
-                entropy)
+    memory = _memory_of_one(size, teams)
+    at_a_time = max(1, min(pace.buffers(memory), len(stream.slices)))
+    parity = OuterParity(teams, plan, len(stream.slices), size, place.data_at * plan.block_size, at_a_time)
+    return _Job(stream, reader, plan, drives, journal, FileDigests(stream), parity, Turns(pace.workers(memory)),
+                Workspaces(at_a_time, size, best_engine()), meter, reads_back, entropy)
 
 
 def _memory_of_one(size: int, teams: Sequence[Team]) -> int:
@@ -181,17 +182,14 @@ def _prepare(drives: Drives, journal: Journal, plan: SealPlan, stream: Stream) -
         volume.preallocate(volumes.CATALOG_NAME, 64 * limits.KIB + 3 * catalog_body(stream, plan.context.suite))
 
 
-def _segments(job: _Job, teams: Sequence[Team], pace: Pace) -> tuple[list[Row], int]:
+def _segments(job: _Job) -> tuple[list[Row], int]:
     """(4) All segments, the finished ones only checked; while some are computed, others are being written."""
-    size = capacity(job.plan, job.stream)
-    workers = max(1, min(pace.buffers(_memory_of_one(size, teams)), len(job.stream.slices)))
-    spaces = Workspaces(workers, size, best_engine())
     job.meter.begin("packing", job.stream.source.total)
     rows, kept = [], 0
 
     def work(part: Slice) -> tuple[list[Row], bool]:
         try:
-            with spaces.borrow() as space:
+            with job.spaces.borrow() as space:
                 with job.computing.enter(part.number):
                     finished = _kept(job, space, part)
                     sealed = None if finished else _seal(job, space, part)
@@ -207,7 +205,7 @@ def _segments(job: _Job, teams: Sequence[Team], pace: Pace) -> tuple[list[Row], 
             job.stop()
             raise
 
-    for made, again in run_all(job.stream.slices, work, workers=workers, meter=job.meter):
+    for made, again in run_all(job.stream.slices, work, workers=len(job.spaces), meter=job.meter):
         rows += made
         kept += again
     return sorted(rows, key=lambda row: row.number), kept

@@ -43,7 +43,9 @@ class Growing:
 class OuterParity:
     """All parity segments of a bundle. Threads share it; `sets` groups can grow at a time.
 
-    Segments have to come nearly in order: of no more than `sets` groups at a time.
+    Segments have to come in order, and no more than `sets` of them are in work at a time. Then nobody waits for buffers
+    for ever: a group that has some is one with a segment in work, or the one that the next segment belongs to, so while
+    one more segment is in work a set is free, or is about to be.
     """
 
     def __init__(self, teams: Sequence[Team], plan: SealPlan, segments: int, size: int, front: int,

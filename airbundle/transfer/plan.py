@@ -28,6 +28,7 @@ from airbundle.media.source import Source, scan
 from airbundle.media.system import cpu_count
 from airbundle.transfer.layout import ALONE, Team, default_lose, lay_out
 from airbundle.transfer.slices import Stream, cut_stream
+from airbundle.transfer.workspace import MEMORY_DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,13 +62,19 @@ class Options:
     parity: float = 8.0
     pad: bool = False
 
-    def slice_size(self, total: int) -> int:
-        """64 MiB. Small bundles have about 16 segments, to fill groups and workers; huge ones not more than 100,000."""
+    def slice_size(self, total: int, lose: int = 0) -> int:
+        """64 MiB. Small bundles have about 16 segments, to fill groups and workers; huge ones not more than 100,000.
+
+        Less where many may be lost: a worker has a buffer for each parity segment of a group, beside its own.
+        """
         if self.segment_size:
             return self.segment_size
         share = 1 << max(0, (total // SEGMENTS_WANTED).bit_length() - 1)
-        least = max(limits.SLICE_LEAST, -(-total // SEGMENTS_MOST))
-        size = min(max(min(share, limits.SLICE_DEFAULT), least), limits.SLICE_MAX)
+        most = min(limits.SLICE_DEFAULT, MEMORY_DEFAULT // (lose + 3) // limits.MIB * limits.MIB)
+        least = max(min(limits.SLICE_LEAST, most), -(-total // SEGMENTS_MOST))
+        size = min(max(min(share, most), least), limits.SLICE_MAX)
+        if lose:
+            return size
         # A little more than whole groups of one drive would cost a parity segment more: stretch the slices instead.
         whole = -(-total // size) // ALONE * ALONE
         stretched = -(-total // whole) if whole else size
@@ -121,7 +128,7 @@ class Plan:
         return max((drive.fit for drive in self.drives), key=order.index, default=Fit.UNCOMPRESSED)
 
 
-def open_stream(path: str, options: Options) -> tuple[Source, Stream, SourceReader]:
+def open_stream(path: str, options: Options, lose: int | None = None) -> tuple[Source, Stream, SourceReader]:
     """Scan the source, look at the headers of its large files, and cut it."""
     source = scan(path)
     reader = SourceReader(source)
@@ -132,7 +139,7 @@ def open_stream(path: str, options: Options) -> tuple[Source, Stream, SourceRead
         return bytes(out)
 
     starts = list(accumulate((file.size for file in source.files), initial=0))
-    return source, cut_stream(source, options.slice_size(source.total), read), reader
+    return source, cut_stream(source, options.slice_size(source.total, lose or 0), read), reader
 
 
 def make_plan(path: str, targets: Sequence[str | int], options: Options, *, lose: int | None = None,
@@ -142,7 +149,7 @@ def make_plan(path: str, targets: Sequence[str | int], options: Options, *, lose
     Without keys the suite is not known, and the one whose digests and envelopes take more is counted with.
     """
     suite = max(SUITES, key=lambda suite: suite.digest_size)
-    source, stream, reader = open_stream(path, options)
+    source, stream, reader = open_stream(path, options, lose)
     began = time.thread_time()
     with reader:
         ratios, sampled = sample(stream, reader.read)

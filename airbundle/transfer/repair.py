@@ -29,6 +29,7 @@ from airbundle.transfer.replace import Writers, replace_copies
 from airbundle.transfer.restore import Restorer
 from airbundle.transfer.verdict import Tally, make_report, raise_verdict
 from airbundle.transfer.verify import catalog_name, check_catalogs, check_statements
+from airbundle.transfer.whose import homes_without
 from airbundle.transfer.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -138,10 +139,10 @@ def _repair_segment(bench: _Bench, row: Row) -> None:
     places = bundle.segments.get(row.number, [])
     whole = [(reader, name) for reader in bundle.volumes
              if (name := _repair_on(bench, reader, row, [name for other, name in places if other is reader]))]
-    homes = [reader for reader in bundle.homes(row) if not any(other is reader for other, _ in whole)]
-    if not whole and not homes:  # of a volume that was renamed, or is not here
+    homes = homes_without(bundle, row, [reader for reader, _ in whole])
+    if not whole and not homes:  # its volume is not here, but something of it is
         homes = list(dict.fromkeys(reader for reader, _ in places))[:1]
-    if whole and (not homes or len(bundle.statement.volumes) > 1):  # G-3: it is valid wherever it lies
+    if whole and not homes:
         return
     image = _whole(bench, *whole[0], row)[1] if whole else _restored(bench, row)
     if image is None:

@@ -41,9 +41,9 @@ from airbundle.transfer.open import Bundle, open_bundle, open_manifest, require_
 from airbundle.transfer.replace import Writers, replace_copies
 from airbundle.transfer.report import Report
 from airbundle.transfer.seal import SealPlan, finish_catalog, seal_manifest
-from airbundle.transfer.seen import volumes_not_seen
 from airbundle.transfer.verdict import describe_volumes
 from airbundle.transfer.verify import verify
+from airbundle.transfer.whose import volumes_not_seen
 from airbundle.transfer.workspace import Workspace
 from airbundle.version import WRITER
 

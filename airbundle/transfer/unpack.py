@@ -38,8 +38,9 @@ from airbundle.transfer.restore import Restorer
 from airbundle.transfer.schedule import run_all
 from airbundle.transfer.seal import open_chunks, open_index
 from airbundle.transfer.sums import RunningSum, add_up
-from airbundle.transfer.verdict import Tally, describe_volumes, elsewhere, make_report
+from airbundle.transfer.verdict import Tally, describe_copies, describe_volumes, elsewhere, make_report
 from airbundle.transfer.verify import check_catalogs, check_statements, read_segment
+from airbundle.transfer.whose import copies_absent, copies_here, volumes_absent, volumes_here
 from airbundle.transfer.workspace import Pace, Workspace, Workspaces
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, keyring: Keyring, 
     check_catalogs(bundle, tally)
     with StagingTree(target, key=bundle.statement.bundle[:12]) as staging, \
             _landing(staging, bundle, include) as landing:
-        landing.see(row.volume for row in bundle.rows if bundle.segments.get(row.number))
+        landing.see(volumes_here(bundle), copies_here(bundle))
         resumed = bool(landing.done)
         rows = _needed(bundle, contents, files, landing)
         require_space(target, sum(opened.manifest.segments[row.number].length for row in rows))
@@ -120,7 +121,7 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, keyring: Keyring, 
             _take_files(work, rows)  # (3)
             _take_groups(work)  # (4)
         except (IncompleteError, MediumError) as error:
-            if isinstance(error, IncompleteError) or any(error.where.startswith(reader.path) for reader in readers):
+            if isinstance(error, IncompleteError) or _is_on(error, readers):
                 staging.keep()
                 landing.flush()
             raise
@@ -141,6 +142,11 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, keyring: Keyring, 
                         source_bytes=sum(file.size for file in files.values()), repaired=report.unreadable
                         + report.damaged + report.misplaced + report.altered, report=report,
                         seconds=time.monotonic() - began)
+
+
+def _is_on(error: AirbundleError, readers: tuple[VolumeReader, ...]) -> bool:
+    """Whether it was one of the volumes that failed, and not the target."""
+    return any(f"{error.where}/".startswith(f"{reader.path}/") for reader in readers)
 
 
 def _wanted(opened: Opened, include: Sequence[str]) -> tuple[dict[int, FileRow], list[str]]:
@@ -298,12 +304,14 @@ def _still_open(work: _Work, rows: Sequence[Row]) -> AirbundleError:
     """What to say of segments that neither their files nor their groups give."""
     bundle = work.bundle
     absent = elsewhere(bundle)
+    fresh = tuple(copy for copy in copies_absent(bundle) if copy not in work.landing.copies)
     if not absent:
         row = rows[0]
         return DamagedError("more is lost than its parity and its group can give back", rule="G-9",
                             where=f"volume {row.volume} of {len(bundle.statement.volumes)}, "
                                   f"{volumes.segment_name(row.number)}", hint="fetch another copy of the bundle")
-    needed = " and ".join(describe_volumes(bundle, bundle.absent & {row.volume for row in rows}) or absent)
+    needed = " and ".join(describe_volumes(bundle, volumes_absent(bundle) & {row.volume for row in rows})
+                          or describe_copies(fresh) or absent)
     once_more = {bundle.groups[row.group].members[position].volume for row in rows
                  if (note := work.landing.sums.get(row.number)) for position in note.given if position not in note.has}
     hint = f"connect {needed} and run the same command with it; what is unpacked is kept"

@@ -19,7 +19,7 @@ from airbundle.errors import (
 from airbundle.format.names import shown
 from airbundle.media import volume as volumes
 from airbundle.transfer.report import Belief, Condition, FileFindings, Report
-from airbundle.transfer.seen import volumes_not_seen
+from airbundle.transfer.whose import copies_absent, volumes_absent, volumes_not_seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -170,8 +170,12 @@ def raise_verdict(bundle: Bundle, report: Report, failure: AirbundleError | None
 
 def elsewhere(bundle: Bundle) -> tuple[str, ...]:
     """Volumes, and copies that were laid out anew, that are not here and hold something."""
-    return describe_volumes(bundle, bundle.absent) + tuple(
-        f"copy {number} of {count}" for number, count in bundle.copies_absent)
+    return describe_volumes(bundle, volumes_absent(bundle)) + describe_copies(copies_absent(bundle))
+
+
+def describe_copies(copies: Iterable[tuple[int, int]]) -> tuple[str, ...]:
+    """Copies that were laid out anew, by number and count."""
+    return tuple(f"copy {number} of {count}" for number, count in copies)
 
 
 def describe_volumes(bundle: Bundle, numbers: Iterable[int]) -> tuple[str, ...]:

@@ -36,9 +36,9 @@ from airbundle.transfer.replace import exact_copy
 from airbundle.transfer.report import Report
 from airbundle.transfer.schedule import run_all
 from airbundle.transfer.seal import open_chunks, open_index
-from airbundle.transfer.seen import missing_here
 from airbundle.transfer.statements import revision_of
 from airbundle.transfer.verdict import Tally, make_report, raise_verdict
+from airbundle.transfer.whose import homes_without, missing_here
 from airbundle.transfer.workspace import Pace, Workspace, Workspaces
 
 if TYPE_CHECKING:
@@ -207,9 +207,8 @@ def _read_twins(bundle: Bundle, row: Row, space: Workspace, found: Found) -> Fou
 
 def _count_missing(bundle: Bundle, tally: Tally, row: Row, found: Found) -> None:
     """A segment that is not where it should be: on its volume, or on each of the copies of that which were given."""
-    whole = any(findings.lost == 0 for _, _, findings in found)
-    for reader in bundle.homes(row):
-        if not any(other is reader for other, _, _ in found) and not (whole and len(bundle.statement.volumes) > 1):
+    for reader in homes_without(bundle, row, [reader for reader, _, findings in found if findings.lost == 0]):
+        if not any(other is reader for other, _, _ in found):  # a file that is damaged was counted
             tally.note(reader, volumes.segment_name(row.number), "segment: is missing")
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def test_keys_in_what_a_debugger_shows() -> None:
-    head = Head("plan", "00", "c2VjcmV0", "", 0, "c2VjcmV0")
+    head = Head("plan", "00", "c2VjcmV0", "", 0, "c2VjcmV0", 0)
     assert "c2Vj" not in f"{head} {head!r}"
 
 

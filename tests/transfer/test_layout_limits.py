@@ -10,6 +10,7 @@ from airbundle.errors import UsageError
 from airbundle.format.limits import MIB, SLICE_MAX
 from airbundle.transfer import plan
 from airbundle.transfer.layout import Team
+from airbundle.transfer.workspace import MEMORY_DEFAULT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,3 +36,12 @@ def test_slices_fill_whole_groups() -> None:
         assert size <= SLICE_MAX
         assert -(-total // size) <= slices, total
     assert plan.Options(segment_size=5 * MIB).slice_size(1 << 30) == 5 * MIB
+
+
+@pytest.mark.parametrize("lose", range(64))
+def test_what_may_be_lost_fits_into_memory(lose: int) -> None:
+    """A worker holds its own segment and the parity of its group; it would take 4 GiB with 64 MiB each."""
+    for total in (MIB, 1 << 30, 500 << 30):
+        size = plan.Options().slice_size(total, lose)
+        assert size * (lose + 1) <= MEMORY_DEFAULT
+        assert size >= 8 * MIB

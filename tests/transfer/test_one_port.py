@@ -222,3 +222,24 @@ class TestInclude:
         assert not list(tmp_path.iterdir())
 
 
+
+
+def test_copies_that_were_laid_out_anew_come_one_by_one(three: Spread, tmp_path: Path) -> None:
+    """It asks for those that were not given yet, and for no other."""
+    targets = [tmp_path / f"copy-{number}" for number in range(5)]
+    for target in targets:
+        target.mkdir()
+    api.copy(three.given, [str(target) for target in targets], trust=three.keys.trust, pace=PACE)
+    asked = []
+    for target in targets:
+        try:
+            api.unpack([str(target)], str(tmp_path / "back"), keys=[three.keys.reader], trust=three.keys.trust,
+                       pace=PACE)
+        except IncompleteError as error:
+            asked.append(error.hint)
+        else:
+            break
+    assert digests(tmp_path / "back") == digests(three.source)
+    assert asked
+    for given, hint in enumerate(asked, 1):
+        assert [number for number in range(1, 6) if f"copy {number} of 5" in hint] == list(range(given + 1, 6)), hint

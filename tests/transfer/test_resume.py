@@ -42,7 +42,8 @@ class Site:
     place: Path
     lock: tuple[str, ...] = ()
     drives: tuple[str, ...] = ("drive",)
-    lose: int = 0
+    lose: int | None = 0
+    more: tuple[str, ...] = ()
 
     @property
     def drive(self) -> Path:
@@ -64,7 +65,7 @@ class Site:
     def start(self) -> subprocess.Popen[str]:
         words = ["pack", self.place / "source", "--sign", self.place / "packer.key",
                  *(self.lock or ("--to", self.place / "reader.pub")), "--segment-size", "1M", "--progress", "json",
-                 "--jobs", "2", "--lose", self.lose]
+                 "--jobs", "2", *self.more, *(() if self.lose is None else ("--lose", self.lose))]
         for drive in self.drives:
             words += ["-o", self.place / drive]
         return subprocess.Popen([sys.executable, "-m", "airbundle", *map(str, words)], text=True,

@@ -134,6 +134,31 @@ def test_fewer_drives_than_it_was_begun_with(fleet: Site) -> None:
     survives(fleet, fleet.finish())
 
 
+def test_what_may_be_lost_stays_as_it_was_begun(fleet: Site) -> None:
+    """Without --lose the first run chose 1 of three; with two drives that is the same pack, not a new one."""
+    by_default = dataclasses.replace(fleet, lose=None)
+    stopped_after(by_default, 4, signal.SIGKILL)
+    kept = fleet.segments()
+    process = dataclasses.replace(by_default, drives=DRIVES[:2]).start()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "fewer drives than when this pack was begun" in err
+    bundle = by_default.finish()
+    assert bundle.statement().lose == 1
+    assert {name: fleet.segments()[name] for name in kept} == kept
+
+
+def test_it_expires_so_many_days_after_it_was_begun(fleet: Site) -> None:
+    """The same command a second later is the same command."""
+    site = dataclasses.replace(fleet, more=("--expires", "+90d"))
+    stopped_after(site, 4, signal.SIGKILL)
+    kept = site.segments()
+    bundle = site.finish()
+    assert {name: site.segments()[name] for name in kept} == kept
+    statement = bundle.statement()
+    assert statement.expires == statement.created + 90 * 86_400
+
+
 @pytest.mark.parametrize("segments", [1, 4])
 def test_a_drive_that_was_wiped(fleet: Site, segments: int) -> None:
     """The same folder, empty: as a new drive."""

@@ -15,10 +15,11 @@ import pytest
 from airbundle import api
 from airbundle.cli.main import main
 from airbundle.crypto.keyfiles import write_private, write_public
-from airbundle.errors import DamagedError, IncompleteError, MediumError, UsageError
+from airbundle.errors import DamagedError, IncompleteError, MediumError, RepairableError, UsageError
 from airbundle.format.catalog import PARITY
 from airbundle.media import volume as names
 from airbundle.transfer.plan import Options
+from airbundle.transfer.report import Report
 from tests.transfer.workshop import KIB, MIB, PACE, Keys, Spread, digests, kill_blocks, noise, spread, write_tree
 
 if TYPE_CHECKING:
@@ -142,6 +143,52 @@ def test_volumes_given_twice(three: Spread, tmp_path: Path) -> None:
     left = [*three.without(2).given, str(twin)]
     api.unpack(left, str(tmp_path / "back"), keys=[three.keys.reader], trust=three.keys.trust, pace=PACE)
     assert digests(tmp_path / "back") == digests(three.source)
+
+
+def test_a_copy_of_a_drive_that_lacks_a_segment(three: Spread, tmp_path: Path) -> None:
+    """What the drive has does not stand in for what its copy lacks: verify says so, and repair brings it there."""
+    twin = tmp_path / "twin" / three.all[1].name
+    shutil.copytree(three.all[1], twin)
+    before = digests(twin)
+    lost = names.segment_name(next(row.number for row in three.rows() if row.volume == 1))
+    (twin / lost).unlink()
+    paths = [*three.given, str(twin)]
+    with pytest.raises(RepairableError) as caught:
+        api.verify(paths, trust=three.keys.trust)
+    assert isinstance(caught.value.report, Report)
+    (finding,) = caught.value.report.findings
+    assert (finding.volume, finding.file, finding.problem) == (str(twin), lost, "segment: is missing")
+    api.repair(paths, trust=three.keys.trust)
+    assert digests(twin) == before
+    api.verify(paths, trust=three.keys.trust)
+
+
+@pytest.mark.parametrize("stray", ["empty", "torn"])
+def test_a_stray_file_hides_no_volume(three: Spread, tmp_path: Path, stray: str) -> None:
+    """A file named like a segment of another volume does not make that volume one that is here: 3, not 4."""
+    left = three.without(2, 3)
+    for row in three.rows():
+        if row.volume == 2:
+            whole = three.segment(row.number).read_bytes()
+            (three.all[1] / names.segment_name(row.number)).write_bytes(whole[:50] if stray == "torn" else b"")
+    report = left.report(3)
+    assert [line.split(" of ")[0] for line in report.absent] == ["volume 2", "volume 3"]
+    with pytest.raises(IncompleteError, match="volume 2 of 3"):
+        left.unpack(tmp_path / "back")
+
+
+def test_all_volumes_in_one_folder(three: Spread, tmp_path: Path) -> None:
+    """Somebody dragged all files into one folder: all volumes are here."""
+    heap = tmp_path / "heap"
+    for path in three.all.values():
+        shutil.copytree(path, heap, dirs_exist_ok=True)
+    assert api.verify([str(heap)], trust=three.keys.trust).absent == ()
+    for number in sorted(row.number for row in three.rows() if row.volume == 2):
+        (heap / names.segment_name(number)).unlink()
+    with pytest.raises(RepairableError) as caught:
+        api.verify([str(heap)], trust=three.keys.trust)
+    assert isinstance(caught.value.report, Report)
+    assert [line.split(" of ")[0] for line in caught.value.report.absent] == ["volume 2"]
 
 
 def test_all_drives_as_one_folder_and_in_any_order(three: Spread, tmp_path: Path) -> None:
