@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
 from collections import Counter
 from pathlib import Path
+
+import numpy as np
 
 import airbundle
 from airbundle.errors import AirbundleError
@@ -85,3 +88,17 @@ def test_the_readme_gives_the_exit_codes() -> None:
     reserved = re.search(r"reserved: ([0-9, ]+)", readme)
     assert reserved is not None
     assert {int(code) for code in reserved[1].split(",")} == RESERVED
+
+
+def test_the_odds_are_those_that_the_script_computes() -> None:
+    spec = importlib.util.spec_from_file_location("odds", ROOT / "spec" / "odds.py")
+    assert spec is not None
+    assert spec.loader is not None
+    odds = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(odds)
+    rationale = (ROOT / "spec" / "rationale.md").read_text()
+    for table in odds.tables().split("\n\n"):
+        assert table in rationale
+    random_ = np.random.default_rng(5)  # and the script computes what happens
+    dead = (random_.random((20_000, odds.ONE_DRIVE.stripe)) < 0.08).sum(axis=1) > odds.ONE_DRIVE.m
+    assert abs(dead.mean() - odds.stripe_is_lost(odds.ONE_DRIVE, 0.08)) < 0.015
