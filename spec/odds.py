@@ -116,4 +116,4 @@ def tables() -> str:
 
 
 if __name__ == "__main__":
-    print(tables())  # noqa: T201 - this is what it is for
+    print(tables())
