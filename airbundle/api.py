@@ -24,6 +24,7 @@ from airbundle.transfer import pack as packing
 from airbundle.transfer import plan as planning
 from airbundle.transfer import repair as repairing
 from airbundle.transfer import rewrap as rewrapping
+from airbundle.transfer import salvage as salvaging
 from airbundle.transfer import sign as signing
 from airbundle.transfer import unpack as unpacking
 from airbundle.transfer import verify as verifying
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from airbundle.transfer.repair import RepairResult
     from airbundle.transfer.report import Report
     from airbundle.transfer.rewrap import RewrapResult
+    from airbundle.transfer.salvage import SalvageResult
     from airbundle.transfer.sign import SignResult
     from airbundle.transfer.unpack import UnpackResult
     from airbundle.transfer.workspace import Pace
@@ -182,6 +184,17 @@ def unpack(volumes: Sequence[str], output: str, *, keys: Sequence[PrivateIdentit
     with _opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
         return unpacking.unpack(readers, output, keyring=keyring, trust=trust, include=include, pace=pace,
                                 progress=progress, sidecar=copies)
+
+
+def salvage(volumes: Sequence[str], output: str, *, keys: Sequence[PrivateIdentity] = (), trust: TrustSet | None,
+            passphrase: str | None = None, bundle: str = "", progress: Progress | None = None) -> SalvageResult:
+    """Write what can still be read into the new folder `output`, where verification cannot succeed; see its `files`.
+
+    With `trust` only what its packer signed is read; with None also what nobody here vouches for.
+    """
+    keyring = _keyring(keys, passphrase)
+    with _opened(volumes, bundle) as readers:
+        return salvaging.salvage(readers, output, keyring=keyring, trust=trust, bundle_id=bundle, progress=progress)
 
 
 def inspect(volumes: Sequence[str], *, trust: TrustSet | None = None, keys: Sequence[PrivateIdentity] = (),

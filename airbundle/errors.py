@@ -108,6 +108,12 @@ class RepairableError(AirbundleError):
     exit_status = 11
 
 
+class SalvagedError(AirbundleError):
+    """Something was salvaged from a bundle; none of it was verified as a whole."""
+
+    exit_status = 12
+
+
 class InterruptedRunError(AirbundleError):
     """Stopped by the person; the journal is kept."""
 

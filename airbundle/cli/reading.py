@@ -1,4 +1,4 @@
-"""inspect, verify, repair and unpack."""
+"""inspect, verify, unpack and salvage."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from airbundle.cli.choices import (
     Volumes,
 )
 from airbundle.crypto.identities import fingerprint_hex
-from airbundle.errors import AirbundleError, UsageError
+from airbundle.errors import AirbundleError, SalvagedError, UsageError
+from airbundle.media.source import SALVAGE_MARKER
 from airbundle.transfer.report import Belief, Report
+from airbundle.transfer.salvage import SalvageResult, refuse_root
 from airbundle.transfer.workspace import Pace
 
 if TYPE_CHECKING:
@@ -156,6 +158,47 @@ def unpack(volumes: Volumes,
         blocks = output.counted(result.repaired, "block")
         output.say(f"The drive is damaged: {blocks} put right in memory. Repair or replace it.")
     output.good(f"unpacked: {result.target}")
+
+
+def salvage(volumes: Volumes,
+            target: Annotated[str, typer.Option("-o", "--output", metavar="DIR", help="A folder that does not exist.")],
+            key: Keys = None, key_passphrase_file: KeyPassphrase = None, passphrase_file: BundlePassphrase = None,
+            trust: Trust = None,
+            unsigned: Annotated[bool, typer.Option("--unsigned", help="Also what nobody here vouches for.")] = False,
+            bundle: BundleId = "", progress: ProgressStyle = "auto", as_json: Json = False) -> None:
+    """Write what can still be read into DIR, holes and all, where verification cannot succeed.
+
+    Files with holes are named .incomplete, and nothing in DIR is verified as a whole: the exit status is 12.
+    """
+    if unsigned:
+        if trust:
+            raise UsageError("--trust and --unsigned exclude each other")
+        refuse_root()
+    keys, passphrase = _access(key, key_passphrase_file, passphrase_file)
+    with output.ProgressView(progress) as view:
+        result = api.salvage(volumes, target, keys=keys, passphrase=passphrase, bundle=bundle, progress=view,
+                             trust=None if unsigned else api.load_trust(*trust or ()))
+    if not as_json:
+        _show_salvage(result)
+    error = SalvagedError(f"{result.complete} of {output.counted(len(result.files), 'file')} complete, "
+                          f"{result.bytes_lost:,} of {result.source_bytes:,} bytes lost", where=result.target,
+                          hint="this is not the checkpoint that was packed: fetch another copy of the bundle")
+    error.report = result
+    raise error
+
+
+def _show_salvage(result: SalvageResult) -> None:
+    output.table([
+        ("signed", "yes, each byte that is here" if result.signed else "NO: nobody vouches for any of it"),
+        ("segments", f"{result.failed} of which nothing could be read" if result.failed else "something of each")])
+    rows = [(file.name, "WRONG SHA-256" if file.digest is False else
+             f"{sum(length for _, length in file.holes):,} of {file.size:,} bytes lost" if file.holes else "complete")
+            for file in sorted(result.files, key=lambda file: not file.holes)[:LINES_MAX]]
+    if len(result.files) > LINES_MAX:
+        rows.append(("...", f"and {len(result.files) - LINES_MAX} more; all of them are in {SALVAGE_MARKER}"))
+    output.table(rows, head=("file", "state"))
+    if result.problems:
+        output.table([(line,) for line in result.problems[:LINES_MAX]], title="problems")
 
 
 def _expired(expires: int | None) -> str:

@@ -201,7 +201,7 @@ class _Scan:
             if len(listed) > len(lines):
                 lines.append(f"and {len(listed) - len(lines)} more")
             raise SourceError(
-                f"{len(listed)} things in the source cannot be carried",
+                f"{len(listed)} {'thing' if len(listed) == 1 else 'things'} in the source cannot be carried",
                 problems=tuple(listed),
                 where=shown(self.root),
                 hint="rename or remove them:\n" + "\n".join(lines),

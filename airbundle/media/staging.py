@@ -111,11 +111,22 @@ class StagingTree:
     def require_digests(self, digests: Mapping[str, str]) -> None:
         """Raise MediumError unless each of these files has its SHA-256 (hexadecimal)."""
         for path, wanted in digests.items():
-            with reporting(path):
-                fd = os.open(os.path.join(self.path, path), os.O_RDONLY | system.NOFOLLOW)
-                with open(fd, "rb", buffering=0) as file:
-                    if hashlib.file_digest(file, "sha256").hexdigest() != wanted:
-                        raise _changed(self._staging, path)
+            if self.digest(SafePath(path)) != wanted:
+                raise _changed(self._staging, path)
+
+    def digest(self, path: SafePath) -> str:
+        """The SHA-256 of a file, hexadecimal. Raises MediumError."""
+        with reporting(path):
+            fd = os.open(os.path.join(self.path, path), os.O_RDONLY | system.NOFOLLOW)
+            with open(fd, "rb", buffering=0) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def rename(self, path: SafePath, new: SafePath) -> None:
+        """Give a file another name in its folder. Raises MediumError, also if that name is taken."""
+        with reporting(path):
+            if os.path.lexists(os.path.join(self.path, new)):  # nobody else can enter: it does not come in between
+                raise MediumError("is there already", where=new)
+            os.rename(os.path.join(self.path, path), os.path.join(self.path, new))
 
     def create(self, path: SafePath, size: int) -> None:
         """Make the file `path` with `size` bytes, zeros until written. Raises MediumError, also when it exists."""

@@ -9,6 +9,7 @@ as a patch, with which its inner code may go on.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from typing import TYPE_CHECKING, Final
 
@@ -67,6 +68,24 @@ class Restorer:
                 raise DamagedError("does not come back though it should", where=volumes.segment_name(row.number),
                                    rule="G-9")
         return True
+
+    def as_far_as_it_goes(self, row: Row, space: Workspace, helper: Workspace) -> tuple[Image, Flags]:
+        """A segment in `space`, with which of its coded blocks are lost: what both codes give, though it is not whole.
+
+        A block counts as there only if its leaf lies under the signed root.
+        """
+        with contextlib.suppress(DamagedError):
+            if self.restore(row, space, helper):
+                assert space.image is not None
+                return space.image, np.zeros(self._layouts[row.position].count, np.bool_)
+        left = -1
+        with contextlib.suppress(DamagedError):
+            while left != (left := sum(int(flags.sum()) for flags in self._look(space))):
+                for position in range(len(self._members)):
+                    if self._look(space)[position].any():
+                        self._bring(position, space, helper, keep=True)
+        image, gone, leaves = self._load(row.position, space)
+        return image, gone if leaves is not None else np.ones_like(gone)
 
     def whole_member(self, position: int, space: Workspace) -> Image | None:
         """A member in `space`, if its file is here and its own code is enough."""

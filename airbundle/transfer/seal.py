@@ -203,19 +203,23 @@ def open_index(image: Image, opener: Opener) -> Index:
 def open_chunks(work: Workspace, image: Image, suite: Suite, opener: Opener, index: Index,
                 room: Callable[[int], memoryview]) -> Iterator[int]:
     """Open the chunks of a checked segment, one after another, each into `room(its length)`; yields the lengths."""
-    payloads = image.payloads[:image.place.geometry.data_blocks]
     position = 0
     for number, row in enumerate(index.chunks):
         if row.codec != FILLER:
-            sealed, packed = work.sealed[:row.sealed], work.packed[:row.sealed - TAG_SIZE]
-            plain = room(row.length)
-            gather(payloads, position, sealed)
-            opener.open_into(number, sealed, packed, last=False)
-            work.expander.expand(Codec(row.codec), packed, plain)
-            if suite.hash(plain) != bytes.fromhex(row.digest):  # S-13
-                raise DamagedError(f"chunk {number} is not what was packed", rule="S-13")
+            open_chunk(work, image, suite, opener, number, row, position, room(row.length))
             yield row.length
         position += row.sealed
+
+
+def open_chunk(work: Workspace, image: Image, suite: Suite, opener: Opener, number: int, row: ChunkRow, position: int,
+               plain: memoryview) -> None:
+    """Open chunk `number`, which lies at byte `position` of the body, into `plain`. Raises DamagedError."""
+    sealed, packed = work.sealed[:row.sealed], work.packed[:row.sealed - TAG_SIZE]
+    gather(image.payloads[:image.place.geometry.data_blocks], position, sealed)
+    opener.open_into(number, sealed, packed, last=False)
+    work.expander.expand(Codec(row.codec), packed, plain)
+    if suite.hash(plain) != bytes.fromhex(row.digest):  # S-13
+        raise DamagedError(f"chunk {number} is not what was packed", rule="S-13")
 
 
 def seal_manifest(plan: SealPlan, number: int, raw: bytes, *, entropy: Callable[[int], bytes]) -> tuple[bytes, bytes]:

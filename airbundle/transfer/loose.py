@@ -1,0 +1,157 @@
+"""Segments by themselves, where no statement and no catalog says what they should be (`salvage --unsigned`).
+
+A data segment is readable alone with a key: geometry and salt stand in every block, the preamble with its envelopes at
+both ends, the index at the end of the body. Nothing of it is signed. The commitment binds all that is opened to one
+bundle key, and the seal says that whoever made it had that key: the packer, or any recipient.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from airbundle.codec.engines import best_engine
+from airbundle.codec.erasure import recover
+from airbundle.crypto.envelope import open_preamble, parse_preamble, preamble_context
+from airbundle.crypto.suites import SUITES
+from airbundle.errors import AirbundleError, DamagedError, FormatError, NoKeyError, UsageError
+from airbundle.format import limits
+from airbundle.format.block import HASHED_AT, KIND_AT, Kind, digest_fields_right
+from airbundle.format.geometry import HEADER_SIZE, Placement
+from airbundle.media import system
+from airbundle.transfer.claims import claims_of
+from airbundle.transfer.image import Image, digests, layout_of
+from airbundle.transfer.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from airbundle.crypto.envelope import BundleKey, Context, Keyring
+    from airbundle.crypto.suites import Suite
+    from airbundle.format.block import Blocks, Flags
+    from airbundle.format.geometry import Geometry
+    from airbundle.media.volume import VolumeReader
+
+PAYLOAD_LENGTH_AT = 124
+PREAMBLE_OPENED_MOST = 16
+"""Different preambles that are tried in one file: anyone can store more, and each costs an opening."""
+
+
+@dataclass(frozen=True, slots=True)
+class LooseSegment:
+    """A segment that a key opens: in `image`, which lies in `space` until the next one; `gone` are its lost blocks."""
+
+    where: str
+    geometry: Geometry
+    image: Image
+    gone: Flags
+    space: Workspace
+    context: Context
+    commitment: bytes
+    key: BundleKey
+
+
+def loose_segments(readers: Iterable[VolumeReader], bundle_id: str, keyring: Keyring,
+                   problems: list[str]) -> Iterator[LooseSegment]:
+    """Each file that holds blocks of a bundle whose id begins with `bundle_id`, if a preamble in it gives a key.
+
+    Raises NoKeyError if no file does, UsageError for a passphrase.
+    """
+    if keyring.passphrase is not None:  # K-15
+        raise UsageError("a passphrase is tried only where a trusted packer signed", rule="K-15",
+                         hint="salvage with --trust, or give a key")
+    space: Workspace | None = None
+    opened = refused = 0
+    for reader in readers:
+        for name in reader.listing().files:
+            for geometry in {claim.geometry for claim in claims_of(reader, name)
+                             if claim.sound and claim.geometry.bundle.hex().startswith(bundle_id.lower())}:
+                try:
+                    space = _at_least(space, geometry)
+                    segment = _read(reader, name, geometry, space, keyring)
+                except NoKeyError:
+                    refused += 1
+                except AirbundleError as error:
+                    problems.append(f"{name}: {error.what}")
+                else:
+                    opened += 1
+                    yield segment
+    if refused and not opened:
+        raise NoKeyError("no key here opens any of the segments", hint="give another --key")
+
+
+def _at_least(space: Workspace | None, geometry: Geometry) -> Workspace:
+    """A workspace that holds a segment of this geometry, with the largest preamble (B-3)."""
+    needed = min(Placement(geometry, 1).stored_size + 2 * limits.PREAMBLE_MAX + 4 * geometry.block_size,
+                 limits.SEGMENT_STORED_MAX)
+    return space if space is not None and len(space.bytes) >= needed else Workspace(needed, best_engine())
+
+
+def _read(reader: VolumeReader, name: str, geometry: Geometry, space: Workspace, keyring: Keyring) -> LooseSegment:
+    """Read one file as a segment of `geometry`. Raises DamagedError, NoKeyError, ForgedError (K-8)."""
+    suite = next(suite for suite in SUITES if suite.number == geometry.suite)
+    with reader.opened(name) as descriptor:
+        place = Placement(geometry, _preamble_room(os.fstat(descriptor).st_size, geometry))
+        blocks = space.blocks(place.block_count, geometry.block_size)
+        reading = system.read_blocks(descriptor, blocks.reshape(-1).data, geometry.block_size)
+    unread = np.arange(len(blocks)) >= reading.length // geometry.block_size
+    unread[list(reading.unreadable)] = True
+    own = np.frombuffer(digests(blocks, suite), np.uint8).reshape(len(blocks), -1)
+    sound = digest_fields_right(blocks, own) & ~unread
+    image = Image(place, blocks)
+    context, commitment, key = _preamble(blocks, sound, place, keyring)
+    gone = _lost(image, sound, own, suite, space)
+    return LooseSegment(f"{reader.path}/{name}", geometry, image, gone, space, context, commitment, key)
+
+
+def _preamble_room(size: int, geometry: Geometry) -> int:
+    """The bytes that the blocks of one preamble hold, by the length of the file; one block if that was cut."""
+    spare, rest = divmod(size // geometry.block_size - 2 * geometry.list_blocks - geometry.coded_blocks, 2)
+    most = -(-limits.PREAMBLE_MAX // geometry.payload_size)
+    return min((spare if not rest and 1 <= spare <= most else 1) * geometry.payload_size, limits.PREAMBLE_MAX)
+
+
+def _preamble(blocks: Blocks, sound: Flags, place: Placement, keyring: Keyring) -> tuple[Context, bytes, BundleKey]:
+    """What the preamble says, from whichever copy has its blocks, and the bundle key under its commitment (K-8)."""
+    offers: list[list[bytes]] = []
+    for index in range(place.preamble_blocks):
+        here = [at + index for at in place.preambles_at if sound[at + index] and blocks[at + index, KIND_AT]
+                == Kind.PREAMBLE]
+        offers.append(list(dict.fromkeys(_content(blocks[at]) for at in here)))
+    failure: AirbundleError = DamagedError("no preamble is left in it", rule="K-7")
+    for choice in itertools.islice(itertools.product(*offers), PREAMBLE_OPENED_MOST):
+        try:
+            preamble = parse_preamble(b"".join(choice))
+            context = preamble_context(preamble)
+            if (context.bundle_id, context.suite.number) != (place.geometry.bundle, place.geometry.suite):
+                raise FormatError("its preamble is of another bundle", rule="K-2")
+            return context, preamble.commitment, open_preamble(preamble, keyring)
+        except AirbundleError as error:
+            failure = error
+    raise failure
+
+
+def _content(block: Blocks) -> bytes:
+    length = int.from_bytes(block[PAYLOAD_LENGTH_AT:HEADER_SIZE].tobytes(), "little")
+    return block[HEADER_SIZE:HEADER_SIZE + length].tobytes()
+
+
+def _lost(image: Image, sound: Flags, own: Blocks, suite: Suite, space: Workspace) -> Flags:
+    """Coded blocks that are not there: by their own digests, and by a list if all of one is left."""
+    place, geometry = image.place, image.place.geometry
+    coded = slice(place.data_at, place.data_at + geometry.coded_blocks)
+    in_place = (image.blocks[:, HASHED_AT:HEADER_SIZE] == image.headers).all(axis=1) & sound
+    right = in_place[coded].copy()
+    for at in place.lists_at:
+        if in_place[at:at + geometry.list_blocks].all():
+            leaves = image.blocks[at:at + geometry.list_blocks, HEADER_SIZE:].tobytes()
+            rows = np.frombuffer(leaves[:geometry.coded_blocks * suite.digest_size], np.uint8).reshape(
+                geometry.coded_blocks, -1)
+            right &= (rows == own[coded]).all(axis=1)
+            break
+    lost = ~right
+    return recover(space.engine, layout_of(geometry), image.payloads, lost) if lost.any() else lost
