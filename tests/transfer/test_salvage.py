@@ -246,17 +246,29 @@ def test_no_key(keys: Keys, sick: Packed, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_name_that_is_taken(keys: Keys, tmp_path: Path) -> None:
-    """A file that is called like another one with holes stays what it is."""
-    files = {"w": noise(2 * MIB, 1), "w.incomplete": b"mine"}
+def test_names_that_are_taken(keys: Keys, tmp_path: Path) -> None:
+    """Nothing takes the place of another file."""
+    files = {"a": noise(2 * MIB, 1), "a.incomplete": noise(MIB, 2), "b": noise(MIB, 3), "b.incomplete": b"mine"}
     bundle = pack(keys, write_tree(tmp_path / "source", files), tmp_path / "drive", segment_size=MIB)
     for row in bundle.rows():
         if row.number != bundle.data_rows()[-1].number:
             bundle.segment(row.number).unlink()
     result = salvage(bundle, tmp_path / "out")
-    assert {file.path: file.name for file in result.files}["w"] == "w.incomplete.incomplete"
-    assert {file.path: file.name for file in result.files}["w.incomplete"] == "w.incomplete"
-    assert (tmp_path / "out" / "w.incomplete").read_bytes() == b"mine"
+    assert {file.path: file.name.count(".incomplete") for file in result.files} == {
+        "a": 2, "a.incomplete": 3, "b": 2, "b.incomplete": 1}
+    assert (tmp_path / "out" / "b.incomplete").read_bytes() == b"mine"
+
+
+def test_the_group_gives_what_it_can(sick: Packed, tmp_path: Path) -> None:
+    """A stripe that nothing gives back does not keep the group from giving back another one."""
+    number, _ = break_group(sick)
+    alone = salvage(sick, tmp_path / "one")
+    place = sick.place(sick.rows()[number])
+    others = [index for index in range(place.geometry.data_blocks) if index % place.geometry.stripes == 1]
+    kill_blocks(sick.segment(number), place.geometry.block_size,
+                [place.data_at + index for index in others[-place.geometry.m - 2:-1]])
+    both = salvage(sick, tmp_path / "two")
+    assert both.files == alone.files
 
 
 def test_the_command_line(sick: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
