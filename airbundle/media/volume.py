@@ -32,7 +32,10 @@ CATALOG_NAME: Final = "catalog.abs"
 CATALOG_COPY_NAME: Final = "catalog-copy.abs"
 VOLUME_SUFFIX: Final = ".airbundle"
 SEGMENT_NAME: Final = re.compile(r"[0-9]{8,16}\.abs")
-FIXED_NAMES: Final = frozenset({README_NAME, STATEMENT_NAME, RECORD_NAME, CATALOG_NAME, CATALOG_COPY_NAME})
+CATALOGS: Final = (CATALOG_NAME, CATALOG_COPY_NAME)
+STATEMENTS: Final = (STATEMENT_NAME, RECORD_NAME)
+"""The copy in front of the segments, and the one behind them (V-3)."""
+FIXED_NAMES: Final = frozenset({README_NAME, *STATEMENTS, *CATALOGS})
 _LITTER: Final = re.compile(r"\._.*|\.trash.*|system volume information|desktop\.ini|\.ds_store|thumbs\.db", re.DOTALL)
 _NUMBER: Final = re.compile(r"-([0-9]{1,2})of([0-9]{1,2})\.airbundle", re.IGNORECASE)
 _RELAID: Final = re.compile(r"-copy([0-9]{1,2})of([0-9]{1,2})\.airbundle", re.IGNORECASE)
