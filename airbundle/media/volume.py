@@ -207,6 +207,12 @@ def volume_number(path: str, count: int) -> int:
     return int(found[1]) if found and int(found[2]) == count else 0
 
 
+def name_pattern(label: str, bundle_id: bytes) -> re.Pattern[str]:
+    """The names that volumes of this bundle get, as packed or laid out anew (`copy`), with their `number`."""
+    stem = volume_name(label, bundle_id, 1, 1).removesuffix(f"1of1{VOLUME_SUFFIX}")
+    return re.compile(re.escape(stem) + r"(?P<copy>copy)?(?P<number>[0-9]{1,2})of[0-9]{1,2}" + re.escape(VOLUME_SUFFIX))
+
+
 def relaid_name(label: str, bundle_id: bytes, number: int, count: int) -> str:
     """The name of a copy whose segments are laid out otherwise than the statement says."""
     return volume_name(label, bundle_id, number, count).replace(f"-{number}of{count}.", f"-copy{number}of{count}.")

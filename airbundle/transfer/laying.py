@@ -13,25 +13,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airbundle.codec.engines import best_engine
+from airbundle.crypto.keyfiles import NamedIdentity
+from airbundle.crypto.trust import TrustSet
 from airbundle.errors import IncompleteError
 from airbundle.format.dsse import Envelope, parse_envelope, write_envelope
 from airbundle.format.statement import STATEMENT_TYPE
 from airbundle.media import volume as volumes
+from airbundle.media.faults import reporting
 from airbundle.media.writing import VolumeWriter
 from airbundle.transfer.check import check_segment
+from airbundle.transfer.claims import claims_of
 from airbundle.transfer.ends import prepare_ends, write_ends
 from airbundle.transfer.readback import require_image
 from airbundle.transfer.readme import volume_readme
-from airbundle.transfer.replace import rebuilt_catalog
+from airbundle.transfer.replace import rebuilt_catalog, replace_ends
 from airbundle.transfer.restore import Restorer, beyond_repair
 from airbundle.transfer.schedule import run_all
+from airbundle.transfer.signers import documents_of
+from airbundle.transfer.statements import read_statements
 from airbundle.transfer.verdict import elsewhere
 from airbundle.transfer.verify import read_segment
 from airbundle.transfer.workspace import Pace, Workspace, Workspaces
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from airbundle.errors import DamagedError
     from airbundle.format.catalog import Row
     from airbundle.transfer.image import Image
@@ -53,24 +57,29 @@ class Laid:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A volume to be: the folder of its target, its name and number, and the segments that it is to hold."""
+    """A volume to be: the folder of its target, its name and number, and the segments that it is to hold.
+
+    `found` is the folder there in which it goes on, of whatever name, if it was begun; or it is `finished`.
+    """
 
     target: str
     name: str
     number: int
     rows: tuple[Row, ...]
+    found: str = ""
+    finished: bool = False
 
 
 def lay_down(bundle: Bundle, place: Place, *, pace: Pace, meter: Meter) -> Laid:
     """Write one volume. Raises UsageError (V-5), MediumError, DamagedError or IncompleteError (G-9)."""
-    path = os.path.join(place.target, place.name)
+    path = _folder_of(bundle, place)
     size = bundle.largest_segment()
     workers = pace.workers(2 * size)
     spaces = Workspaces(workers, size, best_engine())
     kept = restored = 0
     with VolumeWriter(path, bundle_id=bundle.id) as volume:
-        prepare_ends(volume, volume_readme(bundle.id, place.number, len(bundle.statement.volumes)),
-                     bundle.expected(bundle.statement.catalog).place.stored_size)
+        if not place.finished:
+            _prepare(bundle, place, volume)
 
         def work(row: Row) -> str:
             meter.alive()
@@ -82,10 +91,33 @@ def lay_down(bundle: Bundle, place: Place, *, pace: Pace, meter: Meter) -> Laid:
         for how in run_all(place.rows, work, workers=workers, meter=meter):
             kept += how == "kept"
             restored += how == "restored"
-        write_ends([(volume, _sizes(bundle, place))], catalog=rebuilt_catalog(bundle, Workspace(size)).blocks.tobytes(),
-                   document=_document(bundle), suite=bundle.suite)
+        _finish(bundle, place, volume, Workspace(size))
         stored = sum(volume.sizes().values())
     return Laid(path, place.number, len(place.rows), kept, restored, stored)
+
+
+def _folder_of(bundle: Bundle, place: Place) -> str:
+    """The folder of the volume, after what was begun under another name got its own. Raises UsageError (V-5)."""
+    path = os.path.join(place.target, place.name)
+    if place.found and os.path.basename(place.found) != place.name:
+        VolumeWriter(place.found, bundle_id=bundle.id).close()  # V-5: what is not ours keeps its name
+        with reporting(place.found):
+            os.rename(place.found, path)
+    return path
+
+
+def _prepare(bundle: Bundle, place: Place, volume: VolumeWriter) -> None:
+    """Make places for the ends, and remove segments of this bundle that were to be here when it was begun."""
+    _, count = volumes.relaid_number(place.name)
+    prepare_ends(volume, volume_readme(bundle.id, place.number, count or len(bundle.statement.volumes)),
+                 bundle.expected(bundle.statement.catalog).place.stored_size)
+    wanted = {row.number for row in place.rows}
+    with volumes.VolumeReader(volume.path) as reader:
+        for name in reader.listing().files:
+            number = volumes.segment_number(name)
+            if number is not None and number not in wanted and any(
+                    claim.geometry.bundle == bundle.id for claim in claims_of(reader, name)):
+                volume.remove(name)
 
 
 def _is_whole(bundle: Bundle, row: Row, volume: VolumeWriter, space: Workspace) -> bool:
@@ -123,9 +155,15 @@ def _put_image(volume: VolumeWriter, name: str, image: Image, space: Workspace) 
     volume.settle(temporary, name)
 
 
-def _sizes(bundle: Bundle, place: Place) -> dict[str, int]:
-    """What the files of the segments have to be."""
-    return {volumes.segment_name(row.number): bundle.expected(row).place.stored_size for row in place.rows}
+def _finish(bundle: Bundle, place: Place, volume: VolumeWriter, space: Workspace) -> None:
+    """Both ends of the volume; of one that is finished only what is not as it should be is replaced (T-9)."""
+    catalog = rebuilt_catalog(bundle, space).blocks.tobytes()
+    if place.finished:
+        replace_ends(volume, catalog, _document_there(bundle, volume.path), bundle.suite)
+        volume.discard_leftovers()
+    else:
+        sizes = {volumes.segment_name(row.number): bundle.expected(row).place.stored_size for row in place.rows}
+        write_ends([(volume, sizes)], catalog=catalog, document=_document(bundle), suite=bundle.suite)
 
 
 def _document(bundle: Bundle) -> bytes:
@@ -137,6 +175,11 @@ def _document(bundle: Bundle) -> bytes:
     return write_envelope(Envelope(STATEMENT_TYPE, envelope.payload, kept))
 
 
-def volume_rows(bundle: Bundle, numbers: Sequence[int]) -> dict[int, tuple[Row, ...]]:
-    """The rows of each of the volumes."""
-    return {number: tuple(row for row in bundle.rows if row.volume == number) for number in numbers}
+def _document_there(bundle: Bundle, path: str) -> bytes:
+    """The statement that a finished volume should have: its own, with the signatures that it lacks (T-8)."""
+    assert bundle.judgement is not None
+    trust = TrustSet([NamedIdentity(identity.hex, identity) for identity in bundle.judgement.valid])
+    with volumes.VolumeReader(path) as reader:
+        copies = (*bundle.copies, *read_statements(reader))
+        return documents_of([reader], copies, bundle.statement_raw, trust, bundle.suite,
+                            bytes.fromhex(bundle.statement.packer))[reader.path]

@@ -21,12 +21,13 @@ from airbundle.media.writing import VolumeWriter, is_temporary
 from airbundle.transfer.check import check_file
 from airbundle.transfer.ends import encoded_record
 from airbundle.transfer.image import Image, finish
-from airbundle.transfer.readback import require_content
+from airbundle.transfer.readback import holds_content, require_content
 from airbundle.transfer.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from airbundle.crypto.suites import Suite
     from airbundle.media.volume import VolumeReader
     from airbundle.transfer.open import Bundle
 
@@ -94,6 +95,15 @@ def replace_file(volume: VolumeWriter, name: str, content: bytes) -> None:
     require_content(volume, name, content)
 
 
+def replace_ends(volume: VolumeWriter, catalog: bytes, document: bytes, suite: Suite) -> None:
+    """Make catalogs and statements of one volume these, half by half; what is so already is not touched."""
+    contents = {volumes.CATALOG_COPY_NAME: catalog, volumes.RECORD_NAME: encoded_record(document, suite),
+                volumes.CATALOG_NAME: catalog, volumes.STATEMENT_NAME: document}
+    for name, content in contents.items():
+        if not holds_content(volume, name, content):
+            replace_file(volume, name, content)
+
+
 def exact_copy(bundle: Bundle, reader: VolumeReader, name: str) -> bytes:
     """What the file `name`, one of the two of the statement, has to hold on this volume."""
     document = bundle.documents[reader.path]
@@ -107,7 +117,8 @@ def _catalogs(stated: list[Bundle], work: Workspace, reader: VolumeReader) -> li
     def needed(name: str) -> bool:
         return any(check_file(work, reader, name, old.expected(old.statement.catalog))[0].lost == 0 for old in stated)
 
-    return sorted(volumes.CATALOGS[::-1], key=needed)
+    back_first = volumes.CATALOGS[::-1]
+    return sorted(back_first, key=needed)
 
 
 def rebuilt_catalog(bundle: Bundle, work: Workspace) -> Image:

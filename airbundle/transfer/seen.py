@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airbundle.format.names import shown
 from airbundle.media import volume as volumes
 
 if TYPE_CHECKING:
@@ -45,3 +46,16 @@ def _numbers(bundle: Bundle) -> set[int | None]:
         relaid = any(volumes.relaid_number(path)) or len(some) > 1
         numbers.add(None if relaid else min(some) if some else by_name or None)
     return numbers
+
+
+def misnamed(bundle: Bundle) -> tuple[str, ...]:
+    """A warning for each folder whose name is that of another volume than all of its segments are of (G-3)."""
+    found = []
+    for reader in bundle.volumes:
+        named = volumes.volume_number(reader.path, len(bundle.statement.volumes))
+        holds = {row.volume for row in bundle.rows
+                 if any(other is reader for other, _ in bundle.segments.get(row.number, []))}
+        if named and holds and named not in holds:
+            numbers = " and ".join(map(str, sorted(holds)))
+            found.append(f"{shown(reader.path)}: its name says volume {named}, it holds segments of volume {numbers}")
+    return tuple(found)

@@ -71,7 +71,7 @@ def flip_in(path: str) -> None:
 @pytest.mark.parametrize("name", [*names.CATALOGS, names.segment_name(1)])
 def test_no_statement_before_what_it_binds_is_proven(
         bundle: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, name: str) -> None:
-    """V-4: a catalog that reads back as something else, a segment that is gone; neither copy of the statement is there."""
+    """V-4: a catalog that reads back as something else, a segment that is gone; neither statement is there."""
     target = tmp_path / "target"
     with monkeypatch.context() as patch:
         harming(patch, names.CATALOG_COPY_NAME, lambda path: (
