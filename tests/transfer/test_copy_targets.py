@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airbundle import api
+from airbundle.cli.main import main
 from airbundle.crypto.keyfiles import NamedIdentity
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import DamagedError, IncompleteError, MediumError, UsageError
@@ -17,6 +19,7 @@ from airbundle.format.dsse import parse_envelope
 from airbundle.format.statement import STATEMENT_TYPE
 from airbundle.media import volume as names
 from airbundle.media.writing import VolumeWriter
+from airbundle.transfer.drives import begun
 from tests.transfer.workshop import KIB, PACE, Keys, Spread, digests, noise, overwrite, spread, write_tree
 
 if TYPE_CHECKING:
@@ -210,12 +213,21 @@ def test_what_is_kept_does_not_hold_a_group_together(
     whole(three, targets[:4], tmp_path)
 
 
+def test_a_pack_does_not_take_a_copy_for_its_own(three: Spread, targets: list[str]) -> None:
+    made = [one.path for one in copied(three.given, targets[:2], three.keys).volumes]
+    statement = three.statement()
+    names_of = statement.label, bytes.fromhex(statement.bundle)
+    assert [begun(target, *names_of) for target in targets[:2]] == [(0, "")] * 2
+    assert begun(os.path.dirname(three.given[1]), *names_of) == (2, three.given[1])
+    assert os.path.exists(made[0])
+
+
 def test_a_file_of_another_bundle_is_not_removed(
         three: Spread, keys: Keys, targets: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped(monkeypatch, three, targets[:2], 3)
     other = spread(keys, write_tree(tmp_path / "other", {"x": noise(100 * KIB, 7)}), [tmp_path / "else"])
-    (begun,) = [path for path in Path(targets[0]).iterdir() if list(path.glob("[0-9]*"))]
-    strange = begun / "00000077.abs"
+    (folder,) = [path for path in Path(targets[0]).iterdir() if list(path.glob("[0-9]*"))]
+    strange = folder / "00000077.abs"
     shutil.copy(other.segment(0), strange)
     with pytest.raises(UsageError, match="another bundle"):
         copied(three.given, targets[:3], keys)
@@ -353,3 +365,17 @@ def test_a_folder_with_the_name_of_another_volume_is_told(three: Spread, targets
     result = copied(given, targets[1:3], three.keys)
     assert [one.number for one in result.volumes] == [2, 3]
     assert warning in result.warnings
+
+
+def test_what_the_system_says_is_told_with_a_hint(
+        three: Spread, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Whatever nobody put in words on the way."""
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/some/where")
+
+    monkeypatch.setattr(api, "copy", full)
+    monkeypatch.setattr(api, "load_trust", lambda *_: three.keys.trust)
+    assert main(["copy", *three.given, "-o", "/x", "--progress", "none"]) == 9
+    told = capfd.readouterr().err
+    assert "/some/where: no space is left" in told
+    assert "make room" in told
