@@ -41,11 +41,11 @@ def given_units(bundle: Bundle) -> list[Unit]:
         unit = _unit(bundle, reader, held)
         units.setdefault(unit.name, unit).segments.update(held)
     found = sorted(units.values(), key=lambda unit: (unit.relaid, unit.number))
-    for unit in found:
-        others = set().union(*(other.segments for other in found if other is not unit))
-        if unit.name and not unit.relaid:
-            own = {row.number for row in bundle.rows if row.volume == unit.number}
-            unit.segments = own | (unit.segments - others)
+    own = {unit.name: {row.number for row in bundle.rows if row.volume == unit.number}
+           if unit.name and not unit.relaid else unit.segments for unit in found}
+    for unit in found:  # what strayed here and is nobody's else
+        others = set().union(*(own[other.name] for other in found if other is not unit))
+        unit.segments = own[unit.name] | (unit.segments - others)
     _complete(bundle, found)
     return found
 
@@ -66,7 +66,8 @@ def _unit(bundle: Bundle, reader: VolumeReader, held: Collection[int]) -> Unit:
     of = Counter(bundle.rows[each].volume for each in held)
     if len(of) > 1 and not by_name:
         return Unit("", 0)
-    number = of.most_common(1)[0][0] if of else by_name or int(count == 1)
+    number = of.most_common(1)[0][0] if of else by_name if by_name <= count else 0
+    number = number or int(count == 1)
     return Unit(volumes.volume_name(label, bundle.id, number, count) if number else "", number)
 
 

@@ -73,7 +73,7 @@ def _look_at(bundle: Bundle, path: str, targets: Sequence[str]) -> Target:
     for folder in volumes.find_volumes(path):
         if is_finished(bundle, folder):
             finished.append(folder)
-        elif pattern.fullmatch(os.path.basename(folder)) and not os.path.islink(folder):
+        elif pattern.fullmatch(os.path.basename(folder)) and os.path.dirname(folder) == path.rstrip("/"):
             begun.append(folder)
     found = finished + begun
     if len(found) > 1:

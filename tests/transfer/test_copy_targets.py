@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airbundle import api
-from airbundle.cli.main import main
 from airbundle.crypto.keyfiles import NamedIdentity
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import DamagedError, IncompleteError, MediumError, UsageError
@@ -108,6 +106,29 @@ def test_all_segments_of_a_volume_that_is_here_are_gone(
     result = copied(three.given, targets[:count], three.keys)
     assert sum(one.restored for one in result.volumes) == len(gone)
     whole(three, targets[:count], tmp_path)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_segment_that_strayed(three: Spread, targets: list[str], tmp_path: Path, count: int) -> None:
+    """It comes once, and where its own volume is not here, with the one that has it."""
+    row = next(row for row in three.rows() if row.volume == 2)
+    name = names.segment_name(row.number)
+    three.segment(row.number).rename(three.all[1] / name)
+    copied(three.given, targets[:count], three.keys)
+    whole(three, targets[:count], tmp_path)
+    (one,) = copied([str(three.all[1])], targets[4:], three.keys).volumes
+    assert (Path(one.path).name, one.number) == (three.all[1].name, 1)
+    assert (Path(one.path) / name).exists()
+
+
+def test_a_volume_without_segments(keys: Keys, targets: list[str], tmp_path: Path) -> None:
+    """It is a volume all the same: two drives, two copies."""
+    source = write_tree(tmp_path / "source", {"one": noise(777, 1)})
+    two = spread(keys, source, [tmp_path / "a", tmp_path / "b"], lose=0)
+    assert {row.volume for row in two.rows()} == {1}
+    result = copied(two.given, targets[:2], keys)
+    assert [one.segments for one in result.volumes] == [len(two.rows()), 0]
+    assert [digests(Path(one.path)) for one in result.volumes] == [digests(path) for path in two.all.values()]
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -214,12 +235,11 @@ def test_what_is_kept_does_not_hold_a_group_together(
 
 
 def test_a_pack_does_not_take_a_copy_for_its_own(three: Spread, targets: list[str]) -> None:
-    made = [one.path for one in copied(three.given, targets[:2], three.keys).volumes]
+    copied(three.given, targets[:2], three.keys)
     statement = three.statement()
     names_of = statement.label, bytes.fromhex(statement.bundle)
     assert [begun(target, *names_of) for target in targets[:2]] == [(0, "")] * 2
     assert begun(os.path.dirname(three.given[1]), *names_of) == (2, three.given[1])
-    assert os.path.exists(made[0])
 
 
 def test_a_file_of_another_bundle_is_not_removed(
@@ -365,17 +385,3 @@ def test_a_folder_with_the_name_of_another_volume_is_told(three: Spread, targets
     result = copied(given, targets[1:3], three.keys)
     assert [one.number for one in result.volumes] == [2, 3]
     assert warning in result.warnings
-
-
-def test_what_the_system_says_is_told_with_a_hint(
-        three: Spread, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    """Whatever nobody put in words on the way."""
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", "/some/where")
-
-    monkeypatch.setattr(api, "copy", full)
-    monkeypatch.setattr(api, "load_trust", lambda *_: three.keys.trust)
-    assert main(["copy", *three.given, "-o", "/x", "--progress", "none"]) == 9
-    told = capfd.readouterr().err
-    assert "/some/where: no space is left" in told
-    assert "make room" in told

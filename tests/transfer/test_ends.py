@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airbundle import api
+from airbundle.cli.main import main
 from airbundle.errors import MediumError
 from airbundle.media import system
 from airbundle.media import volume as names
@@ -109,3 +111,17 @@ def test_a_read_back_that_fails_names_the_file(
         run("copy", bundle, tmp_path / "target")
     assert caught.value.where.endswith(names.RECORD_NAME)
     assert caught.value.hint
+
+
+def test_what_the_system_says_is_told_with_a_hint(
+        bundle: Packed, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Whatever nobody put in words on the way."""
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/some/where")
+
+    monkeypatch.setattr(api, "copy", full)
+    monkeypatch.setattr(api, "load_trust", lambda *_: bundle.keys.trust)
+    assert main(["copy", *bundle.given, "-o", "/x", "--progress", "none"]) == 9
+    told = capfd.readouterr().err
+    assert "/some/where: no space is left" in told
+    assert "make room" in told
