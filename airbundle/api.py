@@ -150,15 +150,16 @@ def sign(volumes: Sequence[str], *, sign: PrivateIdentity, trust: TrustSet, bund
 
 
 def rewrap(volumes: Sequence[str], *, sign: PrivateIdentity, keys: Sequence[PrivateIdentity],
-           add: Sequence[PublicIdentity] = (), drop: Sequence[bytes] = (), bundle: str = "",
-           pace: Pace | None = None, progress: Progress | None = None) -> RewrapResult:
+           add: Sequence[PublicIdentity] = (), drop: Sequence[bytes] = (), trust: TrustSet | None = None,
+           bundle: str = "", pace: Pace | None = None, progress: Progress | None = None) -> RewrapResult:
     """Change who can open the bundle: `add` keys, `drop` those with these fingerprints (16 bytes) or key ids.
 
     `sign` is the packer's key, `keys` hold one of a recipient. Copies of the volumes that were made before are not
-    changed by it, and who could open those still can.
+    changed by it, and who could open those still can. Of the signatures that are lost those by keys of `trust` are
+    counted; the bundle itself is believed by the packer's key alone.
     """
     with _opened(volumes, bundle) as readers:
-        return rewrapping.rewrap(readers, identity=sign, openers=keys, add=add, drop=drop, pace=pace,
+        return rewrapping.rewrap(readers, identity=sign, openers=keys, add=add, drop=drop, known=trust, pace=pace,
                                  progress=progress)
 
 

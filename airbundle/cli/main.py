@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 from airbundle.cli import output
 from airbundle.errors import AirbundleError, InterruptedRunError, MediumError, UsageError
 from airbundle.media import streams
+from airbundle.media.faults import medium_error
 from airbundle.version import VERSION
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ VERBS: Final = {
     "salvage": "reading", "doctor": "doctor", "demo": "demo", "trust": "identity",
 }
 """The module of each verb, in the order of the help. Only the one that is asked for is imported."""
-RESUMED: Final = {"pack", "sign", "rewrap"}
+RESUMED: Final = {"pack", "copy", "sign", "rewrap"}
 SWITCH_INTERVAL: Final = 0.0005  # seconds; workers hold the interpreter for moments, and should not wait 5 ms for it
 
 
@@ -89,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911 - one way 
 def _environment(error: BaseException) -> MediumError:
     """What the surroundings did, in words."""
     if isinstance(error, OSError):
-        return MediumError(error.strerror or str(error), where=str(error.filename or ""))
+        return medium_error(error, str(error.filename or ""))
     if isinstance(error, MemoryError):
         return MediumError("out of memory", hint="take fewer --jobs")
     return MediumError("nobody reads standard output")  # SystemExit is typer's way out of that

@@ -84,10 +84,11 @@ def rewrap(
     """
     identity = words.load_identity(signer, key_passphrase_file)
     openers = [identity if path == signer else words.load_identity(path, key_passphrase_file) for path in key]
+    known = api.load_trust()  # whose signatures are lost
     with output.ProgressView(progress) as view:
         result = api.rewrap(volumes, sign=identity, keys=openers,
                             add=[api.load_public(path).public for path in add or ()],
-                            drop=[parse_fingerprint(text) for text in drop or ()], bundle=bundle,
+                            drop=[parse_fingerprint(text) for text in drop or ()], trust=known, bundle=bundle,
                             pace=Pace(jobs=jobs), progress=view)
     if as_json:
         output.emit("rewrap", result)

@@ -7,6 +7,7 @@ are a stranger's: what is not public text (E-4) is unknown.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from airbundle.errors import FormatError
 from airbundle.format.limits import KIB
 from airbundle.format.names import check_public_text
 from airbundle.media import system
+from airbundle.media.faults import medium_error, reporting
 
 _MOUNTS = "/proc/self/mountinfo"
 _SYS = "/sys"
@@ -27,8 +29,9 @@ _CLUSTER_UNKNOWN: Final = 128 * KIB
 
 
 def physical_device(path: str) -> str:
-    """One text for each physical drive: two paths with the same text fall together. Raises OSError."""
-    device = os.stat(path).st_dev
+    """One text for each physical drive: two paths with the same text fall together. Raises MediumError."""
+    with reporting(path):
+        device = os.stat(path).st_dev
     if system.features().kernel_files:
         disks = _disks(_block_folder(path, device))
         if disks:
@@ -119,18 +122,29 @@ def _mount(path: str) -> tuple[str, str]:
     return found
 
 
+def require_writable(path: str) -> None:
+    """Raise MediumError for a folder in which nothing can be made: read-only, or not ours to write."""
+    if not os.access(path, os.W_OK | os.X_OK):
+        with reporting(path):
+            read_only = hasattr(os, "statvfs") and os.statvfs(path).f_flag & os.ST_RDONLY
+        raise medium_error(OSError(errno.EROFS if read_only else errno.EACCES, ""), path)
+
+
 def free_space(path: str) -> int:
-    """Bytes that may still be written on the file system of `path`. Raises OSError."""
-    return shutil.disk_usage(path).free
+    """Bytes that may still be written on the file system of `path`. Raises MediumError."""
+    with reporting(path):
+        return shutil.disk_usage(path).free
 
 
 def total_space(path: str) -> int:
-    """Bytes of the file system of `path`. Raises OSError."""
-    return shutil.disk_usage(path).total
+    """Bytes of the file system of `path`. Raises MediumError."""
+    with reporting(path):
+        return shutil.disk_usage(path).total
 
 
 def cluster_size(path: str) -> int:
-    """Bytes by which a file's space is rounded up there; 128 KiB when unknown. Raises OSError."""
+    """Bytes by which a file's space is rounded up there; 128 KiB when unknown. Raises MediumError."""
     if not hasattr(os, "statvfs"):
         return _CLUSTER_UNKNOWN
-    return os.statvfs(path).f_frsize or _CLUSTER_UNKNOWN
+    with reporting(path):
+        return os.statvfs(path).f_frsize or _CLUSTER_UNKNOWN

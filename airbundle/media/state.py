@@ -6,6 +6,7 @@ What the bytes mean, and how they are protected, is the caller's business.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 from typing import TYPE_CHECKING, Final, Self
@@ -26,28 +27,29 @@ RECORD_MAX: Final = limits.SEGMENT_STORED_MAX + limits.MIB
 def state_folder(*parts: str) -> str:
     """`$XDG_STATE_HOME/airbundle/...`, made with mode 0700 where it is missing."""
     home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return make_private(os.path.join(home, "airbundle", *parts))
+    folder = os.path.join(home, "airbundle", *parts)
+    with reporting(folder):
+        return make_private(folder)
 
 
 def save_document(path: str, content: bytes) -> None:
-    """Write a small file whole or not at all."""
+    """Write a small file whole or not at all. Raises MediumError."""
     temporary = f"{path}.{os.getpid()}.part"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        system.write_all(descriptor, memoryview(content), 0)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(temporary, path)
+    with reporting(path):
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            system.write_all(descriptor, memoryview(content), 0)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
 
 
 def read_document(path: str) -> bytes:
     """A small file, at most 64 KiB of it; nothing if it is not there."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(64 * limits.KIB)
-    except FileNotFoundError:
-        return b""
+    with reporting(path), contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+        return file.read(64 * limits.KIB)
+    return b""
 
 
 def save_buffer(path: str, view: memoryview) -> None:
@@ -77,7 +79,8 @@ class AppendLog:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with reporting(path):
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if not system.try_lock(self._descriptor):
             os.close(self._descriptor)
             raise UsageError("another process is doing just this", where=path, hint="wait until it has ended")
@@ -96,10 +99,11 @@ class AppendLog:
         return records
 
     def append(self, record: bytes) -> None:
-        """Durable on return."""
-        end = os.lseek(self._descriptor, 0, os.SEEK_END)
-        system.write_all(self._descriptor, memoryview(_LENGTH.pack(len(record)) + record), end)
-        os.fsync(self._descriptor)
+        """Durable on return. Raises MediumError."""
+        with reporting(self.path):
+            end = os.lseek(self._descriptor, 0, os.SEEK_END)
+            system.write_all(self._descriptor, memoryview(_LENGTH.pack(len(record)) + record), end)
+            os.fsync(self._descriptor)
 
     def keep(self, count: int) -> None:
         """Forget all records but the first `count`."""

@@ -32,7 +32,10 @@ CATALOG_NAME: Final = "catalog.abs"
 CATALOG_COPY_NAME: Final = "catalog-copy.abs"
 VOLUME_SUFFIX: Final = ".airbundle"
 SEGMENT_NAME: Final = re.compile(r"[0-9]{8,16}\.abs")
-FIXED_NAMES: Final = frozenset({README_NAME, STATEMENT_NAME, RECORD_NAME, CATALOG_NAME, CATALOG_COPY_NAME})
+CATALOGS: Final = (CATALOG_NAME, CATALOG_COPY_NAME)
+STATEMENTS: Final = (STATEMENT_NAME, RECORD_NAME)
+"""The copy in front of the segments, and the one behind them (V-3)."""
+FIXED_NAMES: Final = frozenset({README_NAME, *STATEMENTS, *CATALOGS})
 _LITTER: Final = re.compile(r"\._.*|\.trash.*|system volume information|desktop\.ini|\.ds_store|thumbs\.db", re.DOTALL)
 _NUMBER: Final = re.compile(r"-([0-9]{1,2})of([0-9]{1,2})\.airbundle", re.IGNORECASE)
 _RELAID: Final = re.compile(r"-copy([0-9]{1,2})of([0-9]{1,2})\.airbundle", re.IGNORECASE)
@@ -202,6 +205,12 @@ def volume_number(path: str, count: int) -> int:
     """The number in the name of a folder, `...-2of3.airbundle` of `count` volumes; else 0. Advice only (V-2)."""
     found = _NUMBER.search(os.path.basename(path))
     return int(found[1]) if found and int(found[2]) == count else 0
+
+
+def name_pattern(label: str, bundle_id: bytes) -> re.Pattern[str]:
+    """The names that volumes of this bundle get, as packed or laid out anew (`copy`), with their `number`."""
+    stem = volume_name(label, bundle_id, 1, 1).removesuffix(f"1of1{VOLUME_SUFFIX}")
+    return re.compile(re.escape(stem) + r"(?P<copy>copy)?(?P<number>[0-9]{1,2})of[0-9]{1,2}" + re.escape(VOLUME_SUFFIX))
 
 
 def relaid_name(label: str, bundle_id: bytes, number: int, count: int) -> str:

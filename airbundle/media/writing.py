@@ -133,7 +133,8 @@ class VolumeWriter:
         try:
             _require_file(fd, where)
             system.drop_cache(fd)
-            yield fd
+            with reporting(where):
+                yield fd
         finally:
             os.close(fd)
 

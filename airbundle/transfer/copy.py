@@ -1,7 +1,8 @@
 """Copy volumes onto other media, verified and read back; and rebuild volumes that are sick or lost.
 
 As many targets as volumes: each volume to a target of its own. Otherwise the segments are laid out anew, members of a
-group on different targets as far as there are enough, each where most room is left.
+group on different targets as far as there are enough, each where most room is left (`placing.py`). The same command
+goes on with what it has begun (`targets.py`), and so does one with other targets or in another order.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from typing import TYPE_CHECKING
 
 from airbundle.errors import MediumError, UsageError
 from airbundle.media import volume as volumes
-from airbundle.media.drive import free_space
-from airbundle.transfer.drives import begun
-from airbundle.transfer.laying import Laid, Place, lay_down, volume_rows
+from airbundle.transfer.laying import Laid, Place, lay_down
 from airbundle.transfer.open import Bundle, open_bundle, require_preamble
-from airbundle.transfer.plan import margin, shared
+from airbundle.transfer.placing import given_units, place_anew, place_as_given
+from airbundle.transfer.plan import SIDE_FILES, Room, margin, shared
 from airbundle.transfer.progress import Meter, Tick
-from airbundle.transfer.verdict import Tally
+from airbundle.transfer.targets import is_finished, look_at, require_targets
+from airbundle.transfer.verdict import Tally, describe_volumes, elsewhere
 from airbundle.transfer.verify import check_segments
-from airbundle.transfer.whose import volumes_absent, volumes_of
+from airbundle.transfer.whose import misnamed, volumes_absent, volumes_of
 from airbundle.transfer.workspace import Pace
 
 if TYPE_CHECKING:
@@ -48,13 +49,16 @@ def copy(readers: tuple[VolumeReader, ...], targets: Sequence[str], *, trust: Tr
     """Copy what the given volumes hold onto `targets`. Raises AirbundleError; what was finished stays."""
     began = time.monotonic()
     bundle = _believed(readers, trust)
-    _require_targets(bundle, targets)
-    rows = tuple(row for row in bundle.rows if bundle.segments.get(row.number))
-    numbers = sorted({row.volume for row in rows})
-    places = (_one_to_one(bundle, targets, volume_rows(bundle, numbers)) if len(numbers) == len(targets)
-              else _anew(bundle, targets, rows))
+    require_targets(bundle, targets)
+    units = given_units(bundle)
+    there = look_at(bundle, targets)
+    if len(units) == len(targets) and all(unit.name for unit in units):
+        places = place_as_given(bundle, units, there)
+    else:
+        wanted = set().union(*(unit.segments for unit in units))
+        places = place_anew(bundle, [row for row in bundle.rows if row.number in wanted], there)
     laid = _lay_all(bundle, places, targets, pace or Pace(), Meter(progress))
-    warnings = (*shared(targets, bundle.statement.lose), *_uncovered(bundle, places))
+    warnings = (*shared(targets, bundle.statement.lose), *_warnings(bundle, places))
     return CopyResult(bundle.statement.bundle, laid, warnings, time.monotonic() - began)
 
 
@@ -63,7 +67,7 @@ def rebuild(readers: tuple[VolumeReader, ...], target: str, *, trust: TrustSet, 
     """Write whole copies of the volumes that are damaged or not here into the folder `target` (`repair -o`)."""
     began = time.monotonic()
     bundle = _believed(readers, trust, sidecar)
-    _require_targets(bundle, [target])
+    require_targets(bundle, [target])
     meter = Meter(progress)
     tally = Tally([], [], [])
     check_segments(bundle, tally, None, fast=False, pace=pace or Pace(), meter=meter)
@@ -75,19 +79,9 @@ def rebuild(readers: tuple[VolumeReader, ...], target: str, *, trust: TrustSet, 
     if not numbers:
         raise UsageError("all volumes are here and whole", where=readers[0].path,
                          hint="airbundle copy makes another copy of them")
-    places = [Place(target, _name(bundle, number), number, rows)
-              for number, rows in volume_rows(bundle, numbers).items()]
+    places = [_rebuilt(bundle, target, number) for number in numbers]
     laid = _lay_all(bundle, places, [target], pace or Pace(), meter)
-    return CopyResult(bundle.statement.bundle, laid, (), time.monotonic() - began)
-
-
-def _require_targets(bundle: Bundle, targets: Sequence[str]) -> None:
-    given = {os.path.realpath(os.path.dirname(reader.path)) for reader in bundle.volumes}
-    for target in targets:
-        if not os.path.isdir(target):
-            raise UsageError("is not a folder", where=target, hint="mount the drive, or make the folder")
-        if os.path.realpath(target) in given:
-            raise UsageError("holds a volume that is to be copied", where=target, hint="give another folder")
+    return CopyResult(bundle.statement.bundle, laid, misnamed(bundle), time.monotonic() - began)
 
 
 def _believed(readers: tuple[VolumeReader, ...], trust: TrustSet, sidecar: VolumeReader | None = None) -> Bundle:
@@ -98,41 +92,13 @@ def _believed(readers: tuple[VolumeReader, ...], trust: TrustSet, sidecar: Volum
     return bundle
 
 
-def _name(bundle: Bundle, number: int) -> str:
-    return volumes.volume_name(bundle.statement.label, bundle.id, number, len(bundle.statement.volumes))
-
-
-def _one_to_one(bundle: Bundle, targets: Sequence[str], rows: dict[int, tuple[Row, ...]]) -> list[Place]:
-    """Each volume to a target of its own; one that was begun there goes on there."""
-    begun_there = {begun(target, bundle.statement.label, bundle.id)[0]: target for target in targets}
-    free = [target for target in targets if target not in [begun_there.get(number) for number in rows]]
-    return [Place(begun_there.get(number) or free.pop(0), _name(bundle, number), number, rows[number])
-            for number in sorted(rows)]
-
-
-def _anew(bundle: Bundle, targets: Sequence[str], rows: Sequence[Row]) -> list[Place]:
-    """The segments of each group on different targets as far as there are enough; what lies there stays."""
-    held: dict[str, list[Row]] = {target: [] for target in targets}
-    there = {target: _held(bundle, target) for target in targets}
-    room = {target: free_space(target) + volumes.bytes_in(begun(target, bundle.statement.label, bundle.id)[1])
-            for target in targets}
-    used: Counter[tuple[int, str]] = Counter()
-    for row in sorted(rows, key=lambda row: (row.group, row.position)):
-        before = [target for target in targets if row.number in there[target]]
-        target = before[0] if before else min(targets, key=lambda one: (used[row.group, one], -room[one]))
-        used[row.group, target] += 1
-        room[target] -= _size(bundle, row)
-        held[target].append(row)
-    return [Place(target, volumes.relaid_name(bundle.statement.label, bundle.id, number, len(targets)), number,
-                  tuple(sorted(part, key=lambda row: row.number)))
-            for number, (target, part) in enumerate(held.items(), 1)]
-
-
-def _held(bundle: Bundle, target: str) -> set[int]:
-    """Segments whose files a copy that was stopped has left on a target."""
-    _, path = begun(target, bundle.statement.label, bundle.id)
-    names = os.listdir(path) if path else []
-    return {number for name in names if (number := volumes.segment_number(name)) is not None}
+def _rebuilt(bundle: Bundle, target: str, number: int) -> Place:
+    """A volume made anew on the target; one that was begun or finished there under its name goes on."""
+    name = volumes.volume_name(bundle.statement.label, bundle.id, number, len(bundle.statement.volumes))
+    path = os.path.join(target, name)
+    there = os.path.isdir(path)
+    rows = tuple(row for row in bundle.rows if row.volume == number)
+    return Place(target, name, number, rows, path if there else "", there and is_finished(bundle, path))
 
 
 def _size(bundle: Bundle, row: Row) -> int:
@@ -143,23 +109,33 @@ def _lay_all(bundle: Bundle, places: Sequence[Place], targets: Sequence[str], pa
              meter: Meter) -> tuple[Laid, ...]:
     catalogs = 2 * bundle.expected(bundle.statement.catalog).place.stored_size
     for target in targets:
-        needed = sum(_size(bundle, row) + catalogs // max(1, len(place.rows)) for place in places
-                     if place.target == target for row in place.rows)
-        taken = volumes.bytes_in(begun(target, bundle.statement.label, bundle.id)[1])
-        free = free_space(target) + taken
-        if needed + margin(free, needed) > free:
-            raise MediumError(f"{needed:,} bytes are needed and {free:,} are free", where=target,
-                              hint="free more, or take a larger drive")
+        new = [place for place in places if place.target == target and not place.finished]
+        needed = sum(SIDE_FILES + catalogs + sum(_size(bundle, row) for row in place.rows) for place in new)
+        free = Room.of(target, targets, sum(volumes.bytes_in(place.found) for place in new)).free
+        spare = margin(free, needed)
+        if new and needed + spare > free:
+            raise MediumError(f"{needed + spare:,} bytes are needed, {spare:,} of them to stay free, and {free:,} are "
+                              "free", where=target, hint="free more, or take a larger drive")
     meter.begin("copying", sum(_size(bundle, row) for place in places for row in place.rows))
     return tuple(lay_down(bundle, place, pace=pace, meter=meter) for place in places)
 
 
-def _uncovered(bundle: Bundle, places: Sequence[Place]) -> tuple[str, ...]:
-    """What the loss of `lose` of the targets would take that the groups do not give back."""
+def _warnings(bundle: Bundle, places: Sequence[Place]) -> tuple[str, ...]:
+    """What is not copied since it is not here, what the loss of `lose` targets would take, and names that mislead."""
     lose = bundle.statement.lose
-    where = {row.number: place.number for place in places for row in place.rows}
-    for group in bundle.groups if lose and len(where) == len(bundle.rows) else ():
-        counts = sorted(Counter(where[row.number] for row in group.members).values(), reverse=True)
-        if sum(counts[:lose]) > len(group.parity):
-            return (f"the copies do not cover --lose {lose}: members of one group lie on one target",)
-    return ()
+    where: Counter[tuple[int, int]] = Counter((row.group, at) for at, place in enumerate(places) for row in place.rows)
+    copied = {row.number for place in places for row in place.rows}
+    together = alone = True
+    for group in bundle.groups if lose else ():
+        counts = sorted((where[group.data[0].group, at] for at in range(len(places))), reverse=True)
+        left = sum(row.number not in copied for row in group.members)
+        together = together and sum(counts[:lose]) <= len(group.parity)
+        alone = alone and left + sum(counts[:lose]) <= len(group.parity)
+    found = []
+    if left_out := [row for row in bundle.rows if row.number not in copied]:
+        missing = elsewhere(bundle) or describe_volumes(bundle, {row.volume for row in left_out})
+        found.append(f"not copied, since not here: {'; '.join(missing)}"
+                     + ("" if alone else f"; without that the copies do not cover --lose {lose}"))
+    if not together:
+        found.append(f"the copies do not cover --lose {lose}: members of one group lie on one target")
+    return (*found, *misnamed(bundle))

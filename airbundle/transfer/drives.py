@@ -7,7 +7,6 @@ target takes a free one. So a lost drive is replaced by giving another one in it
 from __future__ import annotations
 
 import os
-import re
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
@@ -25,10 +24,7 @@ if TYPE_CHECKING:
 
 def in_order(targets: Sequence[str], label: str, bundle_id: bytes | None) -> tuple[str, ...]:
     """The targets by volume number: where a volume of the bundle was begun, it keeps its number."""
-    if len({os.path.realpath(target) for target in targets}) != len(targets):
-        raise UsageError("the same -o twice", where=", ".join(targets))
-    if not 1 <= len(targets) <= limits.VOLUMES_MAX:
-        raise UsageError(f"{len(targets)} drives", hint=f"give 1 to {limits.VOLUMES_MAX}", rule="T-5")
+    require_different(targets)
     places: list[str | None] = [None] * len(targets)
     fresh = []
     for target in targets:
@@ -40,16 +36,27 @@ def in_order(targets: Sequence[str], label: str, bundle_id: bytes | None) -> tup
     return tuple(place if place is not None else fresh.pop(0) for place in places)
 
 
+def require_different(targets: Sequence[str]) -> None:
+    """Raise UsageError where a target is given twice, or there are more than a bundle may have."""
+    if len({os.path.realpath(target) for target in targets}) != len(targets):
+        raise UsageError("the same -o twice", where=", ".join(targets), hint="give each drive once")
+    if not 1 <= len(targets) <= limits.VOLUMES_MAX:
+        raise UsageError(f"{len(targets)} drives", hint=f"give 1 to {limits.VOLUMES_MAX}", rule="T-5")
+
+
 def begun(target: str, label: str, bundle_id: bytes) -> tuple[int, str]:
-    """The number and path of this bundle's volume on a target; 0 and nothing if it has none."""
-    stem = volumes.volume_name(label, bundle_id, 1, 1).removesuffix(f"1of1{volumes.VOLUME_SUFFIX}")
-    pattern = re.compile(re.escape(stem) + r"(?:copy)?([0-9]{1,2})of[0-9]{1,2}" + re.escape(volumes.VOLUME_SUFFIX))
+    """The number and path of the volume that a pack of this bundle has begun on a target; 0 and nothing without.
+
+    By its name; copies that were laid out anew have others (`targets.py`).
+    """
+    pattern = volumes.name_pattern(label, bundle_id)
     if os.path.isdir(target):
         with reporting(target):
             names = sorted(os.listdir(target))
         for name in names:
-            if match := pattern.fullmatch(name):
-                return int(match[1]), os.path.join(target, name)
+            match = pattern.fullmatch(name)
+            if match and not match["copy"]:
+                return int(match["number"]), os.path.join(target, name)
     return 0, ""
 
 

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airbundle.codec.engines import best_engine
-from airbundle.codec.record import encode_record
 from airbundle.crypto.envelope import parse_preamble
 from airbundle.crypto.signing import pae, sign
-from airbundle.crypto.suites import hash_by_suite
 from airbundle.format import limits
 from airbundle.format.catalog import CATALOG, Row, row_of, write_body, write_table
 from airbundle.format.dsse import Envelope, parse_envelope, write_envelope
@@ -21,8 +19,8 @@ from airbundle.format.manifest import FileRow, Manifest, SliceRow, write_manifes
 from airbundle.format.statement import STATEMENT_TYPE, PreambleRef, Statement, VolumeRow, write_statement
 from airbundle.media import volume as volumes
 from airbundle.media.state import save_document, state_folder
+from airbundle.transfer.ends import write_ends
 from airbundle.transfer.journal import Ending
-from airbundle.transfer.laying import require_same
 from airbundle.transfer.seal import SealPlan, finish_catalog, seal_manifest
 from airbundle.transfer.workspace import Workspace
 from airbundle.version import WRITER
@@ -84,30 +82,16 @@ def make_ending(plan: SealPlan, stream: Stream, rows: Sequence[Row], digests: Se
 
 
 def write_ending(drives: Drives, plan: SealPlan, ending: Ending, held: Mapping[int, Mapping[str, int]], *,
-                 read_back: bool) -> str:
-    """Catalogs, record, statement, each durable before the next (V-3, V-4). Returns the hash of the statement's PAE.
+                 reads_back: bool) -> str:
+    """Catalogs, then statements, on all drives. Returns the hash of the statement's PAE.
 
-    `held` are the segments' files and their sizes on each volume, which have to be there still. No volume gets its
-    statement before all have the rest.
+    `held` are the segments' files and their sizes on each volume, which have to be there still.
     """
     catalog, statement = ending.catalog_bytes, ending.statement_bytes
     suite = plan.context.suite
-    record = encode_record(statement, suite_number=suite.number, hash_by_suite=hash_by_suite, engine=best_engine())
-    for volume in drives:
-        volume.fill(volumes.CATALOG_NAME, catalog)
-        volume.fill(volumes.CATALOG_COPY_NAME, catalog)
-        volume.fill(volumes.RECORD_NAME, record)
-        if read_back:
-            require_same(volume, volumes.CATALOG_NAME, catalog)
-            require_same(volume, volumes.CATALOG_COPY_NAME, catalog)
-        volume.discard_leftovers()
     folder = state_folder("sent", plan.context.bundle_id.hex())
     save_document(os.path.join(folder, volumes.STATEMENT_NAME), statement)
     save_document(os.path.join(folder, volumes.CATALOG_NAME), catalog)
-    catalogs = {volumes.CATALOG_NAME: len(catalog), volumes.CATALOG_COPY_NAME: len(catalog)}
-    for number, volume in enumerate(drives, 1):
-        volume.require({**held[number], **catalogs})
-    for volume in drives:
-        volume.fill(volumes.STATEMENT_NAME, statement)
-        volume.sync()
+    write_ends([(volume, held[number]) for number, volume in enumerate(drives, 1)], catalog=catalog,
+               document=statement, suite=suite, reads_back=reads_back)
     return suite.hash(pae(STATEMENT_TYPE, parse_envelope(statement, STATEMENT_TYPE).payload)).hex()

@@ -7,36 +7,38 @@ same command goes on: what is on the target already and whole is not written aga
 
 from __future__ import annotations
 
+import os
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from airbundle.codec.engines import best_engine
-from airbundle.codec.record import encode_record
-from airbundle.crypto.suites import hash_by_suite
-from airbundle.errors import DamagedError, IncompleteError, MediumError
+from airbundle.crypto.keyfiles import NamedIdentity
+from airbundle.crypto.trust import TrustSet
+from airbundle.errors import IncompleteError
 from airbundle.format.dsse import Envelope, parse_envelope, write_envelope
-from airbundle.format.limits import KIB
 from airbundle.format.statement import STATEMENT_TYPE
-from airbundle.media import system
 from airbundle.media import volume as volumes
+from airbundle.media.faults import reporting
 from airbundle.media.writing import VolumeWriter
 from airbundle.transfer.check import check_segment
-from airbundle.transfer.image import Image
+from airbundle.transfer.claims import claims_of
+from airbundle.transfer.ends import prepare_ends, write_ends
+from airbundle.transfer.readback import require_image
 from airbundle.transfer.readme import volume_readme
-from airbundle.transfer.replace import rebuilt_catalog
-from airbundle.transfer.restore import Restorer
+from airbundle.transfer.replace import rebuilt_catalog, replace_ends
+from airbundle.transfer.restore import Restorer, beyond_repair
 from airbundle.transfer.schedule import run_all
+from airbundle.transfer.signers import documents_of
+from airbundle.transfer.statements import read_statements
 from airbundle.transfer.verdict import elsewhere
 from airbundle.transfer.verify import read_segment
 from airbundle.transfer.workspace import Pace, Workspace, Workspaces
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from airbundle.errors import DamagedError
     from airbundle.format.catalog import Row
+    from airbundle.transfer.image import Image
     from airbundle.transfer.open import Bundle
     from airbundle.transfer.progress import Meter
 
@@ -55,23 +57,29 @@ class Laid:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A volume to be: the folder of its target, its name and number, and the segments that it is to hold."""
+    """A volume to be: the folder of its target, its name and number, and the segments that it is to hold.
+
+    `found` is the folder there in which it goes on, of whatever name, if it was begun; or it is `finished`.
+    """
 
     target: str
     name: str
     number: int
     rows: tuple[Row, ...]
+    found: str = ""
+    finished: bool = False
 
 
 def lay_down(bundle: Bundle, place: Place, *, pace: Pace, meter: Meter) -> Laid:
     """Write one volume. Raises UsageError (V-5), MediumError, DamagedError or IncompleteError (G-9)."""
-    path = f"{place.target.rstrip('/')}/{place.name}"
+    path = _folder_of(bundle, place)
     size = bundle.largest_segment()
     workers = pace.workers(2 * size)
     spaces = Workspaces(workers, size, best_engine())
     kept = restored = 0
     with VolumeWriter(path, bundle_id=bundle.id) as volume:
-        _prepare(bundle, place, volume)
+        if not place.finished:
+            _prepare(bundle, place, volume)
 
         def work(row: Row) -> str:
             meter.alive()
@@ -83,20 +91,33 @@ def lay_down(bundle: Bundle, place: Place, *, pace: Pace, meter: Meter) -> Laid:
         for how in run_all(place.rows, work, workers=workers, meter=meter):
             kept += how == "kept"
             restored += how == "restored"
-        volume.discard_leftovers()
-        _finish(bundle, volume, Workspace(size))
+        _finish(bundle, place, volume, Workspace(size))
         stored = sum(volume.sizes().values())
     return Laid(path, place.number, len(place.rows), kept, restored, stored)
 
 
+def _folder_of(bundle: Bundle, place: Place) -> str:
+    """The folder of the volume, after what was begun under another name got its own. Raises UsageError (V-5)."""
+    path = os.path.join(place.target, place.name)
+    if place.found and os.path.basename(place.found) != place.name:
+        VolumeWriter(place.found, bundle_id=bundle.id).close()  # V-5: what is not ours keeps its name
+        with reporting(place.found):
+            os.rename(place.found, path)
+    return path
+
+
 def _prepare(bundle: Bundle, place: Place, volume: VolumeWriter) -> None:
-    """V-3: the front copies get their places before the first segment."""
-    there = volume.sizes()
-    if volumes.STATEMENT_NAME not in there:
-        volume.fill(volumes.README_NAME, volume_readme(bundle.id, place.number, len(bundle.statement.volumes)))
-        volume.preallocate(volumes.STATEMENT_NAME, 16 * KIB)
-    if volumes.CATALOG_NAME not in there:
-        volume.preallocate(volumes.CATALOG_NAME, bundle.expected(bundle.statement.catalog).place.stored_size)
+    """Make places for the ends, and remove segments of this bundle that were to be here when it was begun."""
+    _, count = volumes.relaid_number(place.name)
+    prepare_ends(volume, volume_readme(bundle.id, place.number, count or len(bundle.statement.volumes)),
+                 bundle.expected(bundle.statement.catalog).place.stored_size)
+    wanted = {row.number for row in place.rows}
+    with volumes.VolumeReader(volume.path) as reader:
+        for name in reader.listing().files:
+            number = volumes.segment_number(name)
+            if number is not None and number not in wanted and any(
+                    claim.geometry.bundle == bundle.id for claim in claims_of(reader, name)):
+                volume.remove(name)
 
 
 def _is_whole(bundle: Bundle, row: Row, volume: VolumeWriter, space: Workspace) -> bool:
@@ -112,53 +133,37 @@ def _put(bundle: Bundle, row: Row, volume: VolumeWriter, space: Workspace) -> st
     restored = not found or bool(found[-1][2].lost)
     if restored and not Restorer(bundle, bundle.groups[row.group]).restore(row, space, Workspace(
             bundle.largest_segment(), space.engine)):
-        raise cannot_have(bundle, row)
+        raise _cannot_have(bundle, row)
     assert space.image is not None
-    put_image(volume, volumes.segment_name(row.number), space.image, space)
+    _put_image(volume, volumes.segment_name(row.number), space.image, space)
     return "restored" if restored else "copied"
 
 
-def cannot_have(bundle: Bundle, row: Row) -> DamagedError | IncompleteError:
+def _cannot_have(bundle: Bundle, row: Row) -> DamagedError | IncompleteError:
     """What to say of a segment that neither its file nor its group gives."""
-    where = f"volume {row.volume} of {len(bundle.statement.volumes)}, {volumes.segment_name(row.number)}"
     if absent := elsewhere(bundle):
+        where = f"volume {row.volume} of {len(bundle.statement.volumes)}, {volumes.segment_name(row.number)}"
         return IncompleteError("cannot be had from the volumes that are here", where=where,
                                hint=f"give these too: {'; '.join(absent)}")
-    return DamagedError("more is lost than its parity and its group can give back", where=where, rule="G-9",
-                        hint="fetch another copy of the bundle")
+    return beyond_repair(bundle, row)
 
 
-def put_image(volume: VolumeWriter, name: str, image: Image, space: Workspace) -> None:
+def _put_image(volume: VolumeWriter, name: str, image: Image, space: Workspace) -> None:
     """Write a segment under its name: durable, and read back before it gets that."""
     temporary = volume.write(name, [image.blocks.reshape(-1).data], suffix=secrets.token_hex(8))
-    read_back(volume, space, temporary, image)
+    require_image(volume, space, temporary, image)
     volume.settle(temporary, name)
 
 
-def read_back(volume: VolumeWriter, space: Workspace, name: str, image: Image) -> None:
-    """Compare the file, read past the page cache, with the buffer it was written from. Raises MediumError."""
-    blocks = image.blocks.reshape(-1)
-    with volume.opened(name) as descriptor:
-        for at in range(0, len(blocks), len(space.window)):
-            part = space.window[:len(blocks) - at]
-            count = system.read_into(descriptor, part.data, at)
-            if count != len(part) or not np.array_equal(part, blocks[at:at + len(part)]):
-                raise MediumError(f"gives back other bytes than were written, near byte {at:,} of {name}",
-                                  where=volume.path, hint="do not use this drive; take another one")
-
-
-def _finish(bundle: Bundle, volume: VolumeWriter, space: Workspace) -> None:
-    """Catalogs, record, statement, each durable before the next (V-3, V-4)."""
-    catalog, document = rebuilt_catalog(bundle, space).blocks.tobytes(), _document(bundle)
-    volume.fill(volumes.CATALOG_NAME, catalog)
-    volume.fill(volumes.CATALOG_COPY_NAME, catalog)
-    volume.fill(volumes.RECORD_NAME, encode_record(document, suite_number=bundle.suite.number,
-                                                   hash_by_suite=hash_by_suite, engine=best_engine()))
-    require_same(volume, volumes.CATALOG_NAME, catalog)
-    require_same(volume, volumes.CATALOG_COPY_NAME, catalog)
-    volume.fill(volumes.STATEMENT_NAME, document)
-    require_same(volume, volumes.STATEMENT_NAME, document)
-    volume.sync()
+def _finish(bundle: Bundle, place: Place, volume: VolumeWriter, space: Workspace) -> None:
+    """Both ends of the volume; of one that is finished only what is not as it should be is replaced (T-9)."""
+    catalog = rebuilt_catalog(bundle, space).blocks.tobytes()
+    if place.finished:
+        replace_ends(volume, catalog, _document_there(bundle, volume.path), bundle.suite)
+        volume.discard_leftovers()
+    else:
+        sizes = {volumes.segment_name(row.number): bundle.expected(row).place.stored_size for row in place.rows}
+        write_ends([(volume, sizes)], catalog=catalog, document=_document(bundle), suite=bundle.suite)
 
 
 def _document(bundle: Bundle) -> bytes:
@@ -170,16 +175,11 @@ def _document(bundle: Bundle) -> bytes:
     return write_envelope(Envelope(STATEMENT_TYPE, envelope.payload, kept))
 
 
-def require_same(volume: VolumeWriter, name: str, content: bytes) -> None:
-    """Read a small file back past the cache. Raises MediumError."""
-    with volume.opened(name) as descriptor:
-        found = bytearray(len(content) + 1)
-        count = system.read_into(descriptor, memoryview(found), 0)
-    if bytes(found[:count]) != content:
-        raise MediumError("gives back other bytes than were written", where=f"{volume.path}/{name}",
-                          hint="do not use this drive; take another one")
-
-
-def volume_rows(bundle: Bundle, numbers: Sequence[int]) -> dict[int, tuple[Row, ...]]:
-    """The rows of each of the volumes."""
-    return {number: tuple(row for row in bundle.rows if row.volume == number) for number in numbers}
+def _document_there(bundle: Bundle, path: str) -> bytes:
+    """The statement that a finished volume should have: its own, with the signatures that it lacks (T-8)."""
+    assert bundle.judgement is not None
+    trust = TrustSet([NamedIdentity(identity.hex, identity) for identity in bundle.judgement.valid])
+    with volumes.VolumeReader(path) as reader:
+        copies = (*bundle.copies, *read_statements(reader))
+        return documents_of([reader], copies, bundle.statement_raw, trust, bundle.suite,
+                            bytes.fromhex(bundle.statement.packer))[reader.path]

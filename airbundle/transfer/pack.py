@@ -33,13 +33,14 @@ from airbundle.transfer import begin
 from airbundle.transfer.check import Expected, check_segment
 from airbundle.transfer.drives import Drives
 from airbundle.transfer.ending import Declared, make_ending, write_ending
+from airbundle.transfer.ends import prepare_ends
 from airbundle.transfer.fingerprints import FileDigests
 from airbundle.transfer.journal import Finished, Journal
-from airbundle.transfer.laying import read_back
 from airbundle.transfer.layout import Team
 from airbundle.transfer.parity import OuterParity
 from airbundle.transfer.plan import Options, catalog_body, open_stream, shared
 from airbundle.transfer.progress import Meter, Tick
+from airbundle.transfer.readback import require_image
 from airbundle.transfer.readme import volume_readme
 from airbundle.transfer.schedule import Turns, run_all
 from airbundle.transfer.seal import Sealed, SealPlan, capacity, largest_place, seal_slice
@@ -141,7 +142,7 @@ def pack(source: str, targets: Sequence[str], *, identity: PrivateIdentity, lock
                                             identity=identity, created=created, media=media, entropy=entropy))
                 assert journal.ending is not None
                 meter.begin("finishing", 0)
-                statement_hash = write_ending(drives, plan, journal.ending, held, read_back=reads_back)
+                statement_hash = write_ending(drives, plan, journal.ending, held, reads_back=reads_back)
                 paths = tuple(volume.path for volume in drives)
                 stored = sum(sum(volume.sizes().values()) for volume in drives)
             if journal.head is not None and journal.head.words:  # before anything says that it is finished
@@ -177,9 +178,8 @@ def _prepare(drives: Drives, journal: Journal, plan: SealPlan, stream: Stream) -
     for number, volume in enumerate(drives, 1):
         if journal.ending or volume.sizes():
             continue
-        volume.fill(volumes.README_NAME, volume_readme(plan.context.bundle_id, number, len(drives)))
-        volume.preallocate(volumes.STATEMENT_NAME, 16 * limits.KIB)
-        volume.preallocate(volumes.CATALOG_NAME, 64 * limits.KIB + 3 * catalog_body(stream, plan.context.suite))
+        prepare_ends(volume, volume_readme(plan.context.bundle_id, number, len(drives)),
+                     64 * limits.KIB + 3 * catalog_body(stream, plan.context.suite))
 
 
 def _segments(job: _Job) -> tuple[list[Row], int]:
@@ -309,7 +309,7 @@ def _put(job: _Job, space: Workspace, sealed: Sealed, position: int, team: Team 
     name = volumes.segment_name(number)
     temporary = volume.write(name, [sealed.image.blocks.reshape(-1).data], suffix=sealed.geometry.salt.hex())
     if job.reads_back:
-        read_back(volume, space, temporary, sealed.image)
+        require_image(volume, space, temporary, sealed.image)
     finished = Finished(row_of(sealed.geometry, role=role, volume=team.volumes[position], root=sealed.root,
                                group=team.number, position=position), sealed.content.hex())
     job.journal.add(finished)

@@ -23,6 +23,7 @@ from airbundle.format import limits
 from airbundle.format.geometry import HEADER_SIZE, Geometry, Placement, stripe_shape
 from airbundle.format.segment import TAG_SIZE
 from airbundle.media.drive import cluster_size, filesystem_type, free_space, physical_device
+from airbundle.media.faults import reporting
 from airbundle.media.reading import SourceReader
 from airbundle.media.source import Source, scan
 from airbundle.media.system import cpu_count
@@ -185,9 +186,10 @@ class Room:
             return cls(str(target), target, 32 * limits.KIB)
         if not os.path.isdir(target):
             raise UsageError("is not a folder", where=target, hint="mount the drive, or make the folder")
-        device = os.stat(target).st_dev
-        sharing = sum(isinstance(other, str) and os.path.isdir(other) and os.stat(other).st_dev == device
-                      for other in targets)
+        with reporting(target):
+            device = os.stat(target).st_dev
+            sharing = sum(isinstance(other, str) and os.path.isdir(other) and os.stat(other).st_dev == device
+                          for other in targets)
         return cls(target, free_space(target) // max(1, sharing) + taken, cluster_size(target))
 
 

@@ -25,6 +25,7 @@ from airbundle.transfer.check import Findings, check_file
 from airbundle.transfer.image import Image
 from airbundle.transfer.open import Bundle, open_bundle, require_preamble
 from airbundle.transfer.progress import Meter, Tick
+from airbundle.transfer.readback import require_image
 from airbundle.transfer.replace import Writers, replace_copies
 from airbundle.transfer.restore import Restorer
 from airbundle.transfer.verdict import Tally, make_report, raise_verdict
@@ -195,26 +196,21 @@ def _whole(bench: _Bench, reader: VolumeReader, name: str, row: Row) -> tuple[Fi
 def _patch(bench: _Bench, reader: VolumeReader, name: str, row: Row) -> None:
     """Write the dead blocks, cut what lies past the end, and read the whole file again."""
     findings, image = _whole(bench, reader, name, row)
-    size = image.place.geometry.block_size
+    size, writer = image.place.geometry.block_size, bench.writer(reader)
     pieces = [(at * size, image.blocks[at].data) for at in findings.dead]
-    bench.writer(reader).patch(name, pieces, image.place.stored_size)
+    writer.patch(name, pieces, image.place.stored_size)
     _note(bench, reader, name, len(pieces))
-    _require_clean(bench, reader, name, row)
-
-
-def _require_clean(bench: _Bench, reader: VolumeReader, name: str, row: Row) -> None:
-    if not _check(bench, reader, name, row)[0].clean:
-        raise MediumError("does not hold what was written to it", where=f"{reader.path}/{name}",
-                          hint="copy what is left onto another drive and repair there")
+    require_image(writer, bench.space, name, image)
 
 
 def _write_aside(bench: _Bench, reader: VolumeReader, name: str, image: Image, row: Row) -> str:
     """Write a whole segment under a temporary name, a new one each time; `_repair_names` does the rest."""
-    temporary = bench.writer(reader).write(name, [image.blocks.reshape(-1).data], suffix=secrets.token_hex(8))
+    writer = bench.writer(reader)
+    temporary = writer.write(name, [image.blocks.reshape(-1).data], suffix=secrets.token_hex(8))
     _note(bench, reader, name, len(image.blocks))
+    require_image(writer, bench.space, temporary, image)
     findings, _ = _check(bench, reader, temporary, row)
     bench.tally.count(reader, temporary, findings, size=image.place.stored_size, right_name=name)
-    _require_clean(bench, reader, temporary, row)
     return temporary
 
 

@@ -11,29 +11,25 @@ from __future__ import annotations
 import os
 import secrets
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from airbundle.codec.engines import best_engine
-from airbundle.codec.record import encode_record
-from airbundle.crypto.suites import hash_by_suite
 from airbundle.errors import DamagedError, MediumError
-from airbundle.media import system
 from airbundle.media import volume as volumes
 from airbundle.media.writing import VolumeWriter, is_temporary
 from airbundle.transfer.check import check_file
+from airbundle.transfer.ends import encoded_record
 from airbundle.transfer.image import Image, finish
+from airbundle.transfer.readback import holds_content, require_content
 from airbundle.transfer.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from airbundle.crypto.suites import Suite
     from airbundle.media.volume import VolumeReader
     from airbundle.transfer.open import Bundle
-
-CATALOGS: Final = (volumes.CATALOG_COPY_NAME, volumes.CATALOG_NAME)
-STATEMENTS: Final = (volumes.RECORD_NAME, volumes.STATEMENT_NAME)
 
 
 class Writers:
@@ -73,7 +69,7 @@ def replace_copies(bundle: Bundle, writer: Callable[[VolumeReader], VolumeWriter
     written: dict[str, int] = {}
     catalog = b""
     orders = [(reader, _catalogs(stated, work, reader)) for reader in bundle.volumes]
-    for half, statement in enumerate(STATEMENTS):
+    for half, statement in enumerate(volumes.STATEMENTS[::-1]):
         for reader, names in orders:
             findings, _ = check_file(work, reader, names[half], bundle.expected(bundle.statement.catalog))
             if not findings.clean:
@@ -91,21 +87,21 @@ def replace_file(volume: VolumeWriter, name: str, content: bytes) -> None:
     """Write a whole file aside, read it back past the cache, and only then give it its name. Raises MediumError."""
     temporary = volume.write(name, [memoryview(content)], suffix=secrets.token_hex(8))
     try:
-        _require_content(volume, temporary, content)
+        require_content(volume, temporary, content)
     except MediumError:
         volume.remove(temporary)
         raise
     volume.settle(temporary, name)
-    _require_content(volume, name, content)
+    require_content(volume, name, content)
 
 
-def _require_content(volume: VolumeWriter, name: str, content: bytes) -> None:
-    found = bytearray(len(content) + 1)
-    with volume.opened(name) as descriptor, memoryview(found) as view:
-        count = system.read_into(descriptor, view, 0)
-    if found[:count] != content:
-        raise MediumError("does not hold what was written to it", where=os.path.join(volume.path, name),
-                          hint="copy what is left onto another drive and go on there")
+def replace_ends(volume: VolumeWriter, catalog: bytes, document: bytes, suite: Suite) -> None:
+    """Make catalogs and statements of one volume these, half by half; what is so already is not touched."""
+    contents = {volumes.CATALOG_COPY_NAME: catalog, volumes.RECORD_NAME: encoded_record(document, suite),
+                volumes.CATALOG_NAME: catalog, volumes.STATEMENT_NAME: document}
+    for name, content in contents.items():
+        if not holds_content(volume, name, content):
+            replace_file(volume, name, content)
 
 
 def exact_copy(bundle: Bundle, reader: VolumeReader, name: str) -> bytes:
@@ -113,7 +109,7 @@ def exact_copy(bundle: Bundle, reader: VolumeReader, name: str) -> bytes:
     document = bundle.documents[reader.path]
     if name == volumes.STATEMENT_NAME:
         return document
-    return encode_record(document, suite_number=bundle.suite.number, hash_by_suite=hash_by_suite, engine=best_engine())
+    return encoded_record(document, bundle.suite)
 
 
 def _catalogs(stated: list[Bundle], work: Workspace, reader: VolumeReader) -> list[str]:
@@ -121,7 +117,8 @@ def _catalogs(stated: list[Bundle], work: Workspace, reader: VolumeReader) -> li
     def needed(name: str) -> bool:
         return any(check_file(work, reader, name, old.expected(old.statement.catalog))[0].lost == 0 for old in stated)
 
-    return sorted(CATALOGS, key=needed)
+    back_first = volumes.CATALOGS[::-1]
+    return sorted(back_first, key=needed)
 
 
 def rebuilt_catalog(bundle: Bundle, work: Workspace) -> Image:

@@ -258,3 +258,10 @@ def _runs(wanted: Places, lacking: Flags) -> Iterator[tuple[int, int]]:
                                     key=lambda item: (item[1] - item[0], lacking[:, item[1]].tobytes())):
         indices = [index for _, index in run]
         yield indices[0], indices[-1] + 1
+
+
+def beyond_repair(bundle: Bundle, row: Row) -> DamagedError:
+    """What to say of a segment that neither its file nor its group gives, when all volumes are here."""
+    return DamagedError("more is lost than its parity and its group can give back", rule="G-9",
+                        where=f"volume {row.volume} of {len(bundle.statement.volumes)}, "
+                              f"{volumes.segment_name(row.number)}", hint="fetch another copy of the bundle")

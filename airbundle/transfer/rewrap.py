@@ -41,6 +41,7 @@ from airbundle.transfer.open import Bundle, open_bundle, open_manifest, require_
 from airbundle.transfer.replace import Writers, replace_copies
 from airbundle.transfer.report import Report
 from airbundle.transfer.seal import SealPlan, finish_catalog, seal_manifest
+from airbundle.transfer.signers import valid_signatures
 from airbundle.transfer.verdict import describe_volumes
 from airbundle.transfer.verify import verify
 from airbundle.transfer.whose import volumes_not_seen
@@ -63,8 +64,8 @@ PLAN_NAME: Final = "plan"
 class RewrapResult:
     """What `rewrap` did. `files` are the copies that were replaced; none where nothing was to be changed.
 
-    Fingerprints: `recipients` who can open it now, `added` and `dropped` as asked for. `lost_signatures` are the
-    countersignatures over the older revision, which do not hold for this one.
+    Fingerprints: `recipients` who can open it now, `added` and `dropped` as asked for. `lost_signatures` are the valid
+    countersignatures of known keys over the older revision, which do not hold for this one.
     """
 
     report: Report
@@ -89,10 +90,10 @@ class _Kept:
 
 
 def rewrap(readers: tuple[VolumeReader, ...], *, identity: PrivateIdentity, openers: Sequence[PrivateIdentity],
-           add: Sequence[PublicIdentity] = (), drop: Sequence[bytes] = (), pace: Pace | None = None,
-           progress: Callable[[Tick], None] | None = None,
+           add: Sequence[PublicIdentity] = (), drop: Sequence[bytes] = (), known: TrustSet | None = None,
+           pace: Pace | None = None, progress: Callable[[Tick], None] | None = None,
            entropy: Callable[[int], bytes] = secrets.token_bytes) -> RewrapResult:
-    """All steps. `drop` are fingerprints (16 bytes) or whole key ids.
+    """All steps. `drop` are fingerprints (16 bytes) or whole key ids; `known` whose signatures can be judged.
 
     Raises what `verify` raises, StrangerError for another key than the packer's, NoKeyError if no key of `openers`
     opens it, UsageError for recipients that cannot be added or dropped.
@@ -120,7 +121,7 @@ def rewrap(readers: tuple[VolumeReader, ...], *, identity: PrivateIdentity, open
         report=report, bundle=newest.statement.bundle, revision=newest.statement.revision,
         recipients=tuple(fingerprint_hex(recipient) for recipient in require_preamble(newest).recipients),
         added=tuple(public.hex for public in add), dropped=tuple(fingerprint_hex(key_id) for key_id in drop),
-        lost_signatures=_lost(bundle, newest), files=files, statement_hash=newest.statement_hash,
+        lost_signatures=_lost(bundle, newest, known or TrustSet()), files=files, statement_hash=newest.statement_hash,
         seconds=time.monotonic() - began)
 
 
@@ -249,8 +250,9 @@ def _keep_sent(bundle: Bundle, kept: _Kept) -> None:
             save_document(os.path.join(sent, name), reader.read_small(name, limits.SEGMENT_STORED_MAX))
 
 
-def _lost(before: Bundle, after: Bundle) -> int:
-    """How many others have signed what is now an older revision."""
-    signed = {signature.key_id for copy in before.copies if copy.envelope is not None
-              and copy.envelope.payload != after.statement_raw for signature in copy.envelope.signatures}
-    return len(signed - {bytes.fromhex(after.statement.packer)})
+def _lost(before: Bundle, after: Bundle, known: TrustSet) -> int:
+    """How many others have signed what is now an older revision. What nobody here can judge may be junk (T-3)."""
+    packer = bytes.fromhex(after.statement.packer)
+    older = [copy.envelope for copy in before.copies
+             if copy.envelope is not None and copy.envelope.payload != after.statement_raw]
+    return len(valid_signatures(older, known, before.suite, packer).keys() - {packer})

@@ -60,7 +60,7 @@ def documents_of(readers: Sequence[VolumeReader], copies: Sequence[StatementCopy
 
 def _leading(reader: VolumeReader, same: Sequence[StatementCopy]) -> StatementCopy | None:
     """The copy on this volume whose signatures stay: the record before the other, both before strays."""
-    names = (volumes.RECORD_NAME, volumes.STATEMENT_NAME)
+    names = volumes.STATEMENTS[::-1]
     here = [copy for copy in same if copy.volume is reader]
     here.sort(key=lambda copy: names.index(copy.name) if copy.name in names else len(names))
     return here[0] if here else None

@@ -7,7 +7,7 @@ first (T-7). A copy that cannot be read, or that nobody here vouches for, is sti
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from airbundle.codec.engines import best_engine
 from airbundle.codec.record import RECORD_SIZE, recover_record
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from airbundle.media.volume import VolumeReader
 
-STATEMENTS: Final = (volumes.STATEMENT_NAME, volumes.RECORD_NAME)
-
 
 @dataclass(frozen=True, slots=True)
 class StatementCopy:
@@ -41,7 +39,7 @@ class StatementCopy:
 
 def read_statements(reader: VolumeReader) -> list[StatementCopy]:
     """Both copies of the statement on one volume; where neither can be read, records under other names (V-2)."""
-    copies = [_read_statement(reader, name) for name in STATEMENTS]
+    copies = [_read_statement(reader, name) for name in volumes.STATEMENTS]
     if all(copy.envelope is None for copy in copies):
         copies += [_read_statement(reader, name) for name in reader.listing().files
                    if name not in volumes.FIXED_NAMES and holds_record(reader, name)]

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from airbundle.codec.engines import best_engine
 from airbundle.codec.erasure import weights
 from airbundle.crypto.seal import Opener
-from airbundle.errors import AirbundleError, DamagedError, IncompleteError, MediumError, UsageError
+from airbundle.errors import AirbundleError, IncompleteError, MediumError, UsageError
 from airbundle.format.catalog import DATA
 from airbundle.format.names import SafePath
 from airbundle.media import volume as volumes
@@ -34,7 +34,7 @@ from airbundle.transfer.content import Contents
 from airbundle.transfer.landing import Landing
 from airbundle.transfer.open import Bundle, Opened, open_bundle, open_manifest
 from airbundle.transfer.progress import Meter, Tick
-from airbundle.transfer.restore import Restorer
+from airbundle.transfer.restore import Restorer, beyond_repair
 from airbundle.transfer.schedule import run_all
 from airbundle.transfer.seal import open_chunks, open_index
 from airbundle.transfer.sums import RunningSum, add_up
@@ -306,10 +306,7 @@ def _still_open(work: _Work, rows: Sequence[Row]) -> AirbundleError:
     absent = elsewhere(bundle)
     fresh = tuple(copy for copy in copies_absent(bundle) if copy not in work.landing.copies)
     if not absent:
-        row = rows[0]
-        return DamagedError("more is lost than its parity and its group can give back", rule="G-9",
-                            where=f"volume {row.volume} of {len(bundle.statement.volumes)}, "
-                                  f"{volumes.segment_name(row.number)}", hint="fetch another copy of the bundle")
+        return beyond_repair(bundle, rows[0])
     needed = " and ".join(describe_volumes(bundle, volumes_absent(bundle) & {row.volume for row in rows})
                           or describe_copies(fresh) or absent)
     once_more = {bundle.groups[row.group].members[position].volume for row in rows

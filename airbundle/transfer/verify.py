@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     Found = list[tuple[VolumeReader, str, Findings]]
 
 OTHER_SIGNATURES: Final = "statement: carries other signatures than it should"
-CATALOGS = (volumes.CATALOG_NAME, volumes.CATALOG_COPY_NAME)
 
 
 def verify(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None, keyring: Keyring = NOTHING,
@@ -122,10 +121,10 @@ def check_catalogs(bundle: Bundle, tally: Tally) -> None:
     names = {reader.path: {name for other, name in bundle.segments.get(row.number, []) if other is reader}
              for reader in bundle.volumes}
     for reader, name, findings in bundle.catalog_findings:
-        if name in CATALOGS or findings.lost == 0:  # others only say that they hold the catalog
+        if name in volumes.CATALOGS or findings.lost == 0:  # others only say that they hold the catalog
             tally.count(reader, name, findings, size=size, right_name=catalog_name(bundle, reader, name))
     for reader in bundle.volumes:
-        for name in CATALOGS:
+        for name in volumes.CATALOGS:
             if name not in names[reader.path]:
                 tally.note(reader, name, "catalog: is missing")
 
@@ -133,8 +132,8 @@ def check_catalogs(bundle: Bundle, tally: Tally) -> None:
 def catalog_name(bundle: Bundle, reader: VolumeReader, name: str) -> str:
     """The name that a file with a catalog should have: its own, unless that is none and one of the two is free."""
     whole = {other for holder, other, findings in bundle.catalog_findings if holder is reader and findings.lost == 0}
-    free = [right for right in CATALOGS if right not in whole]
-    return name if name in CATALOGS or not free else free[0]
+    free = [right for right in volumes.CATALOGS if right not in whole]
+    return name if name in volumes.CATALOGS or not free else free[0]
 
 
 def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents] | None, *, fast: bool, pace: Pace,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from airbundle.format.names import shown
 from airbundle.media import volume as volumes
 
 if TYPE_CHECKING:
@@ -103,3 +104,15 @@ def missing_here(bundle: Bundle, missing: Iterable[int]) -> list[int]:
         return list(missing)
     here = frozenset().union(*told)
     return [number for number in missing if number >= len(bundle.rows) or bundle.rows[number].volume in here]
+
+
+def misnamed(bundle: Bundle) -> tuple[str, ...]:
+    """A warning for each folder whose name is that of another volume than its segments are of (G-3)."""
+    found = []
+    for reader in bundle.volumes:
+        named = volumes.volume_number(reader.path, len(bundle.statement.volumes))
+        held = volumes_of(bundle, reader.path)
+        if named and held and named not in held:
+            numbers = " and ".join(map(str, sorted(held)))
+            found.append(f"{shown(reader.path)}: its name says volume {named}, it holds segments of volume {numbers}")
+    return tuple(found)

@@ -52,7 +52,7 @@ def test_a_segment_that_is_deleted_or_cut(keys: Keys, source: Path, tmp_path: Pa
 
     def fill(self: VolumeWriter, name: str, data: Any) -> None:
         honest_fill(self, name, data)
-        if moment == "at the end" and name == names.RECORD_NAME:
+        if moment == "at the end" and name == names.CATALOG_COPY_NAME:
             harm(self)
 
     with monkeypatch.context() as patch:
@@ -62,6 +62,7 @@ def test_a_segment_that_is_deleted_or_cut(keys: Keys, source: Path, tmp_path: Pa
             pack(keys, source, tmp_path / "drive")
     (volume,) = (tmp_path / "drive").iterdir()
     assert b"payload" not in (volume / names.STATEMENT_NAME).read_bytes()
+    assert not (volume / names.RECORD_NAME).exists()  # V-4
     if moment == "while packing":
         pack(keys, source, tmp_path / "drive").verify()
 

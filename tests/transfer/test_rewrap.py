@@ -14,11 +14,14 @@ from airbundle import api
 from airbundle.cli.main import main
 from airbundle.crypto.envelope import BundleKey, Context, parse_preamble, write_preamble
 from airbundle.crypto.identities import generate
-from airbundle.crypto.keyfiles import write_private, write_public
+from airbundle.crypto.keyfiles import NamedIdentity, write_private, write_public
+from airbundle.crypto.signing import sign
+from airbundle.crypto.trust import TrustSet
 from airbundle.errors import AirbundleError, DamagedError, StrangerError
+from airbundle.format.dsse import Envelope, Signature, parse_envelope, write_envelope
 from airbundle.format.manifest import write_manifest
 from airbundle.format.preamble import write_preamble_bytes
-from airbundle.format.statement import parse_statement
+from airbundle.format.statement import STATEMENT_TYPE, parse_statement
 from airbundle.media import volume as names
 from airbundle.media.state import state_folder
 from tests.transfer.forge import Lies, forge
@@ -125,9 +128,19 @@ def test_the_senders_own_copy_follows(two: Split) -> None:
 
 def test_countersignatures_are_lost_and_counted(two: Split) -> None:
     keys = two.keys
+    known = TrustSet([NamedIdentity(name, one.public) for name, one in (
+        ("p", keys.packer), ("s", keys.second), ("x", keys.stranger), ("r", keys.reader))])
     for other in (keys.second, keys.stranger):
         api.sign(two.paths, sign=other, trust=keys.trust, pace=PACE)
-    assert rewrap(two).lost_signatures == 2
+    for path in two.volumes:  # what nobody knows, and what does not hold, was never worth anything
+        envelope = parse_envelope((path / names.STATEMENT_NAME).read_bytes(), STATEMENT_TYPE)
+        junk = sign(generate(keys.packer.suite), STATEMENT_TYPE, envelope.payload)
+        broken = Signature(keys.reader.public.key_id, sign(keys.reader, STATEMENT_TYPE, b"another").value)
+        (path / names.STATEMENT_NAME).write_bytes(write_envelope(
+            Envelope(STATEMENT_TYPE, envelope.payload, (*envelope.signatures, junk, broken))))
+        (path / names.RECORD_NAME).unlink()
+    api.repair(two.paths, trust=keys.trust)
+    assert rewrap(two, trust=known).lost_signatures == 2
     assert two.signers() == [{keys.packer.public.key_id}] * 4
     assert rewrap(two, add=[keys.stranger.public]).lost_signatures == 0
     api.sign(two.paths, sign=keys.second, trust=keys.trust, pace=PACE)

@@ -1,0 +1,55 @@
+"""Read back what was written, past the page cache, and compare it with what it was written from.
+
+A large segment is compared in windows with its buffer, a small file as a whole. What differs is the fault of the
+medium, whatever it says of itself.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from airbundle.errors import MediumError
+from airbundle.media import system
+
+if TYPE_CHECKING:
+    from airbundle.media.writing import VolumeWriter
+    from airbundle.transfer.image import Image
+    from airbundle.transfer.workspace import Workspace
+
+
+def require_image(volume: VolumeWriter, space: Workspace, name: str, image: Image) -> None:
+    """The file holds the segment of `image` and nothing behind it. Raises MediumError."""
+    blocks = image.blocks.reshape(-1)
+    with volume.opened(name) as descriptor:
+        for at in range(0, len(blocks), len(space.window)):
+            part = space.window[:len(blocks) - at]
+            count = system.read_into(descriptor, part.data, at)
+            if count != len(part) or not np.array_equal(part, blocks[at:at + len(part)]):
+                raise _differs(volume, name, f", near byte {at:,}")
+        if os.fstat(descriptor).st_size != len(blocks):
+            raise _differs(volume, name)
+
+
+def require_content(volume: VolumeWriter, name: str, content: bytes) -> None:
+    """The small file holds `content` and nothing else. Raises MediumError."""
+    if not holds_content(volume, name, content):
+        raise _differs(volume, name)
+
+
+def holds_content(volume: VolumeWriter, name: str, content: bytes) -> bool:
+    """Whether the small file is there and holds `content` and nothing else. Raises MediumError."""
+    found = bytearray(len(content) + 1)
+    try:
+        with volume.opened(name) as descriptor, memoryview(found) as view:
+            count = system.read_into(descriptor, view, 0)
+    except FileNotFoundError:
+        return False
+    return found[:count] == content
+
+
+def _differs(volume: VolumeWriter, name: str, near: str = "") -> MediumError:
+    return MediumError(f"does not hold what was written to it{near}", where=os.path.join(volume.path, name),
+                       hint="do not trust this drive: copy what is left onto another one and go on there")
