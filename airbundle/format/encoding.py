@@ -12,7 +12,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import Annotated, Final, TypeVar
+import threading
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -29,6 +30,8 @@ Hex16 = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Hex32 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 HexDigest = Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{64}|[0-9a-f]{96})\Z")]
 
+_DECODERS: Final[dict[type, msgspec.json.Decoder[Any]]] = {}
+_MAKING: Final = threading.Lock()
 _ESCAPE: Final = re.compile(rb"\\.", re.DOTALL)
 _STRING: Final = re.compile(rb'"[^"]*"')
 _NUMBER_REFUSED: Final = re.compile(rb"[-+.]|[0-9][eE]|[0-9]{17}")
@@ -47,7 +50,7 @@ def decode(raw: bytes, kind: type[T], *, limit: int, rule: str) -> T:
         raise FormatError(f"a document has {len(raw)} bytes, at most {limit} are allowed", rule=rule)
     _check_text(raw)
     try:
-        value = msgspec.json.decode(raw, type=kind, strict=True)
+        value = _decoder(kind).decode(raw)
         again = msgspec.json.encode(value)
     except UnicodeError:
         raise FormatError("a document is not UTF-8", rule="E-2") from None
@@ -56,6 +59,15 @@ def decode(raw: bytes, kind: type[T], *, limit: int, rule: str) -> T:
     if again != raw:
         raise FormatError("a document is not in its canonical form", rule="E-3")
     return value
+
+
+def _decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
+    """The decoder of a type, made once and by one thread: msgspec crashes where two make one for a class at a time."""
+    found = _DECODERS.get(kind)
+    if found is None:
+        with _MAKING:
+            found = _DECODERS.setdefault(kind, msgspec.json.Decoder(kind, strict=True))
+    return found
 
 
 def encode(value: object) -> bytes:

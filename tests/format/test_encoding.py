@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from typing import Any
 
 import msgspec
@@ -179,3 +181,29 @@ def test_garbage_gives_a_value_or_a_format_error(raw: bytes) -> None:
         except FormatError:
             continue
         assert encoding.encode(value) == raw
+
+
+RACE = """
+from __future__ import annotations
+import sys, threading, types
+from airbundle.format import encoding, segment
+sys.setswitchinterval(1e-6)
+source = open(segment.__file__).read()
+for number in range(60):
+    module = sys.modules[f"segment{number}"] = types.ModuleType(f"segment{number}")
+    exec(compile(source, module.__name__, "exec"), module.__dict__)
+    together = threading.Barrier(8)
+    def read():
+        together.wait()
+        encoding.decode(b'{"start":0,"length":0,"chunks":[],"files":[]}', module.Index, limit=100, rule="E-1")
+    threads = [threading.Thread(target=read) for _ in range(8)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+"""
+
+
+def test_many_threads_read_a_kind_for_the_first_time() -> None:
+    """msgspec crashes where two threads make a decoder for one class at a time."""
+    done = subprocess.run([sys.executable, "-c", RACE], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]
+    assert done.stderr == ""
