@@ -64,14 +64,17 @@ def write_table(rows: tuple[Row, ...]) -> bytes:
     return encoding.encode(Table(rows))
 
 
-def parse_table(raw: bytes, *, catalog_number: int) -> tuple[Row, ...]:
-    """Parse the table of a catalog whose own number is `catalog_number` (G-1, L-2). Raises FormatError."""
+def parse_table(raw: bytes, *, catalog_number: int, volumes: int = limits.VOLUMES_MAX) -> tuple[Row, ...]:
+    """Parse the table of a catalog whose own number is `catalog_number` (G-1, L-2), of so many `volumes`.
+
+    Raises FormatError.
+    """
     rows = encoding.decode(raw, Table, limit=limits.TABLE_MAX, rule="L-2").rows
     if len(rows) != catalog_number:
         raise FormatError(f"the table has {len(rows)} rows, not {catalog_number}", rule="G-1")
     for number, row in enumerate(rows):
-        if row.number != number or row.role not in {DATA, PARITY} or not row.volume:
-            raise FormatError(f"row {number} of the table is out of order or of an unknown role", rule="G-1")
+        if row.number != number or row.role not in {DATA, PARITY} or not 1 <= row.volume <= volumes:
+            raise FormatError(f"row {number} of the table is out of order, or of an unknown role or volume", rule="G-1")
     groups_of(rows)
     return rows
 

@@ -87,3 +87,5 @@ def _check(statement: Statement) -> None:
         raise FormatError("a statement of revision 0 names two preambles", rule="G-10")
     if statement.catalog.role != CATALOG:
         raise FormatError("the catalog's row has another role", rule="T-5")
+    if statement.catalog.group or statement.catalog.position or statement.catalog.volume:
+        raise FormatError("the catalog's row names a group or a volume", rule="G-1")

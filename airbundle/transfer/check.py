@@ -63,7 +63,8 @@ class Findings:
     `unreadable`: read errors and missing ends. `damaged`: wrong digest. `misplaced`: a sound block of another place.
     `altered`: a sound block of this place that nobody signed. `surplus`: bytes past the end (S-9). `lost`: coded
     blocks that could not be recovered, `gone` which of the coded blocks these are; `whole` means the buffer holds the
-    segment as it was written. `leaves` are those of the signed root, where they were found.
+    segment as it was written. `leaves` are those of the signed root, where they were found. `lacking` are the coded
+    blocks that are lost for good: `gone`, or without leaves those that do not even carry a digest of their own.
     """
 
     number: int
@@ -78,6 +79,7 @@ class Findings:
     dead: tuple[int, ...]
     preamble: bytes | None
     gone: Flags
+    lacking: Flags
     leaves: bytes | None
 
     @property
@@ -103,11 +105,11 @@ def check_file(work: Workspace, reader: VolumeReader, name: str, expected: Expec
         descriptor = reader.open(name, direct=direct)
     except (FileNotFoundError, DamagedError):  # also: replaced by a link or a pipe since it was listed (V-1)
         place, size = expected.place, expected.geometry.block_size
-        count = place.block_count
+        count, nothing = place.block_count, np.ones(expected.geometry.coded_blocks, np.bool_)
         return Findings(number=expected.geometry.number, blocks=count, unreadable=count, damaged=0, misplaced=0,
                         altered=0, surplus=0, lost=expected.geometry.coded_blocks, whole=False,
                         dead=tuple(range(count)), preamble=None, leaves=None,
-                        gone=np.ones(expected.geometry.coded_blocks, np.bool_)), Image(place, work.blocks(count, size))
+                        gone=nothing, lacking=nothing), Image(place, work.blocks(count, size))
     try:
         return check_segment(work, descriptor, expected)
     finally:
@@ -147,7 +149,7 @@ def judge_image(work: Workspace, image: Image, expected: Expected, unreadable: F
     leaves = _find_leaves(work, image, expected, own, sound & in_place)
     if leaves is None:
         return _findings(image, sound, in_place, unreadable, surplus, None, leaves=None,
-                         gone=np.ones(geometry.coded_blocks, np.bool_),
+                         gone=np.ones(geometry.coded_blocks, np.bool_), lacking=~(sound & in_place)[coded],
                          preamble=_find_preamble(image, expected, sound & in_place))
     # (4)
     right = sound.copy()
@@ -163,11 +165,12 @@ def judge_image(work: Workspace, image: Image, expected: Expected, unreadable: F
         here = image.blocks[at:at + len(copy)]
         right[at:at + len(copy)] = (here == copy).all(axis=1) & ~unreadable[at:at + len(copy)]
         here[...] = copy
-    return _findings(image, sound, in_place, unreadable, surplus, right, gone=gone, leaves=leaves, preamble=preamble)
+    return _findings(image, sound, in_place, unreadable, surplus, right, gone=gone, lacking=gone, leaves=leaves,
+                     preamble=preamble)
 
 
-def _findings(image: Image, sound: Flags, in_place: Flags, unreadable: Flags, surplus: int,
-              right: Flags | None, *, gone: Flags, leaves: bytes | None, preamble: bytes | None) -> Findings:
+def _findings(image: Image, sound: Flags, in_place: Flags, unreadable: Flags, surplus: int, right: Flags | None, *,
+              gone: Flags, lacking: Flags, leaves: bytes | None, preamble: bytes | None) -> Findings:
     """Count what is not `right`; None where no leaves were found, so that nothing can be called altered."""
     wrong = np.ones(len(sound), np.bool_) if right is None else ~right
     lost = int(gone.sum())
@@ -178,7 +181,7 @@ def _findings(image: Image, sound: Flags, in_place: Flags, unreadable: Flags, su
         misplaced=int((wrong & sound & ~in_place).sum()),  # B-5
         altered=int((wrong & sound & in_place).sum()) if right is not None else 0,  # B-6
         whole=lost == 0 and preamble is not None,
-        dead=tuple(np.flatnonzero(wrong).tolist()), preamble=preamble, gone=gone, leaves=leaves)
+        dead=tuple(np.flatnonzero(wrong).tolist()), preamble=preamble, gone=gone, lacking=lacking, leaves=leaves)
 
 
 def recover_checked(engine: Engine, image: Image, suite: Suite, lost: Flags, leaves: bytes) -> Flags:

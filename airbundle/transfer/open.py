@@ -228,7 +228,7 @@ def _open_catalog(bundle: Bundle, work: Workspace | None) -> None:
                    hint="fetch another copy of the bundle")
     table, _ = parse_body(body)
     bundle.catalog_body = body
-    bundle.rows = parse_table(table, catalog_number=row.number)
+    bundle.rows = parse_table(table, catalog_number=row.number, volumes=len(bundle.statement.volumes))
     bundle.groups = groups_of(bundle.rows)
     for each in bundle.rows:
         _ = bundle.expected(each).place  # B-1 to B-3 before anything is allocated

@@ -5,6 +5,9 @@ share is added to the segment that comes back. So memory is two segments, whatev
 
 Where members are damaged at the same block indices, the codes alternate: what the outer code gives to a member is kept
 as a patch, with which its inner code may go on.
+
+Of a member without any list its own blocks are used on trial: what comes out is believed if its root, or its leaf in
+another member, is the signed one. If not, the same is tried without them.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from airbundle.codec.erasure import alternate, weights
+from airbundle.codec.erasure import alternate, recover, weights
 from airbundle.errors import DamagedError
 from airbundle.format import limits
 from airbundle.format.block import write_digests, write_header
@@ -46,17 +49,38 @@ class Restorer:
         self._bundle, self._group = bundle, group
         self._members = group.members
         self._layouts = [layout_of(bundle.expected(row).geometry) for row in self._members]
+        self._begin(on_trial=True)
+
+    def _begin(self, *, on_trial: bool) -> None:
+        """Forget what was found; `on_trial` says whether blocks without a list are used."""
+        self._on_trial, self._tried = on_trial, False
         self._gone: list[Flags] | None = None
         self._patches: list[dict[int, bytes]] = [{} for _ in self._members]
 
     def restore(self, row: Row, space: Workspace, helper: Workspace) -> bool:
-        """Make `space` hold the segment of `row`, whole, if the members that are here can give it."""
+        """Make `space` hold the segment of `row`, whole, if the members that are here can give it.
+
+        Raises DamagedError if they should and do not: what they were signed with does not fit together.
+        """
         try:
             if self._gone is None and self._guess(row) and self._bring(row.position, space, helper):
                 return True
         except DamagedError:
             pass
         self._gone = None
+        try:
+            if self._alternate(row, space, helper):
+                return True
+        except DamagedError:
+            if not self._tried:
+                raise
+        if not self._tried:
+            return False
+        self._begin(on_trial=False)
+        return self._alternate(row, space, helper)
+
+    def _alternate(self, row: Row, space: Workspace, helper: Workspace) -> bool:
+        """Both codes in turns, if counting says that it is enough."""
         gone = self._look(space)
         if alternate(self._layouts, gone, len(self._group.parity))[row.position].any():
             return False
@@ -91,8 +115,8 @@ class Restorer:
         """A member in `space`, if its file is here and its own code is enough."""
         if not self._bundle.segments.get(self._members[position].number):
             return None
-        image, gone, _ = self._load(position, space)
-        return None if gone.any() else image
+        image, gone, leaves = self._load(position, space)
+        return None if leaves is None or gone.any() else image
 
     def _guess(self, row: Row) -> bool:
         """Take for now that each member of which there is a file is whole, and see whether that would do."""
@@ -117,19 +141,27 @@ class Restorer:
             found, image = check_file(space, reader, name, expected, direct=False)
             if found.lost == 0:
                 return image, found.gone, found.leaves
-            if best is None or found.lost < best[0]:
-                best = found.lost, reader, name
+            lacking = int((found.lacking if self._on_trial else found.gone).sum())
+            if best is None or lacking < best[0]:
+                best = lacking, reader, name
         if best is None:
             return _nothing(expected.place, space), np.ones(expected.geometry.coded_blocks, np.bool_), None
         found, image = check_file(space, best[1], best[2], expected, direct=False)
-        gone = found.gone.copy()
+        self._tried |= self._on_trial and found.leaves is None
+        gone = (found.lacking if self._on_trial else found.gone).copy()
         for index, payload in self._patches[position].items():
             image.payloads[index] = np.frombuffer(payload, np.uint8)
             _label(image, self._bundle, index)
             gone[index] = False
-        if found.leaves is not None:
-            gone = recover_checked(space.engine, image, expected.suite, gone, found.leaves)
-        return image, gone, found.leaves
+        return image, self._recovered(image, gone, found.leaves, space), found.leaves
+
+    def _recovered(self, image: Image, gone: Flags, leaves: bytes | None, space: Workspace) -> Flags:
+        """What is still lost after the inner code, which checks what it gives if there are leaves."""
+        if leaves is not None:
+            return recover_checked(space.engine, image, self._bundle.suite, gone, leaves)
+        if not self._on_trial or not gone.any():
+            return gone
+        return recover(space.engine, layout_of(image.place.geometry), image.payloads, gone)
 
     def _order(self, target: int) -> list[int]:
         return [position for position in range(len(self._members)) if position != target]
@@ -165,7 +197,7 @@ class Restorer:
             gone[index] = False
         if leaves is not None:
             gone[:n] |= _wrong(image, self._bundle, leaves, wanted)
-            gone = recover_checked(space.engine, image, self._bundle.suite, gone, leaves)
+        gone = self._recovered(image, gone, leaves, space)
         self._gone[target] = gone
         whole = not gone[:n].any()
         if keep or not whole:

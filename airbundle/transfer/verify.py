@@ -12,6 +12,7 @@ raises otherwise, with the report in the error.
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,7 @@ from airbundle.crypto.envelope import NOTHING, Keyring
 from airbundle.crypto.seal import Opener
 from airbundle.errors import (
     AirbundleError,
+    DamagedError,
 )
 from airbundle.format.catalog import DATA
 from airbundle.media import volume as volumes
@@ -34,6 +36,7 @@ from airbundle.transfer.open import Bundle, Opened, open_bundle, open_manifest, 
 from airbundle.transfer.progress import Meter, Tick
 from airbundle.transfer.replace import exact_copy
 from airbundle.transfer.report import Report
+from airbundle.transfer.restore import Restorer
 from airbundle.transfer.schedule import run_all
 from airbundle.transfer.seal import open_chunks, open_index
 from airbundle.transfer.statements import revision_of
@@ -143,7 +146,8 @@ def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents]
     if fast:
         tally.bytes_not_read = sum(sizes.values())
         nowhere = {number: None for number in sizes if number not in bundle.segments}
-        judge_groups(bundle, tally, nowhere)
+        for row, comes_back in _counted_back(bundle, nowhere):
+            (tally.restorable if comes_back else tally.missing).append(row.number)
         return None
     meter.begin("verifying", sum(sizes.values()))
     workers = pace.workers(bundle.largest_segment())
@@ -168,26 +172,52 @@ def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents]
     for row, found in run_all(bundle.rows, work, workers=workers, meter=meter):
         _count_missing(bundle, tally, row, found)
         if all(findings.lost for _, _, findings in found):
-            gone[row.number] = min((findings.gone for _, _, findings in found), key=np.count_nonzero, default=None)
+            gone[row.number] = min((findings.lacking for _, _, findings in found), key=np.count_nonzero, default=None)
         for reader, name, findings in found:
             tally.count(reader, name, findings, size=sizes[row.number], right_name=volumes.segment_name(row.number))
-    judge_groups(bundle, tally, gone)
+    _bring_back(bundle, tally, gone, spaces, meter)
     return failures[0] if failures else None
 
 
-def judge_groups(bundle: Bundle, tally: Tally, gone: Mapping[int, Flags | None]) -> None:
-    """Which of the segments that no file gives come back from their groups (G-9); None: there is no file at all."""
+def _bring_back(bundle: Bundle, tally: Tally, gone: Mapping[int, Flags | None], spaces: Workspaces,
+                meter: Meter) -> None:
+    """Bring back from their groups, in memory, the segments that no file gives: what is called restorable was had."""
+    lost = _counted_back(bundle, gone)
+    tally.missing += [row.number for row, comes_back in lost if not comes_back]
+    likely = [row for row, comes_back in lost if comes_back]
+    groups = [list(rows) for _, rows in itertools.groupby(likely, key=lambda row: row.group)]
+
+    def bring(rows: list[Row]) -> list[tuple[Row, bool]]:
+        restorer, found = Restorer(bundle, bundle.groups[rows[0].group]), []
+        with spaces.borrow() as space:
+            helper = Workspace(bundle.largest_segment(), space.engine)
+            for row in rows:
+                meter.alive()
+                try:
+                    found.append((row, restorer.restore(row, space, helper)))
+                except DamagedError:
+                    found.append((row, False))
+                meter.add(bundle.expected(row).place.stored_size)
+        return found
+
+    if likely:
+        meter.begin("restoring", sum(bundle.expected(row).place.stored_size for row in likely))
+    for found in run_all(groups, bring, workers=max(1, len(spaces) // 2), meter=meter):
+        for row, comes_back in found:
+            (tally.restorable if comes_back else tally.missing).append(row.number)
+
+
+def _counted_back(bundle: Bundle, gone: Mapping[int, Flags | None]) -> list[tuple[Row, bool]]:
+    """The lost segments, and whether by counting they come back from their groups (G-9); None: there is no file."""
+    found = []
     for group in bundle.groups:
         if not any(row.number in gone for row in group.members):
             continue
         layouts = [layout_of(bundle.expected(row).geometry) for row in group.members]
         lacking = [_lacking(layout, gone, row.number) for layout, row in zip(layouts, group.members, strict=True)]
         left = alternate(layouts, lacking, len(group.parity))
-        for row, flags in zip(group.members, left, strict=True):
-            if flags.any():
-                tally.missing.append(row.number)
-            elif row.number in gone:
-                tally.restorable.append(row.number)
+        found += [(row, not flags.any()) for row, flags in zip(group.members, left, strict=True) if row.number in gone]
+    return found
 
 
 def _lacking(layout: Layout, gone: Mapping[int, Flags | None], number: int) -> Flags:

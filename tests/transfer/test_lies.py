@@ -204,6 +204,7 @@ def test_a_group_whose_parity_is_of_something_else(keys: Keys, tmp_path: Path) -
             kill_blocks(bundle.segment(0), 4096, [last, *range(place.parity_at, place.parity_at + place.geometry.m)])
         if damage == "all but the list":
             kill_blocks(bundle.segment(0), 4096, range(place.data_at, last))
+        assert bundle.report(4).missing == (0,), damage  # it was tried, not only counted
         with pytest.raises(DamagedError, match=r"00000000\.abs") as caught:
             bundle.unpack(tmp_path / "back")
         assert caught.value.rule == "G-9", damage
@@ -222,6 +223,17 @@ def test_one_block_of_a_group_is_a_lie_and_the_segment_puts_it_right(keys: Keys,
     assert bundle.report().restorable == (0,)
     bundle.unpack(tmp_path / "back")
     assert {name: (tmp_path / "back" / name).read_bytes() for name in files} == files
+
+
+@pytest.mark.parametrize("field", ["group", "position", "volume"])
+def test_the_catalogs_own_row_is_in_no_group(keys: Keys, tmp_path: Path, field: str) -> None:
+    lies = Lies(statement=lambda honest: replace(honest, catalog=replace(honest.catalog, **{field: 1})))
+    assert refused(forge(tmp_path / "drive", keys, lies), tmp_path / "back").rule == "G-1"
+
+
+def test_a_row_on_a_volume_that_the_bundle_does_not_have(keys: Keys, tmp_path: Path) -> None:
+    lies = Lies(table=lambda raw: raw.replace(b'"data",0,0,1,', b'"data",0,0,2,'))
+    assert refused(forge(tmp_path / "drive", keys, lies), tmp_path / "back").rule == "G-1"
 
 
 FRAMES = {

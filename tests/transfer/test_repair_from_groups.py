@@ -113,3 +113,34 @@ def test_what_is_beyond_its_group_leaves_the_rest_repaired(small: Packed, tmp_pa
     kill_blocks(small.segment(1), 4096, range(6))
     small.is_beyond(tmp_path / "back", 0, 2)
     assert [finding.file for finding in small.report(4).findings] == ["00000000.abs", "00000002.abs"]
+
+
+def without_lists(bundle: Packed, number: int) -> None:
+    place = bundle.place(bundle.rows()[number])
+    for at in place.lists_at:
+        kill_blocks(bundle.segment(number), place.geometry.block_size, range(at, at + place.geometry.list_blocks))
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_member_without_its_lists(large: Packed, tmp_path: Path, both: bool) -> None:
+    """At each index one member at most lacks its block: its own sound blocks count, its root says whether rightly."""
+    before, numbers = digests(large.volume), (0, 2)
+    for part, number in enumerate(numbers):
+        row, count = large.rows()[number], large.rows()[number].m + 1
+        places = stripes(large, number)[0][part * count:(part + 1) * count]
+        kill_blocks(large.segment(number), row.block_size, places)
+    for number in numbers if both else numbers[:1]:
+        without_lists(large, number)
+    large.heals(tmp_path / "back", *numbers, before=before)
+
+
+def test_a_member_without_its_lists_and_with_a_block_changed_on_purpose(large: Packed, tmp_path: Path) -> None:
+    """Its own blocks are no help then, and no harm: the group gives all of it."""
+    before, path, place = digests(large.volume), large.segment(0), large.place(large.rows()[0])
+    size = place.geometry.block_size
+    without_lists(large, 0)
+    kill_blocks(path, size, stripes(large, 0)[0][:place.geometry.m + 1])
+    block = bytearray(block_of(path, place.data_at + place.geometry.data_blocks - 1, size))
+    block[300] ^= 1
+    overwrite(path, (place.data_at + place.geometry.data_blocks - 1) * size, with_digest(bytes(block)))
+    large.heals(tmp_path / "back", 0, before=before)
