@@ -23,7 +23,7 @@ from airbundle.crypto.suites import SUITES, Suite, suite_by_name, tag
 from airbundle.errors import FormatError, NoKeyError
 from airbundle.format import encoding, limits
 from airbundle.format.cost import PassphraseCost
-from airbundle.format.names import check_public_text
+from airbundle.format.names import check_public_text, require_assigned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,7 +125,7 @@ def write_public(name: str, public: PublicIdentity) -> bytes:
             kind="airbundle public key",
             version=1,
             suite=public.suite.name,
-            name=check_public_text(name),
+            name=check_public_text(require_assigned(name)),
             id=public.key_id.hex(),
             **{half.field: encoding.to_base64(key) for half, key in zip(public.suite.halves, public.keys, strict=True)},
         )
@@ -163,7 +163,7 @@ def write_private(
         kind="airbundle private key",
         version=1,
         suite=identity.suite.name,
-        name=check_public_text(name),
+        name=check_public_text(require_assigned(name)),
         id=identity.public.key_id.hex(),
         protection="argon2id" if cost else "none",
         memory=cost.memory_kib if cost else 0,
@@ -185,7 +185,7 @@ def parse_private(raw: bytes) -> PrivateFile:
     document = encoding.decode(raw, _PrivateDocument, limit=limits.IDENTITY_FILE_MAX, rule="E-1")
     suite = suite_by_name(document.suite)
     without = msgspec.structs.replace(document, check="")
-    if document.check != _check(suite, without):
+    if document.check != _check(suite, without):  # K-17
         raise FormatError("a private key file is damaged", hint="use a copy of the file")
     salt = encoding.from_base64(document.salt, rule="E-3")
     seeds = encoding.from_base64(document.seeds, rule="E-3")

@@ -18,7 +18,7 @@ class FileRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
     path: str
     size: Int53
-    sha256: Hex32
+    sha256: Hex32  # its packer's word (G-11)
 
 
 class SliceRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -20,6 +20,7 @@ _RESERVED: Final = re.compile(r"(?:con|prn|aux|nul|com[1-9¹²³]|lpt[1-9¹²³]
 _FORBIDDEN: Final = frozenset('\\:*?"<>|')
 _DIRECTION: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _UNPRINTABLE: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_NOT_FOR_TEXT: Final = _UNPRINTABLE | {"Cf", "Co"}
 
 
 class SafePath(str):
@@ -84,8 +85,17 @@ def check_public_text(text: str) -> str:
     raw = _encoded(text, "E-4")
     if len(raw) > limits.PUBLIC_TEXT_MAX:
         raise _refusal(text, "is longer than 256 bytes", "E-4")
-    if unicodedata.normalize("NFC", text) != text or not printable(text):
+    # What these tables do not assign is left in: a text that was good is not refused by a reader with older ones (P-6).
+    if unicodedata.normalize("NFC", text) != text or any(
+            unicodedata.category(c) in _NOT_FOR_TEXT or (unicodedata.category(c) == "Zs" and c != " ") for c in text):
         raise _refusal(text, "is not printable text in NFC", "E-4")
+    return text
+
+
+def require_assigned(text: str) -> str:
+    """For writers: refuse code points that later tables of Unicode may fold or compose (P-6). Raises FormatError."""
+    if any(unicodedata.category(c) == "Cn" for c in text):
+        raise _refusal(text, "has a character that is not in Unicode " + unicodedata.unidata_version, "P-6")
     return text
 
 

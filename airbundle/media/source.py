@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from airbundle.errors import FormatError, SourceChangedError, SourceError, UsageError
 from airbundle.format import limits
-from airbundle.format.names import SafePath, check_paths, shown
+from airbundle.format.names import SafePath, check_paths, require_assigned, shown
 from airbundle.media import system
 from airbundle.media.faults import medium_error, reporting
 
@@ -183,7 +183,7 @@ class _Scan:
 
     def _parsed(self, name: str) -> SafePath | None:
         try:
-            return SafePath.parse(name)
+            return SafePath.parse(require_assigned(name))
         except FormatError as error:
             self.problems.append(str(error))
             return None

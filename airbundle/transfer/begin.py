@@ -13,7 +13,7 @@ from airbundle.crypto.envelope import BundleKey, Context
 from airbundle.errors import FormatError, MediumError, UsageError
 from airbundle.format import limits
 from airbundle.format.manifest import check_meta
-from airbundle.format.names import check_public_text
+from airbundle.format.names import check_public_text, require_assigned
 from airbundle.media import volume as volumes
 from airbundle.media.state import read_document, save_document, state_folder
 from airbundle.transfer.drives import begun, in_order
@@ -39,7 +39,7 @@ def check_declared(declared: Declared) -> None:
     """What a reader would refuse is a mistake of the command here. Raises UsageError."""
     try:
         for text in (declared.label, declared.marking, declared.series or ""):
-            check_public_text(text)
+            check_public_text(require_assigned(text))
         check_meta(declared.meta)
     except FormatError as error:  # what a reader would refuse is a mistake of the command here
         raise UsageError(error.what, rule=error.rule) from error

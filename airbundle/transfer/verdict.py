@@ -56,7 +56,7 @@ class Tally:
         self.misplaced += findings.misplaced
         self.altered += findings.altered
         problem = describe(findings)
-        if name != right_name:
+        if name != right_name:  # V-6
             problem = f"belongs under the name {right_name}" + (f"; {problem}" if problem else "")
         if problem:
             self.files.append(FileFindings(
@@ -82,7 +82,7 @@ def describe(findings: Findings) -> str:
 
 
 def belief_of(bundle: Bundle) -> Belief:
-    """The third answer."""
+    """The third answer (D-1)."""
     if bundle.distrust is None:
         return Belief.TRUSTED
     if isinstance(bundle.distrust, StrangerError):
@@ -93,13 +93,13 @@ def belief_of(bundle: Bundle) -> Belief:
 def make_report(bundle: Bundle, tally: Tally, *, opened: bool, began: float) -> Report:
     """Put the three answers together."""
     statement = bundle.statement
-    condition = Condition.WHOLE
+    condition = Condition.WHOLE  # D-5
     if tally.bytes_not_read:
         condition = Condition.UNCHECKED
     if tally.files or tally.restorable:
-        condition = Condition.REPAIRABLE
+        condition = Condition.REPAIRABLE  # D-4
     if tally.beyond or tally.missing:
-        condition = Condition.INCOMPLETE if elsewhere(bundle) and not tally.beyond else Condition.DAMAGED
+        condition = Condition.INCOMPLETE if elsewhere(bundle) and not tally.beyond else Condition.DAMAGED  # D-3
     signers = tuple(identity.hex for identity in bundle.judgement.valid) if bundle.judgement else ()
     return Report(
         bundle=statement.bundle, label=statement.label, marking=statement.marking, suite=statement.suite,

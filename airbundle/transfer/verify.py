@@ -181,7 +181,7 @@ def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents]
 
 def _bring_back(bundle: Bundle, tally: Tally, gone: Mapping[int, Flags | None], spaces: Workspaces,
                 meter: Meter) -> None:
-    """Bring back from their groups, in memory, the segments that no file gives: what is called restorable was had."""
+    """Bring back from their groups, in memory, the segments that no file gives: restorable is what was had (D-2)."""
     lost = _counted_back(bundle, gone)
     tally.missing += [row.number for row, comes_back in lost if not comes_back]
     likely = [row for row, comes_back in lost if comes_back]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def volumes_of(bundle: Bundle, path: str) -> frozenset[int]:
-    """Numbers of the volumes that the folder at `path` stands for; none if nothing tells.
+    """Numbers of the volumes that the folder at `path` stands for (D-6); none if nothing tells.
 
     The number in its name, if a segment of that volume or no segment at all lies there; else the volume of most of its
     segments. Beside that each volume all of whose segments were put there. A copy that was laid out anew stands for

@@ -247,3 +247,10 @@ def test_one_large_file_is_opened_once_by_many_threads(tmp_path: Path, opened: l
             list(pool.map(part, range(10_000, reader.total, 10_000)))
         assert out == b"before" + data
     assert len(opened) == 2
+
+
+def test_a_name_that_unicode_does_not_have(tmp_path: Path) -> None:
+    (tmp_path / "a\u0378").write_bytes(b"x")
+    with pytest.raises(SourceError) as caught:
+        scan(str(tmp_path))
+    assert "P-6" in caught.value.hint
