@@ -133,7 +133,7 @@ def verify(volumes: Sequence[str], *, trust: TrustSet | None, keys: Sequence[Pri
 def repair(volumes: Sequence[str], *, trust: TrustSet, bundle: str = "", sidecar: str = "",
            progress: Progress | None = None) -> RepairResult:
     """Repair in place, bit for bit. Raises if something cannot be repaired; the rest then is."""
-    with _opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
+    with _opened(volumes, bundle, alone=True) as readers, _beside(sidecar, readers) as copies:
         return repairing.repair(readers, trust=trust, progress=progress, sidecar=copies)
 
 
@@ -145,7 +145,7 @@ def sign(volumes: Sequence[str], *, sign: PrivateIdentity, trust: TrustSet, bund
     `announce` hears what is about to be signed and may raise to stop. Raises what `verify` raises, before anything is
     written.
     """
-    with _opened(volumes, bundle) as readers:
+    with _opened(volumes, bundle, alone=True) as readers:
         return signing.sign(readers, identity=sign, trust=trust, pace=pace, progress=progress, announce=announce)
 
 
@@ -158,7 +158,7 @@ def rewrap(volumes: Sequence[str], *, sign: PrivateIdentity, keys: Sequence[Priv
     changed by it, and who could open those still can. Of the signatures that are lost those by keys of `trust` are
     counted; the bundle itself is believed by the packer's key alone.
     """
-    with _opened(volumes, bundle) as readers:
+    with _opened(volumes, bundle, alone=True) as readers:
         return rewrapping.rewrap(readers, identity=sign, openers=keys, add=add, drop=drop, known=trust, pace=pace,
                                  progress=progress)
 
@@ -211,9 +211,13 @@ def _keyring(keys: Sequence[PrivateIdentity], passphrase: str | None) -> Keyring
 
 
 @contextlib.contextmanager
-def _opened(volumes: Sequence[str], bundle: str) -> Iterator[tuple[VolumeReader, ...]]:
+def _opened(volumes: Sequence[str], bundle: str, *, alone: bool = False) -> Iterator[tuple[VolumeReader, ...]]:
+    """The volumes, from before anything is read; `alone` keeps every other process from writing to them meanwhile."""
     readers = open_volumes(volumes, bundle)
     try:
+        if alone:
+            for reader in readers:
+                reader.lock()
         yield readers
     except AirbundleError as error:
         error.where = error.where or readers[0].path

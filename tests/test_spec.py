@@ -11,9 +11,11 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import airbundle
 from airbundle.errors import AirbundleError
+from tests.examples import EXAMPLES
 
 ROOT = Path(__file__).parents[1]
 SPEC = (ROOT / "spec" / "bundle.md").read_text()
@@ -102,3 +104,8 @@ def test_the_odds_are_those_that_the_script_computes() -> None:
     random_ = np.random.default_rng(5)  # and the script computes what happens
     dead = (random_.random((20_000, odds.ONE_DRIVE.stripe)) < 0.08).sum(axis=1) > odds.ONE_DRIVE.m
     assert abs(dead.mean() - odds.stripe_is_lost(odds.ONE_DRIVE, 0.08)) < 0.015
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_are_what_the_program_computes(name: str) -> None:
+    assert f"```\n{EXAMPLES[name]()}\n```" in SPEC

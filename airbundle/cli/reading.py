@@ -156,7 +156,8 @@ def unpack(volumes: Volumes,
         ("took", f"{result.seconds:.1f} s, {output.human(int(rate))}/s")])
     if result.report.findings:
         blocks = output.counted(result.repaired, "block")
-        output.say(f"The drive is damaged: {blocks} put right in memory. Repair or replace it.")
+        output.say(f"The drive is damaged: {blocks} put right in memory. Repair or replace it." if result.repaired else
+                   "Some copies on the drives are not as they should be: airbundle verify says which, repair helps.")
     output.good(f"unpacked: {result.target}")
 
 

@@ -78,6 +78,10 @@ class Folder:
         else:
             system.sync_directory_descriptor(self._fd)
 
+    def lock(self) -> bool:
+        """Take the folder for this process alone until `close`; False if another one has it. The twin has no locks."""
+        return self._fd is None or system.try_lock(self._fd)
+
     def close(self) -> None:
         """Let go of the folder, so that its drive can be unmounted."""
         if self._fd is not None:

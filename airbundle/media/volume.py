@@ -99,6 +99,11 @@ class VolumeReader:
                 raise FormatError("it is not a folder", where=shown(path), rule="V-1") from error
             raise medium_error(error, path) from error
 
+    def lock(self) -> None:
+        """Let no other process write here until `close`. Raises UsageError where one does."""
+        if not self._folder.lock():
+            raise busy(self.path)
+
     def listing(self) -> Listing:
         """What is here. Raises FormatError for more than 300,000 entries (L-6), MediumError."""
         files: list[str] = []
@@ -199,6 +204,12 @@ class VolumeReader:
             raise FormatError("it is not a regular file", where=shown(where), rule="V-1")
         if found.st_size > limits.VOLUME_FILE_MAX:
             raise FormatError("it has 4 GiB or more", where=shown(where), rule="V-1")
+
+
+def busy(path: str) -> UsageError:
+    """What to say of a volume that another process has locked."""
+    return UsageError("another airbundle is writing to this volume", where=shown(path),
+                      hint="wait until it is done, then run the same command again")
 
 
 def volume_number(path: str, count: int) -> int:

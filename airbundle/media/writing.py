@@ -12,6 +12,7 @@ import binascii
 import contextlib
 import os
 import re
+import stat
 import threading
 from typing import TYPE_CHECKING, Final, Self
 
@@ -25,7 +26,7 @@ from airbundle.media import system
 from airbundle.media.drive import physical_device
 from airbundle.media.faults import medium_error, reporting
 from airbundle.media.folder import Folder
-from airbundle.media.volume import is_litter, speaks_of_volume
+from airbundle.media.volume import busy, is_litter, speaks_of_volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -56,7 +57,7 @@ class VolumeWriter:
     def __init__(self, path: str, *, bundle_id: bytes | None) -> None:
         """Make the folder, or go on in one that is empty or this bundle's. Raises UsageError (V-5), MediumError.
 
-        Without `bundle_id` the folder has to exist and may hold anything (`reopen`).
+        Without `bundle_id` the folder has to exist and may hold anything, and its reader has the lock (`reopen`).
         """
         self.path = path.rstrip("/") or path
         with reporting(self.path):
@@ -117,6 +118,7 @@ class VolumeWriter:
     def settle(self, temporary: str, name: str) -> None:
         """Give a written file its name; an older one of that name is replaced. Durable on return."""
         with self._writing(name, 0):
+            self._make_way(name)
             self._folder.rename(temporary, name)
             self._folder.sync()
 
@@ -188,6 +190,7 @@ class VolumeWriter:
             for old, temporary in between.items():
                 self._folder.rename(old, temporary)
             for old, temporary in between.items():
+                self._make_way(names[old])
                 self._folder.rename(temporary, names[old])
             self._folder.sync()
 
@@ -225,7 +228,15 @@ class VolumeWriter:
         with self._drive, reporting(where):
             yield where
 
+    def _make_way(self, name: str) -> None:
+        """A folder under the name of a file is nothing of ours, and is kept under another name."""
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISDIR(self._folder.status(name).st_mode):
+                self._folder.rename(name, f"{name}.aside-{os.urandom(4).hex()}")
+
     def _require_ours(self, bundle_id: bytes) -> None:
+        if not self._folder.lock():
+            raise busy(self.path)
         for entry in self._folder.entries():
             if is_litter(entry.name):
                 continue

@@ -22,7 +22,7 @@ from airbundle.transfer.plan import SIDE_FILES, Room, margin, shared
 from airbundle.transfer.progress import Meter, Tick
 from airbundle.transfer.targets import is_finished, look_at, require_targets
 from airbundle.transfer.verdict import Tally, describe_volumes, elsewhere
-from airbundle.transfer.verify import check_segments
+from airbundle.transfer.verify import check_catalogs, check_segments, check_statements
 from airbundle.transfer.whose import misnamed, volumes_absent, volumes_of
 from airbundle.transfer.workspace import Pace
 
@@ -70,6 +70,8 @@ def rebuild(readers: tuple[VolumeReader, ...], target: str, *, trust: TrustSet, 
     require_targets(bundle, [target])
     meter = Meter(progress)
     tally = Tally([], [], [])
+    check_statements(bundle, tally)
+    check_catalogs(bundle, tally)
     check_segments(bundle, tally, None, fast=False, pace=pace or Pace(), meter=meter)
     by_number = {row.number: row.volume for row in bundle.rows}
     sick = {by_number[number] for number in tally.restorable + tally.missing}

@@ -385,3 +385,15 @@ def test_a_folder_with_the_name_of_another_volume_is_told(three: Spread, targets
     result = copied(given, targets[1:3], three.keys)
     assert [one.number for one in result.volumes] == [2, 3]
     assert warning in result.warnings
+
+
+@pytest.mark.parametrize("lost", [[*names.STATEMENTS, *names.CATALOGS], [names.RECORD_NAME], [names.CATALOG_NAME]])
+def test_a_volume_whose_ends_are_gone_is_made_anew(three: Spread, tmp_path: Path, lost: list[str]) -> None:
+    """It is damaged though all its segments are whole."""
+    before = digests(three.all[2])
+    for name in lost:
+        (three.all[2] / name).unlink()
+    (tmp_path / "new").mkdir()
+    result = api.rebuild(three.given, str(tmp_path / "new"), trust=three.keys.trust, pace=PACE)
+    (laid,) = result.volumes
+    assert digests(Path(laid.path)) == before
