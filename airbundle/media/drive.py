@@ -44,6 +44,11 @@ def filesystem_type(path: str) -> str:
     return _mount(path)[0]
 
 
+def mount_point(path: str) -> str:
+    """Where the file system that holds `path` is mounted."""
+    return _mount(path)[2]
+
+
 def filesystem_label(path: str) -> str:
     """The file system's label."""
     source = os.path.realpath(_mount(path)[1])
@@ -106,9 +111,9 @@ def _disks(folder: str, depth: int = 0) -> set[str]:
     return found or {os.path.basename(folder)}
 
 
-def _mount(path: str) -> tuple[str, str]:
-    """Type and source of the mount that holds `path`; the last of those with the longest mount point counts."""
-    best, found = "", ("", "")
+def _mount(path: str) -> tuple[str, str, str]:
+    """Type, source and point of the mount that holds `path`; the last of those with the longest point counts."""
+    best, found = "", ("", "", "")
     if not system.features().kernel_files:
         return found
     real = os.path.realpath(path)
@@ -118,7 +123,7 @@ def _mount(path: str) -> tuple[str, str]:
             point = _OCTAL.sub(lambda m: chr(int(m[1], 8)), front.split(" ")[4])
             if len(point) >= len(best) and (real == point or real.startswith(point.rstrip("/") + "/")):
                 kind, source = back.split(" ")[:2]
-                best, found = point, (kind, _OCTAL.sub(lambda m: chr(int(m[1], 8)), source))
+                best, found = point, (kind, _OCTAL.sub(lambda m: chr(int(m[1], 8)), source), point)
     return found
 
 

@@ -15,9 +15,10 @@ from airbundle.format import limits
 from airbundle.format.manifest import check_meta
 from airbundle.format.names import check_public_text, require_assigned
 from airbundle.media import volume as volumes
+from airbundle.media.drive import mount_point
 from airbundle.media.state import read_document, save_document, state_folder
 from airbundle.transfer.drives import begun, in_order
-from airbundle.transfer.journal import Journal, LaidOut
+from airbundle.transfer.journal import Journal, LaidOut, Mounted
 from airbundle.transfer.layout import Team, default_lose, require_lose
 from airbundle.transfer.plan import Fit, Needs, Options, Room, fitting, overall, require_folders_hold, sample
 from airbundle.transfer.seal import SealPlan
@@ -125,6 +126,12 @@ def place_targets(targets: Sequence[str], stream: Stream, declared: Declared, jo
             raise UsageError("lies inside the source", where=target, hint="pack onto another drive or folder")
         if not os.path.isdir(target):
             raise UsageError("is not a folder", where=target, hint="mount the drive, or make the folder")
+    points = {os.path.realpath(target): mount_point(target) for target in targets}
+    for target, point in points.items():
+        before = journal.mounted.get(target, point)
+        if point != before:
+            raise MediumError(f"no drive is mounted at {before} any more, where this pack was begun", where=target,
+                              hint="mount it again, or give another -o in its place")
     return in_order(targets, declared.label, bytes.fromhex(journal.head.bundle) if journal.head else None)
 
 
@@ -179,7 +186,10 @@ def seal_plan(journal: Journal, found: Source, identity: PrivateIdentity, lock: 
     return plan, head.created
 
 
-def keep_teams(journal: Journal, teams: Sequence[Team]) -> None:
-    """Write the layout into the journal where it is new."""
+def keep_places(journal: Journal, teams: Sequence[Team], targets: Sequence[str]) -> None:
+    """Write the layout, and where the targets are mounted, into the journal where that is new."""
+    points = {os.path.realpath(target): mount_point(target) for target in targets}
+    if journal.mounted != points:
+        journal.add(Mounted(points))
     if journal.teams != tuple(teams) and journal.ending is None:
         journal.add(LaidOut.of(teams))

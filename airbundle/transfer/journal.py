@@ -79,6 +79,12 @@ class LaidOut(msgspec.Struct, frozen=True, tag="layout"):
         return tuple(Team(number, *fields) for number, fields in enumerate(self.teams))
 
 
+class Mounted(msgspec.Struct, frozen=True, tag="mounted"):
+    """Targets and the points at which their file systems were mounted; the last one holds."""
+
+    points: dict[str, str]
+
+
 class Ending(msgspec.Struct, frozen=True, tag="final"):
     """The very bytes of catalog and statement: made once, so that no second valid statement can exist."""
 
@@ -113,6 +119,7 @@ class Journal:
         self.finished: dict[int, Finished] = {}
         self.ending: Ending | None = None
         self.teams: tuple[Team, ...] | None = None
+        self.mounted: dict[str, str] = {}
         self._counter = 0
         self._lock = threading.Lock()
         self._load()
@@ -134,12 +141,14 @@ class Journal:
             except AirbundleError:  # torn, or not ours: what follows is made again
                 self._log.keep(1 + self._counter)
                 break
-            record = msgspec.json.decode(payload, type=Finished | Ending | LaidOut)
+            record = msgspec.json.decode(payload, type=Finished | Ending | LaidOut | Mounted)
             self._counter += 1
             if isinstance(record, Finished):
                 self.finished[record.row.number] = record
             elif isinstance(record, LaidOut):
                 self.teams = record.as_teams()
+            elif isinstance(record, Mounted):
+                self.mounted = record.points
             else:
                 self.ending = record
         self._log.records = []
@@ -151,7 +160,7 @@ class Journal:
         self._log.append(seal_to_self(self._identity, msgspec.json.encode(self.head), PURPOSE))
         return self.head
 
-    def add(self, record: Finished | Ending | LaidOut) -> None:
+    def add(self, record: Finished | Ending | LaidOut | Mounted) -> None:
         """Append; durable on return. Threads may share it."""
         assert self.head is not None
         with self._lock:

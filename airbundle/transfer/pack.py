@@ -127,7 +127,7 @@ def pack(source: str, targets: Sequence[str], *, identity: PrivateIdentity, lock
             targets = begin.place_targets(targets, stream, declared, journal)
             teams = begin.choose_teams(targets, stream, reader, options, lose, identity.suite, lock, declared, journal)
             plan, created = begin.seal_plan(journal, found, identity, lock, options, lose, now, entropy)
-            begin.keep_teams(journal, teams)
+            begin.keep_places(journal, teams, targets)
             with Drives(targets, declared.label, plan.context.bundle_id) as drives:
                 _prepare(drives, journal, plan, stream)
                 job = _job(stream, reader, plan, drives, journal, teams, pace, meter, reads_back=reads_back,

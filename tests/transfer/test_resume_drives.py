@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import random
 import shutil
 import signal
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -174,3 +176,22 @@ def test_an_interrupt(fleet: Site) -> None:
     assert "safe to unplug" not in out + err
     assert not fleet.glob("*/statement.rec")
     survives(fleet, fleet.finish())
+
+
+def test_a_drive_that_is_not_mounted_any_more(fleet: Site) -> None:
+    """The same command does not go on in the folder below its mount point, on the system's own disk."""
+    two = fleet.place / "two"
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "none", str(two)], check=False,
+                                           capture_output=True).returncode:
+        pytest.skip("nothing may be mounted here")
+    try:
+        stopped_after(fleet, 4, signal.SIGKILL)
+    finally:
+        subprocess.run(["umount", str(two)], check=True)
+    process = fleet.start()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 9
+    assert f"no drive is mounted at {two} any more" in err
+    assert list(two.iterdir()) == []
+    (fleet.place / "spare").mkdir()
+    survives(fleet, dataclasses.replace(fleet, drives=("one", "spare", "three")).finish())
