@@ -1,0 +1,141 @@
+"""Change one thing in `format/` or `crypto/` and see whether the tests notice: `python -m tests.mutation [--most N]`.
+
+Each mutant is one change of the syntax tree: a comparison or `and` turned round, a number one off, a guard that raises
+nothing, a `not` taken away, a slice one longer. The package is copied, one mutant at a time is put into the copy, and
+vectors, attacks and laws run on it until the first fails. What survives is listed; `EQUIVALENT` says why some must.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Change = Callable[[Any], None]
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("format", "crypto")
+TESTS = ("tests/format/test_laws.py", "tests/format", "tests/crypto", "tests/vectors", "tests/attacks", "tests/fuzz")
+SWAPS: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is}
+
+
+def mutants(tree: ast.Module) -> Iterator[tuple[int, str, ast.Module]]:
+    """Line, what was changed, and the changed tree."""
+    nodes = list(ast.walk(tree))
+    for at, node in enumerate(nodes):
+        for what, change in changes(node):
+            mutant = copy.deepcopy(tree)
+            change(list(ast.walk(mutant))[at])
+            yield getattr(node, "lineno", 0), what, mutant
+
+
+def changes(node: ast.AST) -> Iterator[tuple[str, Change]]:
+    """What can be changed in one node, as functions that do it."""
+    if isinstance(node, ast.Compare):
+        for number, operator in enumerate(node.ops):
+            if type(operator) in SWAPS:
+                yield f"{type(operator).__name__} -> {SWAPS[type(operator)].__name__}", _swap(number)
+    elif isinstance(node, ast.BoolOp):
+        yield "and <-> or", _turn
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        yield "not taken away", _bare
+    elif isinstance(node, ast.If) and any(isinstance(inner, ast.Raise) for inner in node.body):
+        yield "the guard raises nothing", _harmless
+    elif isinstance(node, ast.Constant) and type(node.value) is int and node.value < 1 << 40:
+        yield f"{node.value} -> {node.value + 1}", _more
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
+        yield "+ <-> -", _sign
+
+
+def _swap(number: int) -> Change:
+    def change(node: ast.Compare) -> None:
+        node.ops[number] = SWAPS[type(node.ops[number])]()
+
+    return change
+
+
+def _turn(node: ast.BoolOp) -> None:
+    node.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
+
+
+def _bare(node: ast.UnaryOp) -> None:
+    node.op, node.operand = ast.Not(), ast.UnaryOp(ast.Not(), node.operand)
+
+
+def _harmless(node: ast.If) -> None:
+    node.body = [ast.Pass()]
+
+
+def _more(node: ast.Constant) -> None:
+    assert isinstance(node.value, int)
+    node.value += 1
+
+
+def _sign(node: ast.BinOp) -> None:
+    node.op = ast.Sub() if isinstance(node.op, ast.Add) else ast.Add()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
+    parser.add_argument("--most", type=int, default=0, help="so many mutants, drawn with the seed; 0: all")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=1e9)
+    options = parser.parse_args()
+    found = []
+    for room in ROOMS:
+        for path in sorted((ROOT / "airbundle" / room).glob("*.py")):
+            tree = ast.parse(path.read_text())
+            found += [(path, line, what, ast.unparse(ast.fix_missing_locations(mutant)))
+                      for line, what, mutant in mutants(tree)]
+    random.Random(options.seed).shuffle(found)
+    chosen = found[:options.most or None]
+    print(f"{len(found)} mutants, {len(chosen)} tried", flush=True)
+    until, killed, tried, survivors = time.monotonic() + options.seconds, 0, 0, []
+    with tempfile.TemporaryDirectory() as place:
+        copied = Path(place) / "tree"
+        shutil.copytree(ROOT, copied, ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache"))
+        for path, line, what, source in chosen:
+            if time.monotonic() > until:
+                break
+            where = copied / path.relative_to(ROOT)
+            where.write_text(source)
+            tried += 1
+            if _noticed(copied):
+                killed += 1
+            else:
+                survivors.append(f"{path.relative_to(ROOT)}:{line}: {what}")
+                print("survived:", survivors[-1], flush=True)
+            where.write_text(path.read_text())
+    print(f"{killed} of {tried} killed, {killed / max(1, tried):.1%}")
+    return 0
+
+
+def _noticed(copied: Path) -> bool:
+    """Whether any test fails; one that hangs has noticed too."""
+    tests = [test for test in TESTS if (copied / test).exists()]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests], cwd=copied, check=False,
+            capture_output=True, timeout=300, env={**os.environ, "PYTHONPATH": str(copied),
+                                                   "PYTHONDONTWRITEBYTECODE": "1"})
+    except subprocess.TimeoutExpired:
+        return True
+    return done.returncode != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
