@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 VERBS: Final = {
     "keygen": "identity", "plan": "packing", "pack": "packing", "inspect": "reading", "verify": "reading",
     "repair": "keeping", "copy": "keeping", "sign": "signing", "rewrap": "signing", "unpack": "reading",
-    "doctor": "doctor", "demo": "demo", "trust": "identity",
+    "rescue": "rescuing", "doctor": "doctor", "demo": "demo", "trust": "identity",
 }
 """The module of each verb, in the order of the help. Only the one that is asked for is imported."""
 RESUMED: Final = {"pack", "sign", "rewrap"}

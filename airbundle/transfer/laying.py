@@ -71,7 +71,7 @@ def lay_down(bundle: Bundle, place: Place, *, pace: Pace, meter: Meter) -> Laid:
     spaces = Workspaces(workers, size, best_engine())
     kept = restored = 0
     with VolumeWriter(path, bundle_id=bundle.id) as volume:
-        _prepare(bundle, place, volume)
+        prepare_volume(bundle, place.number, volume)
 
         def work(row: Row) -> str:
             meter.alive()
@@ -84,16 +84,16 @@ def lay_down(bundle: Bundle, place: Place, *, pace: Pace, meter: Meter) -> Laid:
             kept += how == "kept"
             restored += how == "restored"
         volume.discard_leftovers()
-        _finish(bundle, volume, Workspace(size))
+        finish_volume(bundle, volume, Workspace(size), _document(bundle))
         stored = sum(volume.sizes().values())
     return Laid(path, place.number, len(place.rows), kept, restored, stored)
 
 
-def _prepare(bundle: Bundle, place: Place, volume: VolumeWriter) -> None:
+def prepare_volume(bundle: Bundle, number: int, volume: VolumeWriter) -> None:
     """V-3: the front copies get their places before the first segment."""
     there = volume.sizes()
     if volumes.STATEMENT_NAME not in there:
-        volume.fill(volumes.README_NAME, volume_readme(bundle.id, place.number, len(bundle.statement.volumes)))
+        volume.fill(volumes.README_NAME, volume_readme(bundle.id, number, len(bundle.statement.volumes)))
         volume.preallocate(volumes.STATEMENT_NAME, 16 * KIB)
     if volumes.CATALOG_NAME not in there:
         volume.preallocate(volumes.CATALOG_NAME, bundle.expected(bundle.statement.catalog).place.stored_size)
@@ -147,9 +147,9 @@ def read_back(volume: VolumeWriter, space: Workspace, name: str, image: Image) -
                                   where=volume.path, hint="do not use this drive; take another one")
 
 
-def _finish(bundle: Bundle, volume: VolumeWriter, space: Workspace) -> None:
+def finish_volume(bundle: Bundle, volume: VolumeWriter, space: Workspace, document: bytes) -> None:
     """Catalogs, record, statement, each durable before the next (V-3, V-4)."""
-    catalog, document = rebuilt_catalog(bundle, space).blocks.tobytes(), _document(bundle)
+    catalog = rebuilt_catalog(bundle, space).blocks.tobytes()
     volume.fill(volumes.CATALOG_NAME, catalog)
     volume.fill(volumes.CATALOG_COPY_NAME, catalog)
     volume.fill(volumes.RECORD_NAME, encode_record(document, suite_number=bundle.suite.number,
