@@ -125,7 +125,7 @@ class _Yard:
     def __init__(self, bundle: Bundle, sources: RawSources, found: Sightings, target: str, trust: TrustSet,
                  meter: Meter, stack: ExitStack) -> None:
         self._bundle, self._sources, self._found, self._trust, self._meter = bundle, sources, found, trust, meter
-        seen = {row.volume for row in bundle.rows if found.sound_blocks(bundle.expected(row).geometry)}
+        seen = {row.volume for row in bundle.rows if len(found.of(bundle.expected(row).geometry))}
         self._rows = [row for row in bundle.rows if row.volume in seen]
         self._absent = {row.volume for row in bundle.rows} - seen
         self._work = Workspace(bundle.largest_segment())
