@@ -31,7 +31,7 @@ def reopened(sources: RawSources, sightings: Sightings, documents: Sequence[Foun
     """
     ranked = rank_statements([document.envelope for document in documents], trust, sources[0].path)
     if not ranked:
-        raise UnsignedError("no record of its statement was found", where=sources[0].path, rule="T-1",
+        raise UnsignedError("no statement of it was found", where=sources[0].path, rule="T-1",
                             hint="take it from the packer's machine: verify and repair --sidecar DIR")
     failure: DamagedError | None = None
     best: tuple[int, Bundle] | None = None

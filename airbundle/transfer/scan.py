@@ -45,6 +45,7 @@ RUN: Final = np.dtype([("group", "<u4"), ("index", "<u4"), ("count", "<u4"), ("s
 _HIT: Final = np.dtype([("group", "<i8"), ("kind", "u1"), ("index", "<u4"), ("at", "<i8"), ("sound", "?"),
                         ("size", "<i8"), ("tag", "<u4")])
 _MAGIC_WORD: Final = np.frombuffer(MAGIC, np.uint64)[0]
+_TEXT_WORD: Final = np.frombuffer(b'{"payloa', np.uint64)[0]  # a statement begins so
 _PREAMBLE_BYTES: Final = limits.PREAMBLE_MAX
 
 
@@ -61,6 +62,7 @@ class Sightings:
     starts: NDArray[np.intp] = field(default_factory=lambda: np.zeros(1, np.intp))
     tags: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
     records: list[tuple[int, int]] = field(default_factory=list)
+    texts: list[tuple[int, int]] = field(default_factory=list)
     sound: int = 0
     unsound: int = 0
     crowded: int = 0
@@ -114,6 +116,12 @@ class _Collector:
         self.found.numbers[key] = len(self.found.groups) - 1
         return len(self.found.groups) - 1
 
+    def note(self, there: list[tuple[int, int]], source: int, positions: list[int]) -> None:
+        """Remember where records or statements may be."""
+        room = limits.RECORDS_SEEN_MAX - len(there)
+        there += [(source, position) for position in positions[:room]]
+        self.found.crowded += max(0, len(positions) - room)
+
     def add(self, source: int, start: int, hits: Rows) -> None:
         """Hits of one window that begins at `start`, in order."""
         if not len(hits):
@@ -158,17 +166,15 @@ def look_over(sources: RawSources, meter: Meter) -> Sightings:
 
 
 def _hits(collector: _Collector, source: int, window: RawWindow) -> Rows:
-    """The blocks that begin in the fresh part of a window; records are noted aside."""
+    """The blocks that begin in the fresh part of a window; records and texts of statements are noted aside."""
     content = window.content
     words = content[:len(content) // STEP * STEP].view(np.uint64)[::STEP // 8]
     places = np.flatnonzero(words[:-(-window.fresh // STEP)] == _MAGIC_WORD) * STEP
     headers = content[:len(words) * STEP].reshape(-1, STEP)[places // STEP, :HEADER_SIZE]
     records = headers[:, KIND_AT] == Kind.RECORD
-    for at in places[records].tolist():
-        if len(collector.found.records) < limits.RECORDS_SEEN_MAX:
-            collector.found.records.append((source, window.start + at))
-        else:
-            collector.found.crowded += 1
+    texts = np.flatnonzero(words[:-(-window.fresh // STEP)] == _TEXT_WORD) * STEP
+    collector.note(collector.found.records, source, (places[records] + window.start).tolist())
+    collector.note(collector.found.texts, source, (texts + window.start).tolist())
     places, headers = places[~records], headers[~records]
     hits = np.empty(len(places), _HIT)
     hits["at"], hits["kind"] = places, headers[:, KIND_AT]

@@ -1,8 +1,9 @@
-"""Statements from records that were found anywhere: their digests first, and only then their code (spec chapter 10).
+"""Statements that were found anywhere: in records, digests before code (spec chapter 10), and as the text they are.
 
 A record has three copies, each with the magic in front, at distances of 128 KiB. A copy that is intact needs no
 neighbours. Where none in reach is, the place of the record is guessed from each magic that is left, also when the head
-of its first copy is gone, and the code does what it can.
+of its first copy is gone, and the code does what it can. The text of `statement.json` is short, so it may be whole
+where a drive in many pieces leaves no record so.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ _DECODED_MAX: Final = 24  # records that go through the code; each may take 10 s
 
 @dataclass(frozen=True, slots=True)
 class FoundStatement:
-    """One document as a record held it."""
+    """One document as it was found."""
 
     raw: bytes
     envelope: Envelope
 
 
 def found_statements(sources: RawSources, sightings: Sightings) -> dict[bytes, list[FoundStatement]]:
-    """All different documents in records, by the bundle that they name. Nothing of them is believed here."""
+    """All different documents, by the bundle that they name. Nothing of them is believed here."""
     contents: dict[bytes, None] = {}
     hurt: list[tuple[int, int]] = []
     reached: set[tuple[int, int]] = set()
@@ -47,6 +48,8 @@ def found_statements(sources: RawSources, sightings: Sightings) -> dict[bytes, l
         else:
             contents[content] = None
             reached |= {(source, at + n * COPY_SIZE) for n in range(1 - COPIES, COPIES)}
+    for source, at in sightings.texts:
+        contents[_text(_read(sources, source, at, limits.STATEMENT_MAX))] = None
     tried: set[tuple[int, int]] = set()
     for source, at in hurt:
         for base in (at - n * COPY_SIZE for n in range(COPIES)):
@@ -58,6 +61,11 @@ def found_statements(sources: RawSources, sightings: Sightings) -> dict[bytes, l
                 contents[recover_record(raw, hash_by_suite=hash_by_suite, engine=best_engine()).content] = None
                 reached |= {(source, base + n * COPY_SIZE) for n in range(COPIES)}
     return _by_bundle(list(contents))
+
+
+def _text(raw: bytes) -> bytes:
+    """The JSON that `raw` begins with: no base64 and no hexadecimal in it has a bracket."""
+    return raw[:raw.find(b"]}") + 2]
 
 
 def _by_bundle(contents: list[bytes]) -> dict[bytes, list[FoundStatement]]:
