@@ -1,9 +1,9 @@
 """Statements that were found anywhere: in records, digests before code (spec chapter 10), and as the text they are.
 
 A record has three copies, each with the magic in front, at distances of 128 KiB. A copy that is intact needs no
-neighbours. Where none in reach is, the place of the record is guessed from each magic that is left, also when the head
-of its first copy is gone, and the code does what it can. The text of `statement.json` is short, so it may be whole
-where a drive in many pieces leaves no record so.
+neighbours. Where a bundle has no statement yet, the place of the record is guessed from each magic that is left, also
+when the head of its first copy is gone, and the code does what it can. The text of `statement.json` is short, so it
+may be whole where a drive in many pieces leaves no record so.
 """
 
 from __future__ import annotations
@@ -50,17 +50,26 @@ def found_statements(sources: RawSources, sightings: Sightings) -> dict[bytes, l
             reached |= {(source, at + n * COPY_SIZE) for n in range(1 - COPIES, COPIES)}
     for source, at in sightings.texts:
         contents[_text(_read(sources, source, at, limits.STATEMENT_MAX))] = None
+    found = _by_bundle(list(contents))
+    if set(sightings.bundles()) <= found.keys():
+        return found
+    _decode(sources, [place for place in hurt if place not in reached], contents)
+    return _by_bundle(list(contents))
+
+
+def _decode(sources: RawSources, hurt: list[tuple[int, int]], contents: dict[bytes, None]) -> None:
+    """Add what the code makes of the records that have a magic at the places `hurt`, in any of their copies."""
     tried: set[tuple[int, int]] = set()
+    solved: set[tuple[int, int]] = set()
     for source, at in hurt:
         for base in (at - n * COPY_SIZE for n in range(COPIES)):
-            if (source, at) in reached or base < 0 or (source, base) in tried or len(tried) >= _DECODED_MAX:
+            if (source, at) in solved or base < 0 or (source, base) in tried or len(tried) >= _DECODED_MAX:
                 continue
             tried.add((source, base))
             with suppress(FormatError):
                 raw = _read(sources, source, base, RECORD_SIZE)
                 contents[recover_record(raw, hash_by_suite=hash_by_suite, engine=best_engine()).content] = None
-                reached |= {(source, base + n * COPY_SIZE) for n in range(COPIES)}
-    return _by_bundle(list(contents))
+                solved |= {(source, base + n * COPY_SIZE) for n in range(COPIES)}
 
 
 def _text(raw: bytes) -> bytes:

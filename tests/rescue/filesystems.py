@@ -6,12 +6,12 @@ vfat by mkfs.vfat and mtools, ext4 by mke2fs and debugfs, exfat by mkfs.exfat an
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import shutil
 import subprocess
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +20,7 @@ from tests.transfer.workshop import KIB, MIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 KINDS = ("vfat", "exfat", "ext4")
 TOOLS = {"vfat": ("mkfs.vfat", "mcopy", "mdel"), "exfat": ("mkfs.exfat", "mount.exfat-fuse"),
@@ -141,7 +142,8 @@ class Whereabouts:
             for at in range(0, len(content), SECTOR):
                 here = places[content[at:at + SECTOR]]  # several where copies are equal
                 found.append(found[-1] + SECTOR if found and found[-1] + SECTOR in here else min(here))
-                self.used |= here
+                if any(content[at:at + SECTOR]):
+                    self.used |= here
 
         content = (volume / "statement.json").read_bytes()
         self.files["statement.json"] = [min(places[content[at:at + SECTOR]])
@@ -150,7 +152,7 @@ class Whereabouts:
 
     def fragments(self) -> int:
         """In how many pieces the segments lie."""
-        return sum(1 + sum(after != before + SECTOR for before, after in zip(found, found[1:], strict=False))
+        return sum(1 + sum(after != before + SECTOR for before, after in itertools.pairwise(found))
                    for name, found in self.files.items() if name.startswith("0"))
 
     def at(self, name: str, offset: int) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from airbundle.transfer.rescued import RescueResult
 
-SIZE = 64 * MIB
+SIZE, SIZE_IN_PIECES = 48 * MIB, 72 * MIB
 SEEDS = 10
 BUNDLES = {"small blocks": (STANDARD, 400 * KIB, 6 * MIB), "large blocks": (STANDARD, 4 * MIB, 15 * MIB),
            "cnsa2": (CNSA2, 4 * MIB, 15 * MIB)}
@@ -156,10 +156,11 @@ class Shelf:
         key = (name, kind, str(pieces), str(seed % 4 if pieces else 0))
         if key not in self.made:
             image = self.place / "-".join(key).replace(" ", "_")
-            make_image(image, kind, bundle.volume, SIZE, pieces=pieces, seed=seed % 4)
+            make_image(image, kind, bundle.volume, SIZE_IN_PIECES if pieces else SIZE, pieces=pieces, seed=seed % 4)
             self.made[key] = image
         place.mkdir()
-        return Scene(bundle, kind, shutil.copy(self.made[key], place / "image"), place,
+        shutil.copy(self.made[key], place / "image")
+        return Scene(bundle, kind, place / "image", place,
                      random.Random(f"{name} {kind} {how} {seed}"))
 
 

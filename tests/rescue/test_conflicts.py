@@ -82,6 +82,7 @@ def test_a_record_of_which_no_copy_is_intact(small: Packed, tmp_path: Path, kept
     for copy in {0, 1, 2} - {kept}:
         raw[copy * 128 * KIB:copy * 128 * KIB + 512] = rng.randbytes(512)
     (small.volume / names.RECORD_NAME).write_bytes(raw)
+    (small.volume / names.STATEMENT_NAME).unlink()
     image = lay(tmp_path / "image", small.volume.iterdir()).path
     rescued(whole, [image], tmp_path)
 
