@@ -51,8 +51,9 @@ def format_image(image: Path, kind: str) -> None:
     run(*words[kind])
 
 
-def make_image(image: Path, kind: str, volume: Path, size: int, *, pieces: bool, seed: int = 0) -> None:
-    """A file system with one volume; with `pieces` in the gaps that other files left, or written in turns."""
+def make_image(image: Path, kind: str, volume: Path, size: int, *, pieces: bool, seed: int = 0,
+               lead: int = 0) -> None:
+    """`lead` bytes of something else, and one volume; with `pieces` in gaps that others left, or written in turns."""
     with open(image, "wb") as file:
         file.truncate(size)
     format_image(image, kind)
@@ -60,6 +61,7 @@ def make_image(image: Path, kind: str, volume: Path, size: int, *, pieces: bool,
     shutil.rmtree(fillers, ignore_errors=True)
     fillers.mkdir()
     rng = random.Random(seed)
+    (fillers / "a_lead").write_bytes(rng.randbytes(lead))
     left, count = size if pieces and kind != "exfat" else 0, 0
     while left > 0:
         length = rng.randrange(33, 80) * 4 * KIB
@@ -71,25 +73,26 @@ def make_image(image: Path, kind: str, volume: Path, size: int, *, pieces: bool,
 
 def _vfat(image: Path, volume: Path, fillers: Path, _pieces: bool) -> None:
     names = sorted(os.listdir(fillers))
-    if names:
-        subprocess.run(["mcopy", "-i", image, *(fillers / name for name in names), "::/"], check=False,
-                       capture_output=True, env={**os.environ, "MTOOLS_SKIP_CHECK": "1"})  # until it is full
+    subprocess.run(["mcopy", "-i", image, *(fillers / name for name in names), "::/"], check=False,
+                   capture_output=True, env={**os.environ, "MTOOLS_SKIP_CHECK": "1"})  # until it is full
+    if len(names) > 1:
         there = subprocess.run(["mdir", "-b", "-i", image, "::/"], check=True, capture_output=True, text=True).stdout
-        run("mdel", "-i", image, *[f"::/{name}" for name in names if f"::/{name}" in there.split()][::2])
+        run("mdel", "-i", image, *[f"::/{name}" for name in names if f"::/{name}" in there.split()][1::2])
     run("mmd", "-i", image, f"::/{volume.name}")
     run("mcopy", "-i", image, *sorted(volume.iterdir()), f"::/{volume.name}/")
 
 
 def _ext4(image: Path, volume: Path, fillers: Path, _pieces: bool) -> None:
     names = sorted(os.listdir(fillers))
-    lines = [f"write {fillers / name} {name}" for name in names] + [f"rm {name}" for name in names[::2]]
+    lines = [f"write {fillers / name} {name}" for name in names] + [f"rm {name}" for name in names[1::2]]
     lines += [f"mkdir {volume.name}", f"cd {volume.name}"]
     lines += [f"write {file} {file.name}" for file in sorted(volume.iterdir())]
     run("debugfs", "-w", "-f", "-", image, given="\n".join(lines) + "\n")
 
 
-def _exfat(image: Path, volume: Path, _fillers: Path, pieces: bool) -> None:
+def _exfat(image: Path, volume: Path, fillers: Path, pieces: bool) -> None:
     with mounted_exfat(image) as place, contextlib.ExitStack() as stack:
+        (place / "a_lead").write_bytes((fillers / "a_lead").read_bytes())
         folder = place / volume.name
         folder.mkdir()
         files = [(stack.enter_context(open(file, "rb")), stack.enter_context(open(folder / file.name, "wb")))

@@ -27,6 +27,8 @@ SIZE, SIZE_IN_PIECES = 48 * MIB, 72 * MIB
 SEEDS = 10
 BUNDLES = {"small blocks": (STANDARD, 400 * KIB, 6 * MIB), "large blocks": (STANDARD, 4 * MIB, 15 * MIB),
            "cnsa2": (CNSA2, 4 * MIB, 15 * MIB)}
+LEAD = {"small blocks": 4200 * KIB}
+"""What lies on the drive before: a tenth of the drive is more than a group of many small segments may lose."""
 
 
 @dataclass
@@ -156,7 +158,8 @@ class Shelf:
         key = (name, kind, str(pieces), str(seed % 4 if pieces else 0))
         if key not in self.made:
             image = self.place / "-".join(key).replace(" ", "_")
-            make_image(image, kind, bundle.volume, SIZE_IN_PIECES if pieces else SIZE, pieces=pieces, seed=seed % 4)
+            make_image(image, kind, bundle.volume, SIZE_IN_PIECES if pieces else SIZE, pieces=pieces, seed=seed % 4,
+                       lead=LEAD.get(name, 0))
             self.made[key] = image
         place.mkdir()
         shutil.copy(self.made[key], place / "image")

@@ -39,13 +39,15 @@ def forged(bundle: Packed, number: int, places: list[int], seed: int) -> bytes:
 @pytest.mark.parametrize("count", [1, limits.CANDIDATES_MAX + 3])
 def test_forged_blocks_before_the_true_ones(small: Packed, tmp_path: Path, count: int) -> None:
     place = small.place(small.rows()[0])
-    places = [*range(place.lists_at[0], place.lists_at[1])]  # the list too
+    places = [*range(place.lists_at[0], place.lists_at[1])]  # the list too, of which only so many can be tried
+    coded = places[place.geometry.list_blocks:]
     for seed in range(count):
-        (tmp_path / f"forged{seed}").write_bytes(forged(small, 0, places if seed < 3 else places[:20], seed))
+        (tmp_path / f"forged{seed}").write_bytes(forged(small, 0, places if seed < 3 else coded[:20], seed))
     image = lay(tmp_path / "image", small.volume.iterdir()).path
     sources = [*(tmp_path / f"forged{seed}" for seed in range(count)), image]
     one = only(rescued(small, sources, tmp_path))
     assert one.segments[0].conflicting == len(places)
+    assert not any(segment.from_group for segment in one.segments)
     assert one.segments[0].missing == 0
     assert [segment.conflicting for segment in one.segments[1:]] == [0, 0]
 
@@ -73,14 +75,17 @@ def test_copies_are_no_conflict(small: Packed, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kept", range(3))
 def test_a_record_of_which_no_copy_is_intact(small: Packed, tmp_path: Path, kept: int) -> None:
-    """One magic is left, of any of the three copies; the code does the rest."""
+    """One magic is left, of a copy that is beyond its code; from where it is, the code does the rest in another."""
     whole = small.copy_to(tmp_path / "whole")
     rng = random.Random(kept)
     raw = bytearray((small.volume / names.RECORD_NAME).read_bytes())
     for at in rng.sample(range(200, len(raw)), len(raw) // 100):
         raw[at] ^= 1 + rng.randrange(255)
-    for copy in {0, 1, 2} - {kept}:
-        raw[copy * 128 * KIB:copy * 128 * KIB + 512] = rng.randbytes(512)
+    for copy in range(3):
+        at = copy * 128 * KIB
+        raw[at:at + 512] = rng.randbytes(512) if copy != kept else raw[at:at + 64] + rng.randbytes(448)
+        if copy == kept:
+            raw[at + 2000:at + 60_000] = rng.randbytes(58_000)
     (small.volume / names.RECORD_NAME).write_bytes(raw)
     (small.volume / names.STATEMENT_NAME).unlink()
     image = lay(tmp_path / "image", small.volume.iterdir()).path
@@ -94,6 +99,12 @@ def stated_otherwise(bundle: Packed, place: Path, keys: Keys, **fields: Any) -> 
     packer = keys.packer.public.key_id.hex()
     write_statement(copy.volume, keys, encoding.encode(replace(honest, packer=packer, **fields)))
     return copy.volume / names.RECORD_NAME
+
+
+def test_the_text_of_the_statement_where_the_record_is_in_pieces(small: Packed, tmp_path: Path) -> None:
+    record = lay(tmp_path / "record", [small.volume / names.RECORD_NAME], piece=4096).path
+    others = lay(tmp_path / "others", set(small.volume.iterdir()) - {small.volume / names.RECORD_NAME}).path
+    rescued(small, [record, others], tmp_path)
 
 
 def test_a_strangers_statement_does_not_come_first(keys: Keys, small: Packed, tmp_path: Path) -> None:

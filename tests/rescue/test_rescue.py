@@ -118,6 +118,24 @@ def test_more_is_gone_than_comes_back(large: Packed, tmp_path: Path) -> None:
     same(large, tmp_path / "out")
 
 
+def test_without_a_list_nothing_is_made_up(striped: Packed, tmp_path: Path) -> None:
+    """One stripe has lost too much, and no list says whether what parity gives for the other is right."""
+    row, file = striped.rows()[0], striped.segment(0)
+    place, size = striped.place(row), row.block_size
+    drive = lay(tmp_path / "image", striped.volume.iterdir())
+    overwrite_all(drive, striped.segment(1))
+    lists = [at + n for at in place.lists_at for n in range(place.geometry.list_blocks)]
+    dead = [place.data_at + row.stripes * n for n in range(row.m + 1)] + [place.data_at + 1]
+    for at in lists + dead:
+        drive.write(drive.at(file, at * size), os.urandom(size))
+    one = only(failed(DamagedError, [drive.path], tmp_path / "out", striped.keys.trust))
+    assert (one.segments[0].missing, one.segments[0].recovered) == (len(lists) + len(dead), 0)
+    left, whole = (tmp_path / "out" / striped.volume.name / file.name).read_bytes(), file.read_bytes()
+    for number in range(place.block_count):
+        wanted = bytes(size) if number in lists + dead else whole[number * size:][:size]
+        assert left[number * size:][:size] == wanted, number
+
+
 def test_drives_of_a_bundle_that_may_lose_one(keys: Keys, tmp_path: Path) -> None:
     source = write_tree(tmp_path / "source", {"noise": noise(900 * KIB, 5)})
     bundle = spread(keys, source, [tmp_path / f"drive{n}" for n in range(3)], lose=1)
