@@ -138,7 +138,7 @@ def _places(sources: RawSources, found: Assembled, expected: Expected, slot: int
     for row in rows.rows_of(slot, sound=False):
         yield int(rows.source[row]), int(rows.position[row])
     sector = np.empty(STEP, np.uint8)
-    coded = np.flatnonzero(rows.sound & (rows.slot >= expected.place.data_at))
+    coded = np.flatnonzero(rows.slot >= expected.place.data_at)  # a header is enough to lead to its neighbours
     for source in np.unique(rows.source[coded])[:_SOURCES_MAX].tolist():
         here = coded[rows.source[coded] == source]
         after = int(np.searchsorted(rows.slot[here], slot))
