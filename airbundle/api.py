@@ -23,6 +23,7 @@ from airbundle.transfer import inspect as inspecting
 from airbundle.transfer import pack as packing
 from airbundle.transfer import plan as planning
 from airbundle.transfer import repair as repairing
+from airbundle.transfer import rescue as rescuing
 from airbundle.transfer import rewrap as rewrapping
 from airbundle.transfer import salvage as salvaging
 from airbundle.transfer import sign as signing
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from airbundle.transfer.progress import Tick
     from airbundle.transfer.repair import RepairResult
     from airbundle.transfer.report import Report
+    from airbundle.transfer.rescued import RescueResult
     from airbundle.transfer.rewrap import RewrapResult
     from airbundle.transfer.salvage import SalvageResult
     from airbundle.transfer.sign import SignResult
@@ -175,6 +177,16 @@ def copy(volumes: Sequence[str], output: Sequence[str], *, trust: TrustSet, bund
     """Copy volumes onto other media, verified and read back; onto more or fewer, they are laid out anew."""
     with _opened(volumes, bundle) as readers:
         return copying.copy(readers, output, trust=trust, pace=pace, progress=progress)
+
+
+def rescue(sources: Sequence[str], output: str, *, trust: TrustSet | None = None, bundle: str = "",
+           progress: Progress | None = None) -> RescueResult:
+    """Make volumes in the folder `output` from devices, images (or IMAGE:MAP of ddrescue) and folders of carved files.
+
+    Needs no key. `trust` only says which of several statements is preferred. Returns if everything that the catalogs
+    ask for was recovered; raises what is missing otherwise, with the result as `.report`: what was found is written.
+    """
+    return rescuing.rescue(sources, output, trust=trust or TrustSet(), bundle_id=bundle, progress=progress)
 
 
 def unpack(volumes: Sequence[str], output: str, *, keys: Sequence[PrivateIdentity] = (), trust: TrustSet,

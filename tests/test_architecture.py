@@ -38,7 +38,8 @@ VAGUE = {"utils", "util", "helpers", "common", "base", "manager", "core", "misc"
 LINES_MAX, FUNCTION_MAX = 400, 60
 
 # A verb has one name on its way down: command, function of the API, the steps.
-VERBS = {"plan", "pack", "verify", "repair", "rebuild", "copy", "unpack", "inspect", "sign", "rewrap", "salvage"}
+VERBS = {"plan", "pack", "verify", "repair", "rebuild", "copy", "unpack", "inspect", "sign", "rewrap", "salvage",
+         "rescue"}
 PRIMITIVES = {"sign": {"crypto"}}  # what the verb comes down to
 
 MODULES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 VERBS: Final = {
     "keygen": "identity", "plan": "packing", "pack": "packing", "inspect": "reading", "verify": "reading",
     "repair": "keeping", "copy": "keeping", "sign": "signing", "rewrap": "signing", "unpack": "reading",
-    "salvage": "reading", "doctor": "doctor", "demo": "demo", "trust": "identity",
+    "salvage": "reading", "rescue": "rescuing", "doctor": "doctor", "demo": "demo", "trust": "identity",
 }
 """The module of each verb, in the order of the help. Only the one that is asked for is imported."""
 RESUMED: Final = {"pack", "copy", "sign", "rewrap"}

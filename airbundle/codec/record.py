@@ -75,6 +75,11 @@ def encode_record(content: bytes, *, suite_number: int, hash_by_suite: HashBySui
     return _copy_of(frame, engine).tobytes() * COPIES
 
 
+def intact_copy(copy: Buffer, *, hash_by_suite: HashBySuite) -> bytes:
+    """The content of one copy that begins with its magic and matches its digest. Raises FormatError, K-1 or R-3."""
+    return _parse(np.frombuffer(memoryview(copy).cast("B"), np.uint8)[:_FRAME_SIZE], hash_by_suite)[0]
+
+
 def recover_record(raw: Buffer, *, hash_by_suite: HashBySuite, engine: Engine) -> RecordReading:
     """Read a record of any length: damaged, cut off, or with bytes behind it.
 

@@ -66,6 +66,12 @@ STATEMENT_MAX: Final = 95 * KIB
 VOLUME_ENTRIES_MAX: Final = 300_000
 CLAIMANTS_MAX: Final = 64  # files under strange names that a reader takes a look at, for each segment
 VOLUME_FILE_MAX: Final = 4 * GIB - 1  # V-1
+# What a rescue remembers of what it finds on a drive whose file system is gone.
+MAPFILE_MAX: Final = 64 * MIB
+SEGMENTS_SEEN_MAX: Final = 4 * 262_144  # attempts to write a segment, told apart by their whole geometry
+RECORDS_SEEN_MAX: Final = 4096
+STATEMENTS_SEEN_MAX: Final = 16  # different ones, for each bundle
+CANDIDATES_MAX: Final = 4  # different contents for one place
 # E-1, E-4
 INTEGER_MAX: Final = 2**53 - 1
 JSON_DEPTH_MAX: Final = 8

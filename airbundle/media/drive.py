@@ -39,6 +39,13 @@ def physical_device(path: str) -> str:
     return f"dev-{device}"
 
 
+def lies_on(path: str, device: int) -> bool:
+    """Whether `path` is on a file system of the disk whose device number is `device`. Raises OSError."""
+    folder = os.path.realpath(os.path.join(_SYS, f"dev/block/{os.major(device)}:{os.minor(device)}"))
+    ours = _disks(_block_folder(path, os.stat(path).st_dev))
+    return bool(ours & _disks(folder if os.path.isdir(folder) else ""))
+
+
 def filesystem_type(path: str) -> str:
     """The kernel's name of the file system, such as `ext4` or `vfat`."""
     return _mount(path)[0]

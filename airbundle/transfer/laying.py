@@ -135,7 +135,7 @@ def _put(bundle: Bundle, row: Row, volume: VolumeWriter, space: Workspace) -> st
             bundle.largest_segment(), space.engine)):
         raise _cannot_have(bundle, row)
     assert space.image is not None
-    _put_image(volume, volumes.segment_name(row.number), space.image, space)
+    put_image(volume, volumes.segment_name(row.number), space.image, space)
     return "restored" if restored else "copied"
 
 
@@ -148,7 +148,7 @@ def _cannot_have(bundle: Bundle, row: Row) -> DamagedError | IncompleteError:
     return beyond_repair(bundle, row)
 
 
-def _put_image(volume: VolumeWriter, name: str, image: Image, space: Workspace) -> None:
+def put_image(volume: VolumeWriter, name: str, image: Image, space: Workspace) -> None:
     """Write a segment under its name: durable, and read back before it gets that."""
     temporary = volume.write(name, [image.blocks.reshape(-1).data], suffix=secrets.token_hex(8))
     require_image(volume, space, temporary, image)

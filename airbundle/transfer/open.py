@@ -219,23 +219,29 @@ def _open_catalog(bundle: Bundle, work: Workspace | None) -> None:
             bundle.catalog_findings.append((reader, name, findings))
         bundle.preamble_raw = bundle.preamble_raw or findings.preamble
         if findings.lost == 0 and body is None:
-            body = _body_of(image)
+            body = body_of(image)
     if body is None and len(copies) > 1:
         body = _merged_catalog(bundle, expected, work, copies)
     if body is None:
         kind = DamagedError if len(bundle.volumes) >= len(bundle.statement.volumes) else IncompleteError
         raise kind("no copy of the catalog can be repaired", where=bundle.volumes[0].path, rule="G-2",
                    hint="fetch another copy of the bundle")
-    table, _ = parse_body(body)
-    bundle.catalog_body = body
-    bundle.rows = parse_table(table, catalog_number=row.number, volumes=len(bundle.statement.volumes))
-    bundle.groups = groups_of(bundle.rows)
-    for each in bundle.rows:
-        _ = bundle.expected(each).place  # B-1 to B-3 before anything is allocated
+    take_catalog(bundle, body)
     same = bundle.statement.envelopes == bundle.statement.preamble
     if bundle.preamble_raw is None:
         bundle.preamble_raw = _search_preamble(bundle, (row, *bundle.rows) if same else (row,))
     bundle.segments_preamble = bundle.preamble_raw if same else _search_preamble(bundle, bundle.rows)
+
+
+def take_catalog(bundle: Bundle, body: bytes) -> None:
+    """Take the table from a body that gave the signed root (G-2). Raises FormatError."""
+    table, _ = parse_body(body)
+    bundle.catalog_body = body
+    bundle.rows = parse_table(table, catalog_number=bundle.statement.catalog.number,
+                              volumes=len(bundle.statement.volumes))
+    bundle.groups = groups_of(bundle.rows)
+    for each in bundle.rows:
+        _ = bundle.expected(each).place  # B-1 to B-3 before anything is allocated
 
 
 def _search_preamble(bundle: Bundle, rows: tuple[Row, ...]) -> bytes | None:
@@ -262,10 +268,11 @@ def _merged_catalog(bundle: Bundle, expected: Expected, work: Workspace,
             return None
         findings, image = check_merged(work, descriptors, expected)
     bundle.preamble_raw = bundle.preamble_raw or findings.preamble
-    return _body_of(image) if findings.lost == 0 else None
+    return body_of(image) if findings.lost == 0 else None
 
 
-def _body_of(image: Image) -> bytes:
+def body_of(image: Image) -> bytes:
+    """The body that the data blocks of a segment are, end to end."""
     geometry = image.place.geometry
     return np.ascontiguousarray(image.payloads[:geometry.data_blocks]).tobytes()
 

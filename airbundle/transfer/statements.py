@@ -95,11 +95,33 @@ def choose_statements(copies: Sequence[StatementCopy], trust: TrustSet, where: s
                             hint="without its statement a bundle cannot be believed: ask for another copy of this file")
     candidates = [_weigh(payload, envelopes, trust) for payload, envelopes in by_payload.items()]
     believed = [candidate for candidate in candidates if candidate.judgement is not None]
-    chosen = [Believed(candidate.payload, candidate.statement, candidate.judgement, candidate.error)
-              for candidate in believed or candidates[:1] if candidate.statement is not None]
+    chosen = _usable(believed or candidates[:1])
     if not chosen:
         assert candidates[0].error is not None
         raise candidates[0].error
+    return _in_order(chosen, where)
+
+
+def rank_statements(envelopes: Sequence[Envelope], trust: TrustSet, where: str) -> tuple[Believed, ...]:
+    """All statements that can be parsed: those that are believed first, then the others, by revision.
+
+    Raises ForgedError as `choose_statements` does. What nobody here vouches for may disagree as it likes.
+    """
+    by_payload: dict[bytes, list[Envelope]] = {}
+    for envelope in envelopes:
+        by_payload.setdefault(envelope.payload, []).append(envelope)
+    chosen = _usable([_weigh(payload, copies, trust) for payload, copies in by_payload.items()])
+    believed = _in_order([one for one in chosen if one.judgement is not None], where)
+    others = [one for one in chosen if one.judgement is None]
+    return (*believed, *sorted(others, key=lambda one: one.statement.revision, reverse=True))
+
+
+def _usable(candidates: Sequence[_Candidate]) -> list[Believed]:
+    return [Believed(candidate.payload, candidate.statement, candidate.judgement, candidate.error)
+            for candidate in candidates if candidate.statement is not None]
+
+
+def _in_order(chosen: Sequence[Believed], where: str) -> tuple[Believed, ...]:
     revisions = {one.statement.revision for one in chosen}
     if len({(one.statement.bundle, one.statement.packer) for one in chosen}) > 1 or len(revisions) < len(chosen):  # T-4
         raise ForgedError("two signed statements disagree", where=where, rule="T-4",

@@ -146,7 +146,7 @@ def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents]
     if fast:
         tally.bytes_not_read = sum(sizes.values())
         nowhere = {number: None for number in sizes if number not in bundle.segments}
-        for row, comes_back in _counted_back(bundle, nowhere):
+        for row, comes_back in counted_back(bundle, nowhere):
             (tally.restorable if comes_back else tally.missing).append(row.number)
         return None
     meter.begin("verifying", sum(sizes.values()))
@@ -182,7 +182,7 @@ def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents]
 def _bring_back(bundle: Bundle, tally: Tally, gone: Mapping[int, Flags | None], spaces: Workspaces,
                 meter: Meter) -> None:
     """Bring back from their groups, in memory, the segments that no file gives: restorable is what was had (D-2)."""
-    lost = _counted_back(bundle, gone)
+    lost = counted_back(bundle, gone)
     tally.missing += [row.number for row, comes_back in lost if not comes_back]
     likely = [row for row, comes_back in lost if comes_back]
     groups = [list(rows) for _, rows in itertools.groupby(likely, key=lambda row: row.group)]
@@ -207,7 +207,7 @@ def _bring_back(bundle: Bundle, tally: Tally, gone: Mapping[int, Flags | None], 
             (tally.restorable if comes_back else tally.missing).append(row.number)
 
 
-def _counted_back(bundle: Bundle, gone: Mapping[int, Flags | None]) -> list[tuple[Row, bool]]:
+def counted_back(bundle: Bundle, gone: Mapping[int, Flags | None]) -> list[tuple[Row, bool]]:
     """The lost segments, and whether by counting they come back from their groups (G-9); None: there is no file."""
     found = []
     for group in bundle.groups:

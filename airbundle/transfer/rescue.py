@@ -1,0 +1,275 @@
+"""Rescue: make volumes again from drives without a file system, images, and carved files. Needs no key.
+
+1. read every source once, and note where blocks and records lie (`scan.py`)
+2. statements from records; of several the trusted, then the one whose catalog fits what was found
+3. the catalog, from all copies of its blocks anywhere; its root decides (G-2)
+4. each segment that a row names, from blocks with its geometry and salt (`assemble.py`, `pieces.py`); written at once
+5. what is not whole yet, from the other members of its group (`restore.py`)
+6. catalogs and statement of each volume of which something was found, the statement last (V-3, V-4)
+
+What an attempt that was given up has left has another salt than its row, and is counted and left out. Without a
+statement or a catalog the blocks are written as they were found, under the numbers of their segments, and that is said.
+Nothing is ever written to a source.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from airbundle.errors import (
+    AirbundleError,
+    DamagedError,
+    ForgedError,
+    IncompleteError,
+    MediumError,
+    UnsignedError,
+    UsageError,
+)
+from airbundle.format.names import shown
+from airbundle.media import volume as volumes
+from airbundle.media.drive import free_space
+from airbundle.media.raw import RawSources
+from airbundle.media.volume import VolumeReader
+from airbundle.media.writing import VolumeWriter
+from airbundle.transfer.ends import prepare_ends, write_ends
+from airbundle.transfer.laying import put_image
+from airbundle.transfer.plan import margin
+from airbundle.transfer.progress import Meter, Tick
+from airbundle.transfer.readme import volume_readme
+from airbundle.transfer.reopen import best_effort, learn_preamble, reopened
+from airbundle.transfer.replace import rebuilt_catalog
+from airbundle.transfer.rescued import ReadSource, RescuedBundle, RescuedSegment, RescueResult, raise_worst
+from airbundle.transfer.restore import Restorer
+from airbundle.transfer.scan import Sightings, look_over
+from airbundle.transfer.signers import documents_of
+from airbundle.transfer.stated import FoundStatement, found_statements
+from airbundle.transfer.statements import StatementCopy
+from airbundle.transfer.strays import write_strays
+from airbundle.transfer.verdict import belief_of, describe_volumes
+from airbundle.transfer.verify import counted_back
+from airbundle.transfer.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from airbundle.crypto.trust import TrustSet
+    from airbundle.format.block import Flags
+    from airbundle.format.catalog import Row
+    from airbundle.transfer.assemble import Assembled
+    from airbundle.transfer.image import Image
+    from airbundle.transfer.open import Bundle
+
+
+def rescue(given: Sequence[str], target: str, *, trust: TrustSet, bundle_id: str = "",
+           progress: Callable[[Tick], None] | None = None) -> RescueResult:
+    """Rescue all bundles, or the one whose id begins with `bundle_id`, into volumes in the folder `target`.
+
+    Raises UsageError, MediumError, DamagedError without any block; afterwards, with the result as its report, what
+    stands against a bundle: DamagedError, IncompleteError, UnsignedError, ForgedError.
+    """
+    began = time.monotonic()
+    if not os.path.isdir(target):
+        raise UsageError("is not a folder", where=shown(target), hint="mount the drive, or make the folder")
+    meter = Meter(progress)
+    problems: list[AirbundleError] = []
+    with RawSources(given) as sources:
+        sources.require_apart(target)
+        found = look_over(sources, meter)  # (1)
+        stated = found_statements(sources, found)
+        wanted = _wanted(found, bundle_id.lower(), ", ".join(map(shown, given)))
+        done = [_rescue_one(sources, found, one, stated.get(one, []), target, trust, meter, problems)
+                for one in wanted]
+        read = tuple(ReadSource(source.path, source.size, source.holes.total) for source in sources)
+    result = RescueResult(read, found.sound, found.unsound, found.crowded, tuple(done), time.monotonic() - began)
+    raise_worst(result, problems)
+    return result
+
+
+def _wanted(found: Sightings, prefix: str, where: str) -> list[bytes]:
+    there = found.bundles()
+    wanted = [one for one in there if one.hex().startswith(prefix)]
+    if not there:
+        raise DamagedError("no block of any bundle was found", where=where,
+                           hint="is it the right drive? what was overwritten or encrypted as a whole cannot be found")
+    if not wanted:
+        raise UsageError(f"no block of bundle {prefix} was found", where=where,
+                         hint="there is: " + ", ".join(one.hex() for one in there[:20]))
+    return wanted
+
+
+def _rescue_one(sources: RawSources, found: Sightings, bundle_id: bytes, documents: list[FoundStatement], target: str,
+                trust: TrustSet, meter: Meter, problems: list[AirbundleError]) -> RescuedBundle:
+    """Steps 2 to 6 for one bundle. What stands against it is added to `problems`."""
+    try:
+        bundle = reopened(sources, found, documents, trust)
+    except (UnsignedError, ForgedError, DamagedError) as error:
+        error.where = f"{error.where}, bundle {bundle_id.hex()}"
+        problems.append(error)
+        payloads = {document.envelope.payload for document in documents}
+        return write_strays(sources, found, bundle_id, target, error, documents[0].raw if len(payloads) == 1 else b"")
+    with ExitStack() as stack:
+        yard = _Yard(bundle, sources, found, target, trust, meter, stack)
+        yard.assemble_all()
+        yard.restore_all()
+        yard.finish(documents)
+        problem = yard.verdict()
+    if problem is not None:
+        problems.append(problem)
+    return yard.report(problem)
+
+
+class _Yard:
+    """One bundle on its way back into volumes: what steps 4 to 6 share. Memory is two segments, and a row for each."""
+
+    def __init__(self, bundle: Bundle, sources: RawSources, found: Sightings, target: str, trust: TrustSet,
+                 meter: Meter, stack: ExitStack) -> None:
+        self._bundle, self._sources, self._found, self._trust, self._meter = bundle, sources, found, trust, meter
+        seen = {row.volume for row in bundle.rows if len(found.of(bundle.expected(row).geometry))}
+        self._rows = [row for row in bundle.rows if row.volume in seen]
+        self._absent = {row.volume for row in bundle.rows} - seen
+        self._work = Workspace(bundle.largest_segment())
+        self._segments: dict[int, RescuedSegment] = {}
+        self._gone: dict[int, Flags | None] = {row.number: None for row in bundle.rows if row.volume not in seen}
+        self._require_room(target)
+        count = len(bundle.statement.volumes)
+        catalog_size = bundle.expected(bundle.statement.catalog).place.stored_size
+        self._volumes: dict[int, VolumeWriter] = {}
+        for number in sorted(seen):
+            path = os.path.join(target, volumes.volume_name(bundle.statement.label, bundle.id, number, count))
+            self._volumes[number] = stack.enter_context(VolumeWriter(path, bundle_id=bundle.id))
+            prepare_ends(self._volumes[number], volume_readme(bundle.id, number, count), catalog_size)
+        self._readers = {number: stack.enter_context(VolumeReader(volume.path))
+                         for number, volume in self._volumes.items()}
+
+    def _size(self, row: Row) -> int:
+        return self._bundle.expected(row).place.stored_size
+
+    def _require_room(self, target: str) -> None:
+        volumes_here = len({row.volume for row in self._rows})
+        needed = sum(map(self._size, self._rows)) + 2 * volumes_here * self._size(self._bundle.statement.catalog)
+        free = free_space(target)
+        if needed + margin(free, needed) > free:
+            raise MediumError(f"{needed:,} bytes are needed and {free:,} are free", where=target,
+                              hint="free more, or take a larger drive")
+
+    def assemble_all(self) -> None:
+        """(4) Each segment by itself; once more those that had to wait for a preamble from another."""
+        self._meter.begin("assembling", sum(map(self._size, self._rows)))
+        waiting = []
+        for row in self._rows:
+            if not self._assemble(row):
+                waiting.append(row)
+            self._meter.add(self._size(row))
+        for row in waiting if self._bundle.segments_preamble is not None else ():
+            self._assemble(row)
+
+    def _assemble(self, row: Row) -> bool:
+        """Assemble and write one segment; False if all that it lacks is a preamble."""
+        self._meter.alive()
+        bundle = self._bundle
+        done = best_effort(self._work, self._sources, self._found, bundle, row)
+        learn_preamble(bundle, row, done)
+        findings, sound = done.findings, done.sound
+        if not findings.whole:
+            self._blank(done)
+        if findings.whole or sound.any():
+            self._put(row, done.image)
+        missing = int((~sound).sum())
+        back = missing if findings.whole else max(0, int((~sound[self._coded(done)]).sum()) - findings.lost)
+        self._segments[row.number] = RescuedSegment(
+            row.number, row.volume, len(sound), len(sound) - missing, missing, back, done.candidates.conflicting,
+            findings.whole)
+        if findings.lost:
+            self._gone[row.number] = findings.gone
+        return findings.whole or findings.lost > 0
+
+    @staticmethod
+    def _coded(done: Assembled) -> slice:
+        place = done.image.place
+        return slice(place.data_at, place.data_at + place.geometry.coded_blocks)
+
+    def _blank(self, done: Assembled) -> None:
+        """Zeros where nothing is known to be right: what is written is what was signed, or what was found."""
+        image = done.image
+        known = done.sound.copy()
+        if done.findings.leaves is not None:
+            known[self._coded(done)] = ~done.findings.gone
+            for at in image.place.lists_at:
+                known[at:at + image.place.geometry.list_blocks] = True
+        image.blocks[~known] = 0
+
+    def _put(self, row: Row, image: Image) -> None:
+        name = volumes.segment_name(row.number)
+        put_image(self._volumes[row.volume], name, image, self._work)
+        self._bundle.segments[row.number] = [(self._readers[row.volume], name)]
+
+    def restore_all(self) -> None:
+        """(5) What its own blocks did not give, from the files of the other members that were just written."""
+        lacking = [row for row in self._rows if not self._segments[row.number].whole]
+        if not lacking:
+            return
+        bundle = self._bundle
+        bundle.volumes = tuple(self._readers.values())
+        helper = Workspace(bundle.largest_segment(), self._work.engine)
+        self._meter.begin("restoring", sum(map(self._size, lacking)))
+        for row in lacking:
+            image = None
+            with suppress(DamagedError):
+                if Restorer(bundle, bundle.groups[row.group]).restore(row, self._work, helper):
+                    image = self._work.image
+            if image is not None:
+                self._put(row, image)
+                before = self._segments[row.number]
+                self._segments[row.number] = replace(before, recovered=before.missing, whole=True, from_group=True)
+                self._gone.pop(row.number, None)
+            self._meter.add(self._size(row))
+
+    def finish(self, documents: Sequence[FoundStatement]) -> None:
+        """(6) Catalogs and statement, each durable before the next."""
+        bundle = self._bundle
+        if bundle.preamble_raw is None:  # K-7: without it a catalog cannot be written as it was
+            return
+        same = [document for document in documents if document.envelope.payload == bundle.statement_raw]
+        readers = tuple(self._readers.values())
+        copies = [StatementCopy(reader, volumes.RECORD_NAME, document.raw, document.envelope, "")
+                  for reader in readers for document in same]
+        exact = documents_of(readers, copies, bundle.statement_raw, self._trust, bundle.suite,
+                             bytes.fromhex(bundle.statement.packer))
+        catalog = rebuilt_catalog(bundle, self._work).blocks.tobytes()
+        for number, volume in self._volumes.items():
+            write_ends([(volume, {})], catalog=catalog, document=exact[self._readers[number].path], suite=bundle.suite)
+
+    def verdict(self) -> AirbundleError | None:
+        """What stands between this and a whole bundle, if anything does."""
+        bundle = self._bundle
+        open_rows = [row.number for row, comes_back in counted_back(bundle, self._gone) if not comes_back]
+        short = [number for number, segment in self._segments.items() if not segment.whole]
+        where = f"bundle {bundle.statement.bundle}"
+        if bundle.preamble_raw is None:
+            return DamagedError("no preamble can be put together", where=where, rule="K-7")
+        missing = sorted({*open_rows, *short})
+        if not missing:
+            return None
+        what = f"{len(missing)} of {len(bundle.rows)} segments are not whole"
+        if self._absent:
+            absent = "; ".join(describe_volumes(bundle, self._absent))
+            return IncompleteError(what, where=where, hint=f"give these too: {absent}")
+        return DamagedError(f"{what}: {', '.join(map(volumes.segment_name, missing[:10]))}", where=where, rule="G-9",
+                            hint="give another copy of the drive as one more SOURCE, or map files of its holes")
+
+    def report(self, problem: AirbundleError | None) -> RescuedBundle:
+        """What was done, as a value."""
+        bundle = self._bundle
+        ours = {bundle.expected(row).geometry.packed() for row in (*bundle.rows, bundle.statement.catalog)}
+        stale = [count for geometry, count in self._found.attempts(bundle.id) if geometry.packed() not in ours]
+        belief = f"signed by {bundle.believed_by}" if bundle.distrust is None else f"NOT believed: {belief_of(bundle)}"
+        return RescuedBundle(
+            bundle=bundle.statement.bundle, statement=belief, revision=bundle.statement.revision,
+            volumes=tuple(volume.path for volume in self._volumes.values()),
+            segments=tuple(self._segments[row.number] for row in self._rows), stale=len(stale),
+            stale_blocks=sum(stale), absent=describe_volumes(bundle, self._absent),
+            problem=str(problem) if problem else "", exit_status=problem.exit_status if problem else 0)

@@ -1,0 +1,220 @@
+"""Look for blocks and records where no file system leads to them: the magic at every 512 bytes (spec chapter 4).
+
+Every block that is found is hashed where it lies, so that a sound one is known from one whose header alone is left.
+What is kept of it is where it lies and what it says it is. Neighbours of one segment become one run, so a drive with
+segments in one piece takes some 70 MB of memory for each TB with blocks of 64 KiB (4 bytes a block and 34 a run), and
+one on which no two blocks are neighbours 600 MB.
+
+Blocks are told apart by their whole geometry, salt included: what an attempt that was given up has left is a segment
+of its own, and never meets the one that took its place.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from airbundle.crypto.suites import SUITES, suite_by_number
+from airbundle.errors import FormatError
+from airbundle.format import limits
+from airbundle.format.block import DIGEST_AT, HASHED_AT, INDEX_AT, KIND_AT, MAGIC, Kind, parse_header
+from airbundle.format.geometry import GEOMETRY_SIZE, HEADER_SIZE, Geometry
+from airbundle.transfer.claims import DIGEST_SIZES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from airbundle.format.block import Blocks
+    from airbundle.media.raw import RawSources, RawWindow
+    from airbundle.transfer.progress import Meter
+
+    Rows = NDArray[np.void]
+
+STEP: Final = 512
+RUN: Final = np.dtype([("group", "<u4"), ("index", "<u4"), ("count", "<u4"), ("source", "<u4"), ("position", "<u8"),
+                       ("tags", "<u8"), ("kind", "u1"), ("sound", "?")])
+"""Blocks of one kind of one segment, one behind the other: the first one's index and position, and how many.
+
+`tags` is the place of its first block in `Sightings.tags`; a tag is the first 4 bytes of the block's digest field.
+"""
+_HIT: Final = np.dtype([("group", "<i8"), ("kind", "u1"), ("index", "<u4"), ("at", "<i8"), ("sound", "?"),
+                        ("size", "<i8"), ("tag", "<u4")])
+_MAGIC_WORD: Final = np.frombuffer(MAGIC, np.uint64)[0]
+_TEXT_WORD: Final = np.frombuffer(b'{"payloa', np.uint64)[0]  # a statement begins so
+_PREAMBLE_BYTES: Final = limits.PREAMBLE_MAX
+
+
+@dataclass(slots=True)
+class Sightings:
+    """What was found on all sources. After `settle` the runs are in order of their groups.
+
+    Those of group `g` are `runs[starts[g]:starts[g + 1]]`.
+    """
+
+    groups: list[Geometry] = field(default_factory=list)
+    numbers: dict[bytes, int] = field(default_factory=dict)
+    runs: Rows = field(default_factory=lambda: np.empty(0, RUN))
+    starts: NDArray[np.intp] = field(default_factory=lambda: np.zeros(1, np.intp))
+    tags: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
+    records: list[tuple[int, int]] = field(default_factory=list)
+    texts: list[tuple[int, int]] = field(default_factory=list)
+    sound: int = 0
+    unsound: int = 0
+    crowded: int = 0
+
+    def of(self, geometry: Geometry) -> Rows:
+        """The runs of one attempt at a segment."""
+        number = self.numbers.get(geometry.packed())
+        if number is None:
+            return self.runs[:0]
+        return self.runs[self.starts[number]:self.starts[number + 1]]
+
+    def sound_blocks(self, geometry: Geometry) -> int:
+        """How many sound blocks of one attempt were found; what lies in several places counts as often."""
+        runs = self.of(geometry)
+        return int(runs["count"][runs["sound"]].sum())
+
+    def attempts(self, bundle: bytes) -> list[tuple[Geometry, int]]:
+        """Attempts at segments of a bundle of which a sound block was found, and how many of them."""
+        return [(geometry, count) for geometry in self.groups
+                if geometry.bundle == bundle and (count := self.sound_blocks(geometry))]
+
+    def bundles(self) -> list[bytes]:
+        """Ids of the bundles of which a sound block was found."""
+        alive = np.unique(self.runs["group"][self.runs["sound"]])
+        return list(dict.fromkeys(self.groups[int(number)].bundle for number in alive))
+
+
+class _Collector:
+    """Puts hits into runs, window by window."""
+
+    def __init__(self) -> None:
+        self.found = Sightings()
+        self._runs: list[Rows] = []
+        self._tags: list[NDArray[np.uint32]] = []
+        self._count = 0
+
+    def group(self, header: bytes) -> int:
+        """The number of the attempt that a header belongs to; -1 if it breaks B-1 to B-3, or is one too many."""
+        key = header[HASHED_AT:KIND_AT] + b"\0" + header[KIND_AT + 1:HASHED_AT + GEOMETRY_SIZE]
+        number = self.found.numbers.get(key)
+        if number is not None:
+            return number
+        try:
+            geometry = parse_header(header, DIGEST_SIZES).geometry
+        except FormatError:
+            return -1
+        if len(self.found.groups) >= limits.SEGMENTS_SEEN_MAX:
+            self.found.crowded += 1
+            return -1
+        self.found.groups.append(geometry)
+        self.found.numbers[key] = len(self.found.groups) - 1
+        return len(self.found.groups) - 1
+
+    def note(self, there: list[tuple[int, int]], source: int, positions: list[int]) -> None:
+        """Remember where records or statements may be."""
+        room = limits.RECORDS_SEEN_MAX - len(there)
+        there += [(source, position) for position in positions[:room]]
+        self.found.crowded += max(0, len(positions) - room)
+
+    def add(self, source: int, start: int, hits: Rows) -> None:
+        """Hits of one window that begins at `start`, in order."""
+        if not len(hits):
+            return
+        before, here = hits[:-1], hits[1:]
+        joined = ((here["group"] == before["group"]) & (here["kind"] == before["kind"])
+                  & (here["index"] == before["index"] + 1) & (here["sound"] == before["sound"])
+                  & (here["at"] == before["at"] + before["size"]))
+        first = np.flatnonzero(np.concatenate([[True], ~joined]))
+        runs = np.empty(len(first), RUN)
+        for name in ("group", "index", "kind", "sound"):
+            runs[name] = hits[name][first]
+        runs["count"] = np.diff(np.append(first, len(hits)))
+        runs["source"], runs["position"], runs["tags"] = source, hits["at"][first] + start, first + self._count
+        self._runs.append(runs)
+        self._tags.append(hits["tag"].copy())
+        self._count += len(hits)
+        sound = int(np.count_nonzero(hits["sound"]))
+        self.found.sound += sound
+        self.found.unsound += len(hits) - sound
+
+    def settle(self) -> Sightings:
+        """Everything, in order of the groups and within them in the order in which it was found."""
+        if self._runs:
+            runs = np.concatenate(self._runs)
+            self.found.runs = runs[np.argsort(runs["group"], kind="stable")]
+            self.found.starts = np.searchsorted(self.found.runs["group"], np.arange(len(self.found.groups) + 1))
+            self.found.tags = np.concatenate(self._tags)
+        return self.found
+
+
+def look_over(sources: RawSources, meter: Meter) -> Sightings:
+    """Read all sources once, from start to end. Raises MediumError when a device is gone."""
+    collector = _Collector()
+    meter.begin("scanning", sources.total)
+    for number in range(len(sources)):
+        for window in sources.windows(number):
+            hits = _hits(collector, number, window)
+            collector.add(number, window.start, hits)
+            meter.add(window.fresh)
+    return collector.settle()
+
+
+def _hits(collector: _Collector, source: int, window: RawWindow) -> Rows:
+    """The blocks that begin in the fresh part of a window; records and texts of statements are noted aside."""
+    content = window.content
+    words = content[:len(content) // STEP * STEP].view(np.uint64)[::STEP // 8]
+    places = np.flatnonzero(words[:-(-window.fresh // STEP)] == _MAGIC_WORD) * STEP
+    headers = content[:len(words) * STEP].reshape(-1, STEP)[places // STEP, :HEADER_SIZE]
+    records = headers[:, KIND_AT] == Kind.RECORD
+    texts = np.flatnonzero(words[:-(-window.fresh // STEP)] == _TEXT_WORD) * STEP
+    collector.note(collector.found.records, source, (places[records] + window.start).tolist())
+    collector.note(collector.found.texts, source, (texts + window.start).tolist())
+    places, headers = places[~records], headers[~records]
+    hits = np.empty(len(places), _HIT)
+    hits["at"], hits["kind"] = places, headers[:, KIND_AT]
+    hits["index"] = np.ascontiguousarray(headers[:, INDEX_AT:INDEX_AT + 4]).view("<u4")[:, 0]
+    hits["tag"] = np.ascontiguousarray(headers[:, DIGEST_AT:DIGEST_AT + 4]).view("<u4")[:, 0]
+    hits["group"] = hits["size"] = -1
+    for first, end in _alike(headers):
+        group = collector.group(headers[first].tobytes())
+        if group >= 0:
+            part = hits[first:end]
+            part["group"] = group
+            _judge(part, collector.found.groups[group], content)
+    kept: Rows = hits[hits["size"] > 0]
+    return kept
+
+
+def _alike(headers: Blocks) -> Iterator[tuple[int, int]]:
+    """Stretches of headers that say the same of their segment."""
+    if len(headers):
+        same = headers[:, HASHED_AT:HASHED_AT + GEOMETRY_SIZE].copy()
+        same[:, KIND_AT - HASHED_AT] = 0
+        border = np.flatnonzero((same[1:] != same[:-1]).any(axis=1)) + 1
+        ends = [0, *border.tolist(), len(headers)]
+        yield from itertools.pairwise(ends)
+
+
+def _judge(hits: Rows, geometry: Geometry, content: Blocks) -> None:
+    """Say of hits of one segment which are sound; `size` stays -1 for those that cannot be blocks of it."""
+    size, new_hash = geometry.block_size, suite_by_number(geometry.suite).new_hash
+    counts = np.array([0, -(-_PREAMBLE_BYTES // geometry.payload_size), geometry.list_blocks, geometry.data_blocks,
+                       geometry.parity_blocks])
+    known = (hits["kind"] >= Kind.PREAMBLE) & (hits["kind"] <= Kind.PARITY)
+    known[known] &= hits["index"][known] < counts[hits["kind"][known]]
+    known &= hits["at"] + size <= len(content)
+    hits["size"] = np.where(known, size, -1)
+    view, end = content.data, HASHED_AT
+    for number in np.flatnonzero(known).tolist():
+        at = int(hits["at"][number])
+        digest = new_hash(view[at + HASHED_AT:at + size]).digest().ljust(end - DIGEST_AT, b"\0")
+        hits["sound"][number] = view[at + DIGEST_AT:at + end] == digest
+
+
+assert {suite.number for suite in SUITES} == set(DIGEST_SIZES)
