@@ -282,8 +282,7 @@ def _take_groups(work: _Work) -> None:
     def bring_back(group: Group) -> list[Row]:
         restorer = Restorer(bundle, group)
         failed = []
-        with work.spaces.borrow() as space:
-            helper = Workspace(bundle.largest_segment(), space.engine)
+        with work.spaces.borrow_two() as (space, helper):
             for row in group.data:
                 if row.number in work.open_rows:
                     work.meter.alive()
@@ -294,8 +293,8 @@ def _take_groups(work: _Work) -> None:
                         failed.append(row)
         return failed
 
-    open_rows = [row for failed in run_all(groups, bring_back, workers=max(1, len(work.spaces) // 2),
-                                           meter=work.meter) for row in failed]
+    left = run_all(groups, bring_back, workers=work.spaces.pairs, meter=work.meter)
+    open_rows = [row for failed in left for row in failed]
     if open_rows:
         raise _still_open(work, open_rows)
 

@@ -189,8 +189,7 @@ def _bring_back(bundle: Bundle, tally: Tally, gone: Mapping[int, Flags | None], 
 
     def bring(rows: list[Row]) -> list[tuple[Row, bool]]:
         restorer, found = Restorer(bundle, bundle.groups[rows[0].group]), []
-        with spaces.borrow() as space:
-            helper = Workspace(bundle.largest_segment(), space.engine)
+        with spaces.borrow_two() as (space, helper):
             for row in rows:
                 meter.alive()
                 try:
@@ -202,7 +201,7 @@ def _bring_back(bundle: Bundle, tally: Tally, gone: Mapping[int, Flags | None], 
 
     if likely:
         meter.begin("restoring", sum(bundle.expected(row).place.stored_size for row in likely))
-    for found in run_all(groups, bring, workers=max(1, len(spaces) // 2), meter=meter):
+    for found in run_all(groups, bring, workers=spaces.pairs, meter=meter):
         for row, comes_back in found:
             (tally.restorable if comes_back else tally.missing).append(row.number)
 

@@ -114,6 +114,21 @@ class Workspaces:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def pairs(self) -> int:
+        """How many tasks may `borrow_two` at a time."""
+        return max(1, self._count // 2)
+
+    @contextmanager
+    def borrow_two(self) -> Iterator[tuple[Workspace, Workspace]]:
+        """Two of them, for no more than `pairs` tasks at a time; where there is only one, a second is made."""
+        with self.borrow() as first:
+            if self._count == 1:
+                yield first, Workspace(len(first.bytes), first.engine)
+            else:
+                with self.borrow() as second:
+                    yield first, second
+
     @contextmanager
     def borrow(self) -> Iterator[Workspace]:
         """Wait for a free one and give it back afterwards."""
