@@ -103,7 +103,7 @@ def suite_in(document: bytes) -> Suite:
     for suite in SUITES.values():
         if f'"suite":"{suite.name}"'.encode() in document[:200]:
             return suite
-    raise Refusal("K-1", "unknown suite", USAGE)
+    raise Refusal("K-1", "unknown suite")
 
 # === 11. Encoding ===
 
@@ -266,7 +266,7 @@ class Geometry(NamedTuple):
         need(self.B in {1 << e for e in range(12, 21)}, "B-1", "block size")
         need(0 < self.k <= 128 and 2 <= self.m <= 128 and self.T >= 1, "B-2", "geometry out of range")
         need(self.body > 0 and self.body % self.payload == 0, "B-2", "the body is not whole blocks")
-        need(self.T >= ceil_div(self.n, 128) and self.k == ceil_div(self.n, self.T), "B-2", "k, T and n disagree")
+        need(ceil_div(self.n, 128) <= self.T and ceil_div(self.n, self.T) == self.k, "B-2", "k, T and n disagree")
         need((self.n + self.m * self.T) * self.B <= 288 * MIB, "B-3", "the segment is too large")
 
     def digest(self, kind: int, index: int, content: bytes) -> bytes:
@@ -773,7 +773,7 @@ def open_part(key: AESGCM, counter: int, sealed: bytes, what: str, *, last: bool
     try:
         return key.decrypt(counter.to_bytes(11, "big") + bytes([last]), sealed, None)
     except InvalidTag:
-        raise Refusal("S-10", f"{what} does not open", NOT_BELIEVED) from None
+        raise Refusal("S-10", f"{what} does not open") from None
 
 # === 5.1 Body of a data segment ===
 
@@ -811,7 +811,7 @@ def read_body(segment: Segment, key: AESGCM, start: int, length: int, files: lis
 
 def row_shape(h: int) -> Shape:
     """The shape of a row of the table: number, role, group, position, volume, k, m, T, B, body length, salt, root."""
-    place = is_number(0, 262_144), one_of("data", "parity", "catalog"), is_number(), is_number(0, 127), is_number(0, 64)
+    place = is_number(0, 262_144), one_of("data", "parity", "catalog"), is_number(), is_number(0, 127), is_number()
     code = is_number(1, 128), is_number(2, 128), is_number(1, 288 * MIB), is_number(4 * KIB, MIB)
     return (*place, *code, is_number(1, 288 * MIB), is_hex(16), is_hex(h))
 
@@ -820,7 +820,7 @@ def parse_table(data: bytes, statement: Statement) -> list[list[list[Any]]]:
     rows = decode(data, {"rows": [row_shape(statement.suite.h)]}, "table")["rows"]
     need(len(rows) <= 262_144, "L-2", "too many rows")
     need([row[0] for row in rows] == [*range(statement.value["catalog"][0])], "G-1", "numbers of segments")
-    need(all(row[1] != "catalog" and 1 <= row[4] <= len(statement.value["volumes"]) for row in rows), "G-1", "a row")
+    need(all(row[1] != "catalog" and row[4] >= 1 for row in rows), "G-1", "role or volume of a row")
     places = [row[1:4] for row in rows]
     need(places == sorted(places), "G-1", "data and parity, groups or positions are not in order (G-6)")
     groups: dict[int, list[list[Any]]] = defaultdict(list)
@@ -901,8 +901,8 @@ def statement_shape(suite: Suite) -> Shape:
             "preamble": preamble, "envelopes": preamble, "catalog": row_shape(h), "volumes": [volume],
             "lose": is_number(0, 63), "base": or_null(one_of()), "writer": printable}
 
-def parse_statement(data: bytes) -> Statement:
-    """A copy of the statement. Nothing of it is believed yet (T-1)."""
+def parse_envelope(data: bytes) -> tuple[bytes, dict[str, bytes]]:
+    """Payload and signatures by key id, by DSSE; the type is checked before the payload is decoded (T-1)."""
     need(len(data) <= 95 * KIB, "T-5", "a statement is too long")
     envelope = decode(data, ENVELOPE, "statement")
     need(envelope["payloadType"] == PAYLOAD_TYPE, "T-1", "another payload type")
@@ -910,6 +910,14 @@ def parse_statement(data: bytes) -> Statement:
     need(len(payload) <= 16 * KIB, "L-5", "a payload is too long")
     signatures = {entry["keyid"]: from_base64(entry["sig"], "signature") for entry in envelope["signatures"]}
     need(1 <= len(envelope["signatures"]) == len(signatures) <= 10, "T-5", "signatures are too many, or two of one key")
+    return payload, signatures
+
+def parse_statement(data: bytes) -> Statement:
+    """A copy of the statement. Nothing of it is believed yet (T-1)."""
+    try:
+        payload, signatures = parse_envelope(data)
+    except Refusal as refusal:
+        raise Refusal("T-1", f"no statement: {refusal}", NOT_BELIEVED) from None
     suite = suite_in(payload)
     value = decode(payload, statement_shape(suite), "payload of a statement")
     need((value["series"] is None) == (value["sequence"] is None), "E-1", "series and sequence")
@@ -918,8 +926,6 @@ def parse_statement(data: bytes) -> Statement:
     need(value["lose"] < len(volumes), "T-6", "more volumes may be lost than there are")
     need(value["catalog"][1:5] == ["catalog", 0, 0, 0], "G-1", "the catalog's row")
     need(value["revision"] or value["preamble"] == value["envelopes"], "G-10", "preambles of revision 0")
-    need("/" not in value["label"], "P-1", "the label is no part of a path (chapter 3)")
-    check_paths([value["label"]], [])
     return Statement(payload, value, suite, signatures)
 
 def valid_signatures(statement: Statement, trusted: dict[str, PublicKey], notes: list[str]) -> dict[str, bytes]:
@@ -1023,6 +1029,7 @@ class Bundle:
         self.blocks = {file: scan(file) for volume in volumes for file in list_files(volume, self.notes)}
         for block in itertools.chain(*self.blocks.values()):
             self.found[block.geometry, block.kind, block.place].append(block)
+        self.refused: Refusal | None = None  # of a copy of the statement
         self.copies = self.read_statements()
         self.rows: list[Segment] = []
         candidates = self.believed(trusted)
@@ -1076,7 +1083,7 @@ class Bundle:
                 try:
                     copies[file] = data, parse_statement(data) if data is not None else None
                 except Refusal as refusal:
-                    copies[file] = data, None
+                    copies[file], self.refused = (data, None), refusal
                     self.findings.append(f"{refusal} ({shown(file.name)})")
         return copies
 
@@ -1084,6 +1091,8 @@ class Bundle:
         """The statements with a valid signature of their packer (T-3), highest revision first (T-7)."""
         payloads: dict[bytes, tuple[Statement, dict[str, bytes]]] = {}
         statements = [statement for _, statement in self.copies.values() if statement]
+        if self.refused and not statements:
+            raise self.refused
         need(statements, "T-1", "no copy of the statement can be read", NOT_BELIEVED)
         for statement in statements:  # equal payloads give the union of their signatures (T-4)
             valid = valid_signatures(statement, trusted, self.notes)
