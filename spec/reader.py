@@ -1024,6 +1024,7 @@ class Bundle:
     def __init__(self, volumes: list[str], trusted: dict[str, PublicKey]) -> None:
         """Find everything by content (V-2), choose the statement (T-7), read the catalog and place the segments."""
         self.findings: list[str] = []  # what makes a bundle less than whole
+        self.beyond: list[str] = []  # what no repair can make again, though the content can be had
         self.notes: list[str] = []  # what is only reported
         self.volumes, self.found = volumes, defaultdict(list)
         self.blocks = {file: scan(file) for volume in volumes for file in list_files(volume, self.notes)}
@@ -1038,7 +1039,7 @@ class Bundle:
             self.catalog.inner()
             if not self.catalog.lost():
                 break
-            self.findings.append(f"T-7: no catalog of revision {self.statement.value['revision']} can be had")
+            self.beyond.append(f"T-7: no catalog of revision {self.statement.value['revision']} can be had")
         else:
             raise Refusal("T-7", "no catalog can be had", self.code_of_loss({*range(1, 65)}))
         self.findings += ["T-7: there are copies of several revisions"] if len(candidates) > 1 else []
@@ -1057,9 +1058,11 @@ class Bundle:
         self.old = self.find_preamble(self.rows)
         same = self.statement.value["preamble"] == self.statement.value["envelopes"]
         self.preamble = self.find_preamble([self.catalog]) or (self.old if same else b"")
+        self.old = self.old or (self.preamble if same else b"")
         ids = self.statement.suite, self.statement.bundle, bytes.fromhex(self.statement.value["packer"])
         both = [parse_preamble(data, self.statement.suite) for data in (self.preamble, self.old) if data]
         need(all(each[:3] == ids for each in both), "K-2", "a preamble is of another bundle or packer", NOT_BELIEVED)
+        self.beyond += [] if self.old or not self.rows else ["G-10: the preamble of the segments is lost"]
         need(len({each.commitment for each in both}) <= 1, "G-10", "preambles of two commitments", NOT_BELIEVED)
 
     def find_preamble(self, segments: list[Segment]) -> bytes:
@@ -1261,8 +1264,9 @@ def verify(bundle: Bundle, *, opened: bool) -> int:
     """Whole, repairable, or a refusal."""
     bundle.run(Output(None, bundle.manifest["files"], []) if opened else None)
     bundle.judge()
-    for line in dict.fromkeys(bundle.notes + bundle.findings):
+    for line in dict.fromkeys(bundle.notes + bundle.findings + bundle.beyond):
         say(line)
+    need(not bundle.beyond, "G-9", "the content can be had, but no repair makes the volumes whole again")
     say("repairable" if bundle.findings else "whole")
     return REPAIRABLE if bundle.findings else 0
 
