@@ -751,7 +751,7 @@ def open_envelope(preamble: Preamble, private: PrivateKey | None, passphrase: by
             try:
                 key = preamble.suite.hpke.decrypt(content, private.key, tag("envelope") + preamble.context)  # K-5
             except (InvalidTag, ValueError):
-                raise Refusal("K-5", "the envelope to this key does not open", NOT_BELIEVED) from None
+                raise Refusal("K-5", "the envelope to this key does not open", NO_KEY) from None
         if kind == 2 and passphrase is not None:  # K-13
             memory, iterations, lanes = struct.unpack_from("<III", content)
             stretched = argon2id(passphrase, memory, iterations, lanes, content[12:28])
