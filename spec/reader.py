@@ -430,7 +430,7 @@ class Preamble:
         recipients = {recipient for _, recipient, _ in self.envelopes}
         length = at == len(data) <= 128 * KIB and data[2:4] == b"\0\0"
         need(length and 1 <= data[1] == len(self.envelopes) == len(recipients) <= 64, "K-6", "a preamble's envelopes")
-        alone = len(recipients) == 1 and self.suite is STANDARD and recipients == {bytes(h)}
+        alone = self.suite is STANDARD and recipients == {bytes(h)}
         need(alone or all(kind == 1 for kind, _, _ in self.envelopes), "K-12", "a passphrase that is not alone")
 
     def derive(self, key: bytes, label: str, length: int, more: bytes = b"") -> bytes:
@@ -523,8 +523,8 @@ def parse_statement(data: bytes) -> Statement:
     envelope = decode(data[: 95 * KIB + 1], "statement", STANDARD, NOT_BELIEVED)[1]
     payload, signatures = base64.b64decode(envelope["payload"]), envelope["signatures"]
     keys = {entry["keyid"]: base64.b64decode(entry["sig"]) for entry in signatures}
-    need(len(data) <= 95 * KIB and 1 <= len(signatures) == len(keys) <= 10, "T-5", "signatures", NOT_BELIEVED)
-    need(len(payload) <= 16 * KIB, "L-5", "a payload is too long")
+    sizes = len(data) <= 95 * KIB and len(payload) <= 16 * KIB
+    need(sizes and 1 <= len(signatures) == len(keys) <= 10, "T-5", "its length (L-5) or signatures", NOT_BELIEVED)
     suite, value = decode(payload, "payload")
     numbers, count = [volume["number"] for volume in value["volumes"]], len(value["volumes"])
     need((value["series"] is None) == (value["sequence"] is None), "E-1", "series and sequence")
@@ -736,19 +736,9 @@ def write_files(chunks: Iterator[bytes], files: list[list[Any]], folder: str) ->
             say(f"G-11: {path} has another SHA-256 than its packer said")
     need(not rest and not any(chunks), "G-5", "there is more content than files")
 
-def unpack(bundle: Bundle, folder: str) -> int:
-    """Everything is written aside, and gets its name when all of it was verified."""
-    need(not os.path.lexists(folder), "usage", f"{folder} exists", USAGE)
-    with tempfile.TemporaryDirectory(prefix=".airbundle-", dir=os.path.dirname(folder)) as aside:
-        for path in ("", *bundle.manifest["folders"]):
-            os.makedirs(os.path.join(aside, "files", path))
-        write_files(bundle.stream(opened=True), bundle.manifest["files"], os.path.join(aside, "files"))
-        os.rename(os.path.join(aside, "files"), folder)
-    return 0
-
 def run(options: argparse.Namespace) -> int:
     """Both verbs; no two trusted keys share a half (K-4), and a passphrase is text in NFC (K-13)."""
-    opened, passphrase = bool(options.key or options.passphrase_file or options.o), None
+    opened, passphrase = bool(options.key or options.passphrase_file or options.verb == "unpack"), None
     need(options.verb == "verify" or options.o, "usage", "unpack needs -o DIR", USAGE)
     trusted = {key.id: key for key in map(read_public, options.trust)}
     halves = [half for key in trusted.values() for half in key.halves.values()]
@@ -760,11 +750,18 @@ def run(options: argparse.Namespace) -> int:
     bundle = Bundle(options.volumes, trusted)
     if opened:
         bundle.open(private, passphrase)
-    if options.verb == "unpack":
-        return unpack(bundle, os.path.abspath(options.o))
+    if options.verb == "unpack":  # everything is written aside, and gets its name when all of it was verified
+        need(not os.path.lexists(options.o), "usage", f"{options.o} exists", USAGE)
+        with tempfile.TemporaryDirectory(prefix=".ab-", dir=os.path.dirname(os.path.abspath(options.o))) as aside:
+            for path in ("", *bundle.manifest["folders"]):
+                os.makedirs(os.path.join(aside, "files", path))
+            write_files(bundle.stream(opened=True), bundle.manifest["files"], os.path.join(aside, "files"))
+            os.rename(os.path.join(aside, "files"), options.o)
+        return 0
     write_files(bundle.stream(opened=opened), bundle.manifest["files"] if opened else [], "")
     findings = bundle.findings()
-    say("\n".join([*bundle.beyond, *findings, "repairable" if findings else "whole"]))
+    for line in [*bundle.beyond, *findings, "repairable" if findings else "whole"]:
+        say(line)
     return DAMAGED if bundle.beyond else REPAIRABLE if findings else 0
 
 if __name__ == "__main__":
