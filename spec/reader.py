@@ -685,15 +685,16 @@ class Bundle:
 
     def stream(self, *, opened: bool) -> Iterator[bytes]:
         """Restore group by group; the source stream, if the bundle was opened."""
-        lost = set()
+        lost, status = set(), 0
         for members in self.groups:
             repair(members)
-            lost |= {(segment.number, segment.volume) for segment in members if segment.lost()}
+            bad = [segment for segment in members if segment.lost()]
+            lost |= {segment.number for segment in bad}
+            status = max(status, self.status_of_loss({segment.volume for segment in bad}) if bad else 0)
             for segment in members:
                 if opened and not lost and segment.role == "data":
                     yield from read_body(segment, self.keys[segment.number], self.manifest)
                 segment.places = []
-        status = max((self.status_of_loss({volume}) for _, volume in lost), default=0)
         need(not lost, "G-9", f"segments {sorted(lost)} cannot be restored from what is here", status)
 
     def findings(self) -> list[str]:
@@ -705,7 +706,7 @@ class Bundle:
             name = os.path.basename(path)
             if segment and segment.judge(path, blocks, self.preamble if segment is self.catalog else self.old):
                 sound |= {path, name}
-            elif blocks or name.endswith(".abs"):
+            elif segment or (name.endswith(".abs") and not blocks):
                 wrong.append(f"B-4: {path}")
             elif name not in {"README.txt", "statement.json", "statement.rec"}:
                 say(f"V-2: {path} is ignored")
