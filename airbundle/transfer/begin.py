@@ -13,7 +13,7 @@ from airbundle.crypto.envelope import BundleKey, Context
 from airbundle.errors import FormatError, MediumError, UsageError
 from airbundle.format import limits
 from airbundle.format.manifest import check_meta
-from airbundle.format.names import check_public_text, require_assigned
+from airbundle.format.names import check_public_text, require_assigned, shown
 from airbundle.media import volume as volumes
 from airbundle.media.drive import mount_point
 from airbundle.media.state import read_document, save_document, state_folder
@@ -126,11 +126,12 @@ def place_targets(targets: Sequence[str], stream: Stream, declared: Declared, jo
             raise UsageError("lies inside the source", where=target, hint="pack onto another drive or folder")
         if not os.path.isdir(target):
             raise UsageError("is not a folder", where=target, hint="mount the drive, or make the folder")
-    points = {os.path.realpath(target): mount_point(target) for target in targets}
-    for target, point in points.items():
-        before = journal.mounted.get(target, point)
-        if point != before:
-            raise MediumError(f"no drive is mounted at {before} any more, where this pack was begun", where=target,
+    before = journal.mounted
+    for target, point in _mount_points(targets).items():
+        if point != before.get(target, point):
+            there = shown(os.fsdecode(bytes.fromhex(before[target])))
+            raise MediumError(f"no drive is mounted at {there} any more, where this pack was begun",
+                              where=os.fsdecode(bytes.fromhex(target)),
                               hint="mount it again, or give another -o in its place")
     return in_order(targets, declared.label, bytes.fromhex(journal.head.bundle) if journal.head else None)
 
@@ -188,8 +189,13 @@ def seal_plan(journal: Journal, found: Source, identity: PrivateIdentity, lock: 
 
 def keep_places(journal: Journal, teams: Sequence[Team], targets: Sequence[str]) -> None:
     """Write the layout, and where the targets are mounted, into the journal where that is new."""
-    points = {os.path.realpath(target): mount_point(target) for target in targets}
+    points = _mount_points(targets)
     if journal.mounted != points:
         journal.add(Mounted(points))
     if journal.teams != tuple(teams) and journal.ending is None:
         journal.add(LaidOut.of(teams))
+
+
+def _mount_points(targets: Sequence[str]) -> dict[str, str]:
+    """Where each target is mounted; both paths as bytes in hexadecimal, since names may be any bytes."""
+    return {os.fsencode(os.path.realpath(target)).hex(): os.fsencode(mount_point(target)).hex() for target in targets}

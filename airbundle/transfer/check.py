@@ -146,13 +146,17 @@ def judge_image(work: Workspace, image: Image, expected: Expected, unreadable: F
     in_place = (image.blocks[:, HASHED_AT:HEADER_SIZE] == image.headers).all(axis=1)
     # (3)
     coded = slice(place.data_at, place.data_at + geometry.coded_blocks)
-    leaves = _find_leaves(work, image, expected, own, sound & in_place)
+    leaves, touched = _find_leaves(work, image, expected, own, sound & in_place)
+    here = sound
+    if touched:  # S-7: what counts is what is in memory now
+        own = _rows(digests(image.blocks, suite), suite)
+        here = digest_fields_right(image.blocks, own) & ~unreadable
     if leaves is None:
         return _findings(image, sound, in_place, unreadable, surplus, None, leaves=None,
-                         gone=np.ones(geometry.coded_blocks, np.bool_), lacking=~(sound & in_place)[coded],
+                         gone=np.ones(geometry.coded_blocks, np.bool_), lacking=~(here & in_place)[coded],
                          preamble=_find_preamble(image, expected, sound & in_place))
     # (4)
-    right = sound.copy()
+    right = here.copy()
     right[coded] &= (own[coded] == _rows(leaves, suite)).all(axis=1)
     # (5)
     gone = recover_checked(work.engine, image, suite, ~right[coded], leaves)
@@ -162,9 +166,9 @@ def judge_image(work: Workspace, image: Image, expected: Expected, unreadable: F
     copies += [(preamble, at) for at in place.preambles_at if preamble is not None]
     for content, at in copies:
         copy = copy_blocks(image, suite, at, content)
-        here = image.blocks[at:at + len(copy)]
-        right[at:at + len(copy)] = (here == copy).all(axis=1) & ~unreadable[at:at + len(copy)]
-        here[...] = copy
+        found = image.blocks[at:at + len(copy)]
+        right[at:at + len(copy)] = (found == copy).all(axis=1) & ~unreadable[at:at + len(copy)]
+        found[...] = copy
     return _findings(image, sound, in_place, unreadable, surplus, right, gone=gone, lacking=gone, leaves=leaves,
                      preamble=preamble)
 
@@ -202,8 +206,12 @@ def recover_checked(engine: Engine, image: Image, suite: Suite, lost: Flags, lea
     return still
 
 
-def _find_leaves(work: Workspace, image: Image, expected: Expected, own: Blocks, usable: Flags) -> bytes | None:
-    """Leaves whose root is the signed one (S-7), or None. `own` are the digests of all blocks as they were read."""
+def _find_leaves(work: Workspace, image: Image, expected: Expected, own: Blocks,
+                 usable: Flags) -> tuple[bytes | None, bool]:
+    """Leaves whose root is the signed one (S-7), or None; and whether blocks were recovered in place to find them.
+
+    `own` are the digests of all blocks as they were read.
+    """
     place, geometry, suite = image.place, expected.geometry, expected.suite
 
     def fits(leaves: bytes) -> bool:
@@ -211,20 +219,22 @@ def _find_leaves(work: Workspace, image: Image, expected: Expected, own: Blocks,
 
     recomputed = own[place.data_at:][:geometry.coded_blocks].tobytes()
     if fits(recomputed):
-        return recomputed
+        return recomputed, False
     candidates = _list_candidates(image, place.lists_at, geometry.list_blocks, usable)
     length = geometry.coded_blocks * suite.digest_size
     if all(candidates):
         for choice in itertools.islice(itertools.product(*candidates), limits.LIST_COMBINATIONS_MAX):
             leaves = b"".join(choice)[:length]
             if fits(leaves):
-                return leaves
+                return leaves, False
     nothing: list[list[bytes]] = [[] for _ in candidates]
     for offers in (candidates, nothing):  # with what is left of the lists, then without
         found = _leaves_by_recovery(work, image, suite, own, usable, offers)
         if found is not None and fits(found):
-            return found
-    return None
+            return found, True
+        own = _rows(digests(image.blocks, suite), suite)  # blocks that were ruled out may be others now
+        usable = usable & digest_fields_right(image.blocks, own)
+    return None, True
 
 
 def _list_candidates(image: Image, places: tuple[int, int], count: int, usable: Flags) -> list[list[bytes]]:

@@ -80,7 +80,7 @@ class LaidOut(msgspec.Struct, frozen=True, tag="layout"):
 
 
 class Mounted(msgspec.Struct, frozen=True, tag="mounted"):
-    """Targets and the points at which their file systems were mounted; the last one holds."""
+    """Targets and the points at which they were mounted, as bytes in hexadecimal; the last one holds."""
 
     points: dict[str, str]
 

@@ -100,8 +100,7 @@ def _folder_of(bundle: Bundle, place: Place) -> str:
     """The folder of the volume, after what was begun under another name got its own. Raises UsageError (V-5)."""
     path = os.path.join(place.target, place.name)
     if place.found and os.path.basename(place.found) != place.name:
-        VolumeWriter(place.found, bundle_id=bundle.id).close()  # V-5: what is not ours keeps its name
-        with reporting(place.found):
+        with VolumeWriter(place.found, bundle_id=bundle.id), reporting(place.found):  # V-5: only what is ours
             os.rename(place.found, path)
     return path
 

@@ -145,13 +145,14 @@ def _lost(image: Image, sound: Flags, own: Blocks, suite: Suite, space: Workspac
     place, geometry = image.place, image.place.geometry
     coded = slice(place.data_at, place.data_at + geometry.coded_blocks)
     in_place = (image.blocks[:, HASHED_AT:HEADER_SIZE] == image.headers).all(axis=1) & sound
-    right = in_place[coded].copy()
+    right, lists = in_place[coded].copy(), []
     for at in place.lists_at:
         if in_place[at:at + geometry.list_blocks].all():
             leaves = image.blocks[at:at + geometry.list_blocks, HEADER_SIZE:].tobytes()
-            rows = np.frombuffer(leaves[:geometry.coded_blocks * suite.digest_size], np.uint8).reshape(
-                geometry.coded_blocks, -1)
-            right &= (rows == own[coded]).all(axis=1)
-            break
+            rows = np.frombuffer(leaves[:geometry.coded_blocks * suite.digest_size], np.uint8)
+            lists.append((rows.reshape(geometry.coded_blocks, -1) == own[coded]).all(axis=1) & right)
+    best = max(lists, key=np.count_nonzero, default=right)
+    if 2 * np.count_nonzero(best) >= np.count_nonzero(right):  # anyone can write a list; one that fits little is not it
+        right = best
     lost = ~right
     return recover(space.engine, layout_of(geometry), image.payloads, lost) if lost.any() else lost

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from airbundle.codec.engines import best_engine
-from airbundle.errors import MediumError
+from airbundle.errors import DamagedError, MediumError
 from airbundle.media import volume as volumes
 from airbundle.transfer.check import Findings, check_file
 from airbundle.transfer.image import Image
@@ -160,7 +161,10 @@ def _repair_segment(bench: _Bench, row: Row) -> None:
 def _restored(bench: _Bench, row: Row) -> Image | None:
     """A segment from the other members of its group, in the buffer."""
     restorer = Restorer(bench.bundle, bench.bundle.groups[row.group])
-    return bench.space.image if restorer.restore(row, bench.space, bench.helper) else None
+    with suppress(DamagedError):  # what it was signed with does not fit together: it is missing, the rest goes on
+        if restorer.restore(row, bench.space, bench.helper):
+            return bench.space.image
+    return None
 
 
 def _repair_on(bench: _Bench, reader: VolumeReader, row: Row, names: list[str]) -> str:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from airbundle.format.block import Blocks, Flags
     from airbundle.format.catalog import Group, Row
     from airbundle.format.geometry import Placement
+    from airbundle.transfer.check import Findings
     from airbundle.transfer.open import Bundle
     from airbundle.transfer.workspace import Workspace
 
@@ -49,11 +50,13 @@ class Restorer:
         self._bundle, self._group = bundle, group
         self._members = group.members
         self._layouts = [layout_of(bundle.expected(row).geometry) for row in self._members]
-        self._begin(on_trial=True)
+        self._denied: set[int] = set()
+        """Members without a list whose own blocks did not stand the trial."""
+        self._forget()
 
-    def _begin(self, *, on_trial: bool) -> None:
-        """Forget what was found; `on_trial` says whether blocks without a list are used."""
-        self._on_trial, self._tried = on_trial, False
+    def _forget(self) -> None:
+        """What was found, and what was put on trial, is looked at anew."""
+        self._tried: set[int] = set()
         self._gone: list[Flags] | None = None
         self._patches: list[dict[int, bytes]] = [{} for _ in self._members]
 
@@ -62,22 +65,21 @@ class Restorer:
 
         Raises DamagedError if they should and do not: what they were signed with does not fit together.
         """
-        try:
-            if self._gone is None and self._guess(row) and self._bring(row.position, space, helper):
-                return True
-        except DamagedError:
-            pass
-        self._gone = None
-        try:
-            if self._alternate(row, space, helper):
-                return True
-        except DamagedError:
-            if not self._tried:
-                raise
-        if not self._tried:
-            return False
-        self._begin(on_trial=False)
-        return self._alternate(row, space, helper)
+        if self._gone is None:
+            with contextlib.suppress(DamagedError):
+                if self._guess(row) and self._bring(row.position, space, helper):
+                    return True
+            self._gone = None
+        while True:
+            denied = len(self._denied)
+            try:
+                return self._alternate(row, space, helper)
+            except DamagedError:
+                if len(self._denied) == denied:  # not by its own root: it may be any of them
+                    if not self._tried - self._denied:
+                        raise
+                    self._denied |= self._tried
+                self._forget()
 
     def _alternate(self, row: Row, space: Workspace, helper: Workspace) -> bool:
         """Both codes in turns, if counting says that it is enough."""
@@ -98,16 +100,22 @@ class Restorer:
 
         A block counts as there only if its leaf lies under the signed root.
         """
+        if (whole := self.whole_member(row.position, space)) is not None:
+            return whole, np.zeros(self._layouts[row.position].count, np.bool_)
         with contextlib.suppress(DamagedError):
             if self.restore(row, space, helper):
                 assert space.image is not None
                 return space.image, np.zeros(self._layouts[row.position].count, np.bool_)
         left = -1
-        with contextlib.suppress(DamagedError):
-            while left != (left := sum(int(flags.sum()) for flags in self._look(space))):
-                for position in range(len(self._members)):
-                    if self._look(space)[position].any():
+        while left != (left := sum(int(flags.sum()) for flags in self._look(space))):
+            for position in range(len(self._members)):
+                if self._look(space)[position].any():
+                    try:
                         self._bring(position, space, helper, keep=True)
+                    except DamagedError:
+                        self._denied.add(position)
+                        self._forget()
+                        left = -1
         image, gone, leaves = self._load(row.position, space)
         return image, gone if leaves is not None else np.ones_like(gone)
 
@@ -141,25 +149,30 @@ class Restorer:
             found, image = check_file(space, reader, name, expected, direct=False)
             if found.lost == 0:
                 return image, found.gone, found.leaves
-            lacking = int((found.lacking if self._on_trial else found.gone).sum())
+            lacking = int(self._lacking_of(position, found).sum())
             if best is None or lacking < best[0]:
                 best = lacking, reader, name
         if best is None:
             return _nothing(expected.place, space), np.ones(expected.geometry.coded_blocks, np.bool_), None
         found, image = check_file(space, best[1], best[2], expected, direct=False)
-        self._tried |= self._on_trial and found.leaves is None
-        gone = (found.lacking if self._on_trial else found.gone).copy()
+        if found.leaves is None and position not in self._denied:
+            self._tried.add(position)
+        gone = self._lacking_of(position, found).copy()
         for index, payload in self._patches[position].items():
             image.payloads[index] = np.frombuffer(payload, np.uint8)
             _label(image, self._bundle, index)
             gone[index] = False
-        return image, self._recovered(image, gone, found.leaves, space), found.leaves
+        return image, self._recovered(position, image, gone, found.leaves, space), found.leaves
 
-    def _recovered(self, image: Image, gone: Flags, leaves: bytes | None, space: Workspace) -> Flags:
+    def _lacking_of(self, position: int, found: Findings) -> Flags:
+        """What a file lacks of a member, whose own blocks count without a list unless they were denied."""
+        return found.gone if position in self._denied else found.lacking
+
+    def _recovered(self, position: int, image: Image, gone: Flags, leaves: bytes | None, space: Workspace) -> Flags:
         """What is still lost after the inner code, which checks what it gives if there are leaves."""
         if leaves is not None:
             return recover_checked(space.engine, image, self._bundle.suite, gone, leaves)
-        if not self._on_trial or not gone.any():
+        if position in self._denied or not gone.any():
             return gone
         return recover(space.engine, layout_of(image.place.geometry), image.payloads, gone)
 
@@ -197,12 +210,20 @@ class Restorer:
             gone[index] = False
         if leaves is not None:
             gone[:n] |= _wrong(image, self._bundle, leaves, wanted)
-        gone = self._recovered(image, gone, leaves, space)
+        before, gone = self._gone[target], self._recovered(target, image, gone, leaves, space)
         self._gone[target] = gone
         whole = not gone[:n].any()
         if keep or not whole:
             self._patch(target, image, wanted)
-        return whole and complete(self._bundle, self._members[target], image, space)
+        try:
+            return whole and complete(self._bundle, self._members[target], image, space)
+        except DamagedError:
+            if leaves is None:
+                self._denied.add(target)
+            raise
+        finally:
+            if whole and not keep:  # it will be read again, from a file that lacks what came now
+                self._gone[target] = before
 
     def _at(self, position: int, count: int) -> Flags:
         """What a member lacks at the first `count` indices; beyond its end it is zeros, which nobody lacks."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -21,6 +22,7 @@ import msgspec
 from airbundle.codec.engines import best_engine
 from airbundle.crypto.seal import Opener
 from airbundle.errors import DamagedError, FormatError, IncompleteError, UntrustedError, UsageError
+from airbundle.format import limits
 from airbundle.format.names import SafePath
 from airbundle.format.segment import FILLER
 from airbundle.media import volume as volumes
@@ -31,7 +33,7 @@ from airbundle.transfer.loose import loose_segments
 from airbundle.transfer.open import Bundle, Opened, open_bundle, open_manifest
 from airbundle.transfer.progress import Meter, Tick
 from airbundle.transfer.restore import Restorer
-from airbundle.transfer.seal import open_chunk, open_index
+from airbundle.transfer.seal import open_chunk, open_index, open_trailer
 from airbundle.transfer.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -102,11 +104,16 @@ class _Tree:
     prefix: str
     staging: StagingTree
     files: dict[str, _File] = field(default_factory=dict)
+    folders: set[str] = field(default_factory=set)
 
     def file(self, path: str, start: int, size: int) -> _File:
         """The file, made if it is new. Raises FormatError if the same path was something else before."""
         known = self.files.get(path)
         if known is None:
+            above = set(accumulate(path.split("/")[:-1], "{}/{}".format))
+            if path in self.folders or above & self.files.keys():
+                raise FormatError(f"'{path}' is a file here and a folder there", rule="P-5")
+            self.folders |= above
             known = self.files[path] = _File(start, size)
             self.staging.create(SafePath(self.prefix + path), size)
         if (known.start, known.size) != (start, size):
@@ -186,6 +193,7 @@ def _take_rows(bundle: Bundle, opened: Opened, staging: StagingTree, target: str
         tree.file(file.path, start, file.size).sha256 = file.sha256
     for folder in manifest.folders:
         staging.make_folder(SafePath(folder))
+        tree.folders.add(folder)
     space, helper = (Workspace(bundle.largest_segment(), best_engine()) for _ in range(2))
     meter.begin("salvaging", sum(row.length for row in manifest.segments))
     failed = 0
@@ -215,7 +223,9 @@ def _take_loose(readers: Iterable[VolumeReader], bundle_id: str, keyring: Keyrin
         opener = Opener(segment.context, segment.key, segment.geometry.number, segment.geometry.salt)
         try:
             index = _index_of(segment.image, segment.gone, opener)
-        except DamagedError as error:  # parity has none; of a data segment it says what is wrong
+        except DamagedError as error:
+            if not segment.gone.any():  # nothing of it is lost, and it has no index: it is parity
+                continue
             failed += 1
             problems.append(f"{segment.where}: {error.what}")
             continue
@@ -233,11 +243,15 @@ def _take_loose(readers: Iterable[VolumeReader], bundle_id: str, keyring: Keyrin
 
 
 def _index_of(image: Image, gone: Flags, opener: Opener) -> Index:
-    """The index of a segment. Raises DamagedError if a block of it is lost."""
-    data = gone[:image.place.geometry.data_blocks]
+    """The index of a segment, which ends with it. Raises DamagedError if a block of it is lost: none is opened then."""
+    geometry = image.place.geometry
+    data = gone[:geometry.data_blocks]
     if data[-1]:
         raise DamagedError("its last block is lost, and the index with it", rule="S-12")
-    return open_index(image, opener)
+    trailer = open_trailer(image, opener)
+    if data[trailer.index_at // geometry.payload_size:].any():
+        raise DamagedError("a block of its index is lost", rule="S-12")
+    return open_index(image, opener, trailer)
 
 
 def _take_chunks(tree: _Tree, space: Workspace, image: Image, gone: Flags, context: Context, opener: Opener,
@@ -259,7 +273,7 @@ def _take_chunks(tree: _Tree, space: Workspace, image: Image, gone: Flags, conte
 
 def _named(tree: _Tree, *, signed: bool) -> Iterable[SalvagedFile]:
     """Give files with holes another name, so that nothing takes them for whole ones."""
-    taken = set(tree.files)
+    taken = tree.folders | tree.files.keys()
     for path, file in tree.files.items():
         holes = file.holes() if file.size else ()
         name = tree.prefix + path
@@ -267,9 +281,11 @@ def _named(tree: _Tree, *, signed: bool) -> Iterable[SalvagedFile]:
         if not holes and file.sha256:
             same = tree.staging.digest(SafePath(name)) == file.sha256
         if holes or same is False:
-            path_now = path + INCOMPLETE
-            while path_now in taken:
-                path_now += INCOMPLETE
+            above, _, stem = path.rpartition("/")
+            while (path_now := f"{above}{'/' if above else ''}{stem}{INCOMPLETE}") in taken or len(
+                    f"{stem}{INCOMPLETE}".encode()) > limits.PATH_PART_MAX:
+                fits = len(f"{stem}{INCOMPLETE * 2}".encode()) <= limits.PATH_PART_MAX
+                stem = stem + INCOMPLETE if fits else stem[:-1]
             taken.add(path_now)
             tree.staging.rename(SafePath(name), SafePath(tree.prefix + path_now))
             name = tree.prefix + path_now

@@ -183,8 +183,8 @@ def _close(body: _Body, sealer: Sealer, rows: list[ChunkRow], stream: Stream, pa
         body.append(memoryview(sealed))
 
 
-def open_index(image: Image, opener: Opener) -> Index:
-    """The index of a checked segment. Raises DamagedError or FormatError; both mean that its packer wrote it wrong."""
+def open_trailer(image: Image, opener: Opener) -> Trailer:
+    """The trailer, in the last data block. Raises DamagedError, FormatError."""
     geometry = image.place.geometry
     payloads = image.payloads[:geometry.data_blocks]
     if geometry.body < SEALED_TRAILER + TAG_SIZE:
@@ -192,7 +192,14 @@ def open_index(image: Image, opener: Opener) -> Index:
     sealed, plain = bytearray(SEALED_TRAILER), bytearray(TRAILER.size)
     gather(payloads, geometry.body - SEALED_TRAILER, memoryview(sealed))
     opener.open_into(0, sealed, memoryview(plain), last=True)
-    trailer = parse_trailer(bytes(plain), geometry.body)
+    return parse_trailer(bytes(plain), geometry.body)
+
+
+def open_index(image: Image, opener: Opener, trailer: Trailer | None = None) -> Index:
+    """The index of a checked segment. Raises DamagedError or FormatError; both mean that its packer wrote it wrong."""
+    geometry = image.place.geometry
+    payloads = image.payloads[:geometry.data_blocks]
+    trailer = trailer or open_trailer(image, opener)
     size = geometry.body - SEALED_TRAILER - trailer.index_at
     sealed, plain = bytearray(size), bytearray(size - TAG_SIZE)
     gather(payloads, trailer.index_at, memoryview(sealed))
