@@ -106,11 +106,11 @@ def test_forged_blocks_up_to_the_bound_and_past_it(bundle: Packed, tmp_path: Pat
     shutil.rmtree(tmp_path / "back")
     for row in (first, second):
         forge_blocks(bundle, row, list(range(0, (row.m + 1) * row.stripes, row.stripes)))
-    if bundle.place(first).geometry.stripes == bundle.place(second).geometry.stripes:
-        bundle.refused(4)
-        with pytest.raises(AirbundleError):
-            bundle.unpack(tmp_path / "back")
-        assert not (tmp_path / "back").exists()
+    assert bundle.place(first).geometry.stripes == bundle.place(second).geometry.stripes == 1
+    bundle.refused(4)
+    with pytest.raises(AirbundleError):
+        bundle.unpack(tmp_path / "back")
+    assert not (tmp_path / "back").exists()
 
 
 def test_a_medium_that_answers_differently_on_second_read(

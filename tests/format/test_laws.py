@@ -80,7 +80,7 @@ def test_what_is_read_is_written_as_it_was(name: str) -> None:
             again = AGAIN[name](raw)
         except FormatError:
             continue
-        taken += 1
+        taken += raw not in seeds
         assert again == raw
     for seed in seeds[:1]:
         assert AGAIN[name](seed) == seed

@@ -351,3 +351,21 @@ def test_labels_are_a_strangers_text(tmp_path: Path, monkeypatch: pytest.MonkeyP
         link.symlink_to(target)
         assert drive.filesystem_label(stick) == text
         link.unlink()
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody can lock, nobody is kept out; where somebody has the lock, everybody else is."""
+    fcntl = pytest.importorskip("fcntl")
+    first, second = (os.open(tmp_path, os.O_RDONLY) for _ in range(2))
+    try:
+        assert system.try_lock(first)
+        assert not system.try_lock(second)
+
+        def refuses(_fd: int, _how: int) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(fcntl, "flock", refuses)
+        assert system.try_lock(second)
+    finally:
+        os.close(first)
+        os.close(second)

@@ -289,3 +289,69 @@ def test_the_command_line(sick: Packed, tmp_path: Path, monkeypatch: pytest.Monk
     assert b"3 of 4 files complete" in done.stderr
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert command_line.main([*command[3:], "--unsigned"]) == 2
+
+
+def test_a_member_that_is_denied_takes_no_other_with_it(keys: Keys, tmp_path: Path) -> None:
+    """Two members beyond repair do not keep a third one, which has lost its lists, from coming back."""
+    sick = pack(keys, write_tree(tmp_path / "source", {"w": noise(4 * MIB, 1)}), tmp_path / "drive", segment_size=MIB)
+    rows = sick.data_rows()
+    assert len({row.group for row in rows}) == 1
+    size = rows[0].block_size
+    for row in (rows[0], rows[2]):  # beyond repair, at the same indices
+        place = sick.place(row)
+        stripe = [index for index in range(place.geometry.data_blocks) if index % place.geometry.stripes == 0]
+        kill_blocks(sick.segment(row.number), size, [place.data_at + index for index in stripe[:place.geometry.m + 1]])
+    alone = salvage(sick, tmp_path / "alone")
+    place = sick.place(rows[1])
+    others = [index for index in range(place.geometry.data_blocks) if index >= place.geometry.m + 1][-3:]
+    for at in place.lists_at:
+        kill_blocks(sick.segment(rows[1].number), size, range(at, at + place.geometry.list_blocks))
+    kill_blocks(sick.segment(rows[1].number), size, [place.data_at + index for index in others])
+    assert salvage(sick, tmp_path / "both").bytes_lost == alone.bytes_lost
+
+
+def test_long_names_and_folders_that_are_in_the_way(keys: Keys, tmp_path: Path) -> None:
+    """A file with holes gets a name that fits and that nothing has, whatever its own is."""
+    files = {"n" * 250: noise(2 * MIB, 1), "a": noise(2 * MIB, 2), "a.incomplete/x": b"mine"}
+    bundle = pack(keys, write_tree(tmp_path / "source", files), tmp_path / "drive", segment_size=MIB)
+    for row in bundle.rows()[1:]:
+        if row.number not in {bundle.data_rows()[-1].number, bundle.data_rows()[2].number}:
+            bundle.segment(row.number).unlink()
+    result = salvage(bundle, tmp_path / "out")
+    named = {file.path: file.name for file in result.files if file.holes}
+    assert len(named) == 2
+    assert all(name.endswith(".incomplete") and len(name) <= 255 for name in named.values())
+    assert (tmp_path / "out" / "a.incomplete" / "x").read_bytes() == b"mine"
+
+
+def test_a_list_that_somebody_wrote_hides_nothing(sick: Packed, tmp_path: Path) -> None:
+    without_statements(sick)
+    path, size = sick.segment(1), 16 * KIB
+    block = block_of(path, 1, size)  # the first block of the first list
+    overwrite(path, size, with_digest(block[:128] + noise(size - 128, 3)))
+    result = salvage(sick, tmp_path / "out", unsigned=True)
+    assert result.bytes_lost == 0
+    assert result.failed == 0  # nor is parity, which has no index, a failure
+    assert result.problems == ()
+
+
+def test_no_index_is_opened_of_which_a_block_is_lost(
+        keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index of several blocks, one of them lost for good and forged: its seal is not even tried."""
+    files = {f"{number:04}": bytes([number % 251]) * 50 for number in range(600)} | {"w": noise(90 * KIB)}
+    bundle = pack(keys, write_tree(tmp_path / "source", files), tmp_path / "drive", segment_size=4 * MIB)
+    opened = []
+    monkeypatch.setattr(salvaging, "open_index", lambda *given: opened.append(given))
+    for row in bundle.rows():
+        place = bundle.place(row)
+        middle = place.geometry.data_blocks - 3
+        stripe = [index for index in range(place.geometry.data_blocks - 2)
+                  if (index - middle) % place.geometry.stripes == 0]
+        parity = [place.geometry.data_blocks + at for at in range(place.geometry.parity_blocks)
+                  if (place.geometry.data_blocks + at - middle) % place.geometry.stripes == 0]
+        kill_blocks(bundle.segment(row.number), row.block_size, [
+            place.data_at + index for index in [*stripe[-1:], *parity]])
+    bundle.refused(4)
+    with pytest.raises(AirbundleError):
+        salvage(bundle, tmp_path / "out")
+    assert opened == []
