@@ -296,17 +296,22 @@ def test_a_member_that_is_denied_takes_no_other_with_it(keys: Keys, tmp_path: Pa
     sick = pack(keys, write_tree(tmp_path / "source", {"w": noise(4 * MIB, 1)}), tmp_path / "drive", segment_size=MIB)
     rows = sick.data_rows()
     assert len({row.group for row in rows}) == 1
-    size = rows[0].block_size
-    for row in (rows[0], rows[2]):  # beyond repair, at the same indices
-        place = sick.place(row)
-        stripe = [index for index in range(place.geometry.data_blocks) if index % place.geometry.stripes == 0]
-        kill_blocks(sick.segment(row.number), size, [place.data_at + index for index in stripe[:place.geometry.m + 1]])
+
+    def beyond_its_own(number: int, index: int) -> None:
+        """All its parity, and one data block."""
+        place = sick.place(rows[number])
+        assert place.geometry.stripes == 1
+        kill_blocks(sick.segment(number), rows[number].block_size, [place.data_at + index, *range(
+            place.parity_at, place.parity_at + place.geometry.parity_blocks)])
+
+    for number in (0, 2):
+        beyond_its_own(number, 0)
     alone = salvage(sick, tmp_path / "alone")
+    beyond_its_own(1, 20)
     place = sick.place(rows[1])
-    others = [index for index in range(place.geometry.data_blocks) if index >= place.geometry.m + 1][-3:]
     for at in place.lists_at:
-        kill_blocks(sick.segment(rows[1].number), size, range(at, at + place.geometry.list_blocks))
-    kill_blocks(sick.segment(rows[1].number), size, [place.data_at + index for index in others])
+        kill_blocks(sick.segment(1), rows[1].block_size, range(at, at + place.geometry.list_blocks))
+    assert sick.report(4).restorable == (1,)
     assert salvage(sick, tmp_path / "both").bytes_lost == alone.bytes_lost
 
 
