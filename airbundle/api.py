@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from airbundle.transfer.copy import CopyResult
     from airbundle.transfer.ending import Declared
     from airbundle.transfer.inspect import Inspection
-    from airbundle.transfer.pack import PackResult
     from airbundle.transfer.progress import Tick
     from airbundle.transfer.repair import RepairResult
     from airbundle.transfer.report import Report
@@ -203,7 +202,8 @@ def salvage(volumes: Sequence[str], output: str, *, keys: Sequence[PrivateIdenti
             passphrase: str | None = None, bundle: str = "", progress: Progress | None = None) -> SalvageResult:
     """Write what can still be read into the new folder `output`, where verification cannot succeed; see its `files`.
 
-    With `trust` only what its packer signed is read; with None also what nobody here vouches for.
+    With `trust` only what its packer signed is read; with None also what nobody here vouches for: then do not run it
+    with more rights than it needs.
     """
     keyring = _keyring(keys, passphrase)
     with _opened(volumes, bundle) as readers:
@@ -224,7 +224,7 @@ def _keyring(keys: Sequence[PrivateIdentity], passphrase: str | None) -> Keyring
 
 @contextlib.contextmanager
 def _opened(volumes: Sequence[str], bundle: str, *, alone: bool = False) -> Iterator[tuple[VolumeReader, ...]]:
-    """The volumes, from before anything is read; `alone` keeps every other process from writing to them meanwhile."""
+    """The volumes; `alone` keeps every other process from writing to them, from before anything of them is judged."""
     readers = open_volumes(volumes, bundle)
     try:
         if alone:

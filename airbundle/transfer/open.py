@@ -47,7 +47,6 @@ from airbundle.transfer.workspace import Workspace
 if TYPE_CHECKING:
     from airbundle.format.preamble import Preamble
     from airbundle.media.volume import Listing, VolumeReader
-    from airbundle.transfer.image import Image
 
 @dataclass(slots=True)
 class Bundle:

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from airbundle.crypto.trust import TrustSet
     from airbundle.format.catalog import Row
     from airbundle.media.volume import VolumeReader
-    from airbundle.transfer.image import Image
     from airbundle.transfer.report import FileFindings, Report
 
 
