@@ -7,13 +7,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --only-binary :all: $(PIP_ARGS)
 
-.PHONY: help demo test test-real test-campaign bench clean
+.PHONY: help demo test test-real test-campaign vectors bench clean
 
 help:
 	@echo 'make demo           pack, damage, verify, repair and unpack a made-up checkpoint'
 	@echo 'make test           ruff, mypy and the default tests'
 	@echo 'make test-real      the tests with real weights and their own libraries (installs torch, CPU build)'
 	@echo 'make test-campaign  long runs with a fixed seed'
+	@echo 'make vectors        make fixtures/vectors/ again; the same bytes unless something changed'
 	@echo 'make bench          airbundle beside tar, zstd, age and par2'
 	@echo 'make clean          remove .venv and all caches'
 
@@ -30,6 +31,9 @@ test-real: $(VENV)/.real
 
 test-campaign: $(VENV)/.dev
 	$(BIN)/pytest -m campaign
+
+vectors: $(VENV)/.dev
+	$(BIN)/python -m tests.vectors.make $(VECTORS_ARGS)
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/compare.py $(BENCH_ARGS)
