@@ -15,6 +15,7 @@ import zstandard
 
 from airbundle.codec.compress import Codec, Compressor
 from airbundle.crypto.identities import PrivateIdentity, PublicIdentity
+from airbundle.crypto.suites import tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,6 +47,8 @@ class Frozen:
             return self.get("signature", (one.public.key_id, message, context), lambda: sign(one, message, context))
 
         def frozen_seal(one: PublicIdentity, content: bytes, info: bytes) -> bytes:
+            if not info.startswith(tag("envelope")):  # a journal is sealed too, and thrown away
+                return seal(one, content, info)
             return self.get("envelope", (one.key_id, content, info), lambda: seal(one, content, info))
 
         def frozen_compress(one: Compressor, plain: memoryview, dtype: Any) -> tuple[Codec, memoryview]:
