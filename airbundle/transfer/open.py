@@ -286,9 +286,6 @@ def require_preamble(bundle: Bundle) -> Preamble:
     """
     if bundle.preamble_raw is None:
         raise DamagedError("no copy of the preamble can be repaired", where=bundle.volumes[0].path, rule="K-7")
-    if bundle.preamble_raw[0] != bundle.suite.number:  # before it is parsed by the sizes of another suite
-        raise ForgedError("preamble and statement name different suites", rule="K-2",
-                          hint="someone put a signature over ciphertext that is not theirs")
     preamble = parse_preamble(bundle.preamble_raw)
     if preamble_context(preamble) != bundle.context:
         raise ForgedError("preamble and statement name different bundles or packers", rule="K-2",

@@ -318,7 +318,6 @@ def _keys() -> list[Hostile]:
                 other_context("packer_id", person("stranger-standard").public.key_id)),
         Hostile("K-2", "bundle", "A preamble of another bundle.", other_context("bundle_id", bytes(16))),
         Hostile("K-2", "suite", "A preamble of the other suite.", Lies(preamble=_other_suite)),
-        Hostile("K-2", "unknown-suite", "A preamble of suite 9.", Lies(preamble=lambda raw: b"\t" + raw[1:])),
         Hostile("K-5", "sealed-wrongly", "An envelope for the key that does not open.",
                 envelopes(lambda p: (SealedKey(p.envelopes[0].recipient, p.envelopes[0].sealed[:-1] + b"\0"),))),
         Hostile("K-5", "of-another-bundle", "An envelope that was sealed for another bundle.",
