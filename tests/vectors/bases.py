@@ -39,7 +39,7 @@ PASSPHRASE = "caf\u00e9 au lait, s'il vous pla\u00eet"
 COST = PassphraseCost(memory_kib=64, iterations=1, lanes=1)
 FILES = {"a": b"first " * 40, "b": b"second " * 50}
 STRIPED = {"a": noise(17_000), "b": b"end"}
-BASES = ("plain", "cnsa2", "stripes", "drive", "drives", "passphrase", "rewrapped", "countersigned")
+BASES = ("plain", "cnsa2", "stripes", "drive", "drives", "passphrase", "rewrapped", "countersigned", "padded")
 
 
 def stream(name: str) -> Callable[[int], bytes]:
@@ -61,7 +61,8 @@ def source(place: Path) -> Path:
         "sub/readme.txt": "Gr\u00fc\u00dfe\n".encode() * 50, "sub/weights.bin": floats.tobytes()}, ("hollow",))
 
 
-def packed(name: str, place: Path, lock: Lock, *, drives: int = 1, suite: str = "standard", **declared: Any) -> None:
+def packed(name: str, place: Path, lock: Lock, *, drives: int = 1, suite: str = "standard", pad: bool = False,
+           **declared: Any) -> None:
     """A bundle by `pack`, on folders `1`, `2` and so on below `place`; nothing in it says where it was made."""
     targets = []
     for number in range(1, drives + 1):
@@ -74,7 +75,7 @@ def packed(name: str, place: Path, lock: Lock, *, drives: int = 1, suite: str = 
     with mock.patch.object(Drives, "rows", rows), mock.patch.object(ending, "WRITER", WRITER), \
             mock.patch.object(Pace, "buffers", return_value=1):  # one after another: randomness is drawn in order
         pack(str(source(place / "source")), targets, identity=person(f"packer-{suite}"), lock=lock,
-             declared=Declared(**declared), options=Options(segment_size=8 * KIB), lose=None, pace=Pace(jobs=1),
+             declared=Declared(**declared), options=Options(segment_size=8 * KIB, pad=pad), lose=None, pace=Pace(jobs=1),
              now=lambda: NOW, entropy=stream(name))
     shutil.rmtree(place / "source")
 
@@ -110,6 +111,8 @@ def make_base(name: str, place: Path) -> None:
                    meta=(("origin", "test"),))
         case "drives":
             packed(name, place, to("reader-standard"), drives=3, label="drives")
+        case "padded":
+            packed(name, place, to("reader-standard"), pad=True)
         case "passphrase":
             packed(name, place, PassphraseLock(Passphrase(PASSPHRASE), COST))
         case "rewrapped":

@@ -224,6 +224,7 @@ def other_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
     for name in bases:
         if name != "plain":
             add(name, "D-5", f"whole-{name}", "As it was made.", [])
+    add("padded", "S-16", "fillers", "Fillers behind the chunks, which are not opened.", [])
     seg = "1/00000000.abs"
     add("stripes", "S-1", "first-stripe", "All data of stripe 0 but one is gone (blocks 0 and 2 of 5).",
         [zeros(seg, 2), zeros(seg, 4)])

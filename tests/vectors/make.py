@@ -42,7 +42,7 @@ def main() -> None:
             answers = known_answers()
         _expectations(lines, Path(place), anew=options.expect)
     (ROOT / "known-answers.json").write_text(json.dumps(answers, indent=1) + "\n")
-    _archive(ROOT / "frozen.tar.xz", frozen.used)
+    write_archive(ROOT / "frozen.tar.xz", frozen.used)
 
 
 def _bundles(place: Path, frozen: Frozen) -> list[Vector]:
@@ -51,7 +51,7 @@ def _bundles(place: Path, frozen: Frozen) -> list[Vector]:
     for name in bases.BASES:
         bases.make_base(name, place / name)
         files = _stored(place / name)
-        _archive(ROOT / "bundles" / f"{name}.tar.xz", files)
+        write_archive(ROOT / "bundles" / f"{name}.tar.xz", files)
         full = volumes.with_derived(files)
         made[name] = damage.Base(name, {_short(path): raw for path, raw in full.items()})
     lines = [_line(base="plain", **one) for one in damage.plain_vectors(made["plain"])]
@@ -67,7 +67,7 @@ def _bundles(place: Path, frozen: Frozen) -> list[Vector]:
         own.setdefault(one.rule[0], {}).update({f"{line.name}/{path}": raw for path, raw in differing.items()})
         lines.append(line)
     for chapter, files in own.items():
-        _archive(ROOT / "hostile" / f"{chapter}.tar.xz", files)
+        write_archive(ROOT / "hostile" / f"{chapter}.tar.xz", files)
     volumes.read_archive.cache_clear()
     return lines
 
@@ -129,7 +129,7 @@ def _read(path: Path) -> dict[str, bytes]:
     return volumes.read_archive(path)
 
 
-def _archive(path: Path, files: dict[str, bytes]) -> None:
+def write_archive(path: Path, files: dict[str, bytes]) -> None:
     """Written only where what is in it differs: another release of xz may pack it otherwise."""
     if path.exists() and _read(path) == files:
         return
