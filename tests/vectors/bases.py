@@ -75,8 +75,8 @@ def packed(name: str, place: Path, lock: Lock, *, drives: int = 1, suite: str = 
     with mock.patch.object(Drives, "rows", rows), mock.patch.object(ending, "WRITER", WRITER), \
             mock.patch.object(Pace, "buffers", return_value=1):  # one after another: randomness is drawn in order
         pack(str(source(place / "source")), targets, identity=person(f"packer-{suite}"), lock=lock,
-             declared=Declared(**declared), options=Options(segment_size=8 * KIB, pad=pad), lose=None, pace=Pace(jobs=1),
-             now=lambda: NOW, entropy=stream(name))
+             declared=Declared(**declared), options=Options(segment_size=8 * KIB, pad=pad), lose=None,
+             pace=Pace(jobs=1), now=lambda: NOW, entropy=stream(name))
     shutil.rmtree(place / "source")
 
 
