@@ -19,13 +19,38 @@ from airbundle.format.preamble import write_preamble_bytes
 from airbundle.format.segment import TRAILER, FileSpan
 from airbundle.format.statement import STATEMENT_TYPE
 from tests.transfer.forge import Lies
-from tests.vectors.bases import COST, PASSPHRASE, stream
+from tests.vectors.bases import COST, PASSPHRASE, forged, stream
 from tests.vectors.people import person
+from tests.vectors.volumes import FRAME, record_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 replace = msgspec.structs.replace
+
+
+@dataclasses.dataclass(frozen=True)
+class Hostile:
+    """One vector with a bundle of its own: `lies` for the forger; `record` changes a record's frame."""
+
+    rule: str
+    name: str
+    comment: str
+    lies: Lies = dataclasses.field(default_factory=Lies)
+    base: str = "plain"
+    files: dict[str, bytes] | None = None
+    more: dict[str, Any] = dataclasses.field(default_factory=dict)
+    record: Callable[[bytearray], None] | None = None
+
+    def write(self, place: Path) -> None:
+        """The whole bundle, of which only what differs from the base is kept."""
+        forged(self.base, place, self.lies, self.files)
+        if self.record is not None:
+            (volume,) = (place / "1").iterdir()
+            frame = bytearray((volume / "statement.rec").read_bytes()[:FRAME])
+            self.record(frame)
+            (volume / "statement.rec").write_bytes(record_of(bytes(frame)))
 
 
 def manifest(**fields: Any) -> Lies:
