@@ -110,14 +110,18 @@ def _reader() -> CodeType:
 
 
 def ask_reader(vector: Vector, place: Path, people: Path) -> Outcome:
-    """The same through `main` of spec/reader.py."""
+    """The same through the command line of spec/reader.py.
+
+    It is plain and not fast, so `verify` is not asked where the fault is inside of the seals and only a key shows it.
+    """
     volumes, found, target = given(vector, place), Outcome(), place / "unpacked-by-reader"
     options = [word for name in vector.trust for word in ("--trust", str(people / f"{name}.pub"))]
     opens = ["--key", str(people / f"{vector.key}.key")] if vector.key else []
     if vector.passphrase:
         (place / "passphrase").write_text(vector.passphrase + "\n")
         opens = ["--passphrase-file", str(place / "passphrase")]
-    found.verify = _run(found, "verify", [*volumes, *options])
+    if vector.expect["verify"] or not vector.expect["unpack"]:
+        found.verify = _run(found, "verify", [*volumes, *options])
     found.unpack = _run(found, "unpack", [*volumes, "-o", str(target), *options, *opens])
     found.tree = tree_of(target)
     return found
