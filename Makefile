@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --only-binary :all: $(PIP_ARGS)
 
-.PHONY: help demo test test-real test-campaign fuzz bench clean
+.PHONY: help demo test test-real test-campaign vectors fuzz bench clean
 
 help:
 	@echo 'make demo           pack, damage, verify, repair and unpack a made-up checkpoint'
@@ -15,6 +15,7 @@ help:
 	@echo 'make test-real      the tests with real weights and their own libraries (installs torch, CPU build)'
 	@echo 'make test-campaign  long runs with a fixed seed'
 	@echo 'make fuzz           parsers with damaged input; FUZZ_ARGS="--seconds 3600", guided with --atheris'
+	@echo 'make vectors        make fixtures/vectors/ again; the same bytes unless something changed'
 	@echo 'make bench          airbundle beside tar, zstd, age and par2'
 	@echo 'make clean          remove .venv and all caches'
 
@@ -34,6 +35,9 @@ test-campaign: $(VENV)/.dev
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
+
+vectors: $(VENV)/.dev
+	$(BIN)/python -m tests.vectors.make $(VECTORS_ARGS)
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/compare.py $(BENCH_ARGS)

@@ -57,7 +57,9 @@ if TYPE_CHECKING:
 
 def load_private(path: str, passphrase: str | None = None) -> PrivateIdentity:
     """The identity in a `.key` file. Raises UsageError, FormatError, NoKeyError (passphrase missing or wrong)."""
-    return read_private(path).unlock(passphrase)
+    file = read_private(path)
+    with _named(path):
+        return file.unlock(passphrase)
 
 
 def read_private(path: str) -> PrivateFile:

@@ -233,7 +233,8 @@ class Expander:
     def expand(self, codec: Codec, packed: memoryview, out: memoryview) -> None:
         """Fill `out`, of as many bytes as the index says, from a packed chunk whose seal was opened (C-1).
 
-        Raises FormatError if the packed form is not exactly that of chapter 6; `out` then holds nothing of use.
+        Raises FormatError if the packed form is not exactly that of chapter 6 (C-2, C-3); `out` then holds nothing
+        of use.
         """
         if not 1 <= out.nbytes <= CHUNK_MAX or codec is Codec.FILLER:
             raise FormatError(f"a chunk of {out.nbytes} bytes, codec {codec}", rule="S-14")

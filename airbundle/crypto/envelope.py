@@ -240,14 +240,14 @@ def open_preamble(preamble: Preamble, keyring: Keyring) -> BundleKey:
         what = "this bundle is sealed to keys, not under a passphrase"
     elif ours and all(identity.suite.number != context.suite.number for identity in ours.values()):
         what += f", which is of the suite '{context.suite.name}'"
-    raise NoKeyError(what, hint=f"it is sealed to {sealed_to}: give the private key of that recipient")
+    raise NoKeyError(what, hint=f"it is sealed to {sealed_to}: give the private key of that recipient", rule="D-1")
 
 
 def _open_with_passphrase(preamble: Preamble, keyring: Keyring) -> BundleKey:
     if keyring.passphrase is None:
         raise NoKeyError(
             "this bundle is under a passphrase" + (", not sealed to keys" if keyring.identities else ""),
-            hint="give --passphrase-file FILE with the passphrase that its packer told you")
+            hint="give --passphrase-file FILE with the passphrase that its packer told you", rule="D-1")
     (envelope,) = preamble.envelopes
     bundle_key = open_passphrase_envelope(preamble_context(preamble), envelope.sealed, keyring.passphrase)
     _require_commitment(preamble, bundle_key, "the envelope under the passphrase")

@@ -186,7 +186,7 @@ def parse_private(raw: bytes) -> PrivateFile:
     suite = suite_by_name(document.suite)
     without = msgspec.structs.replace(document, check="")
     if document.check != _check(suite, without):  # K-17
-        raise FormatError("a private key file is damaged", hint="use a copy of the file")
+        raise FormatError("a private key file is damaged", hint="use a copy of the file", rule="K-17")
     salt = encoding.from_base64(document.salt, rule="E-3")
     seeds = encoding.from_base64(document.seeds, rule="E-3")
     is_protected = document.protection == "argon2id"

@@ -118,7 +118,7 @@ def write_body(table: bytes, sealed_manifest: bytes) -> bytes:
 
 
 def parse_body(body: Buffer) -> tuple[bytes, memoryview]:
-    """Split a body that was checked against its signed root into table and sealed manifest. Raises FormatError."""
+    """Split a body, checked against its signed root (G-2), into table and sealed manifest. Raises FormatError."""
     view = memoryview(body)
     table, rest = _cut(view, limits.TABLE_MAX, "L-2")
     sealed, padding = _cut(rest, limits.MANIFEST_MAX + limits.MANIFEST_MAX // 1024, "L-3")

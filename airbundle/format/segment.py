@@ -58,13 +58,14 @@ class Trailer(msgspec.Struct, frozen=True):
 
 
 def parse_trailer(raw: bytes, body: int) -> Trailer:
-    """Parse the opened trailer of a body of `body` bytes (S-11, L-1). Raises FormatError."""
+    """Parse the opened trailer of a body of `body` bytes (S-11, S-15, L-1). Raises FormatError."""
     index_at, length, chunks, zeros = TRAILER.unpack(raw)
-    room = body - SEALED_TRAILER - TAG_SIZE - index_at
-    if any(zeros) or chunks > limits.CHUNKS_MAX or length > room:
-        raise FormatError("the trailer points outside the body", rule="S-11")
     if length > limits.INDEX_MAX:
         raise FormatError(f"an index of {length} bytes", rule="L-1")
+    if chunks > limits.CHUNKS_MAX:
+        raise FormatError(f"a segment of {chunks} chunks", rule="S-15")
+    if any(zeros) or length > body - SEALED_TRAILER - TAG_SIZE - index_at:
+        raise FormatError("the trailer points outside the body", rule="S-11")
     return Trailer(index_at, length, chunks)
 
 

@@ -143,7 +143,7 @@ def _cannot_have(bundle: Bundle, row: Row) -> DamagedError | IncompleteError:
     if absent := elsewhere(bundle):
         where = f"volume {row.volume} of {len(bundle.statement.volumes)}, {volumes.segment_name(row.number)}"
         return IncompleteError("cannot be had from the volumes that are here", where=where,
-                               hint=f"give these too: {'; '.join(absent)}")
+                               hint=f"give these too: {'; '.join(absent)}", rule="D-3")
     return beyond_repair(bundle, row)
 
 

@@ -81,7 +81,7 @@ def loose_segments(readers: Iterable[VolumeReader], bundle_id: str, keyring: Key
                     opened += 1
                     yield segment
     if refused and not opened:
-        raise NoKeyError("no key here opens any of the segments", hint="give another --key")
+        raise NoKeyError("no key here opens any of the segments", hint="give another --key", rule="D-1")
 
 
 def _at_least(space: Workspace | None, geometry: Geometry) -> Workspace:

@@ -315,7 +315,7 @@ def _still_open(work: _Work, rows: Sequence[Row]) -> AirbundleError:
         again = " and ".join(describe_volumes(bundle, once_more))
         hint += f"; if it is lost or damaged, give {again} once more instead"
     return IncompleteError(f"{len(rows)} of {len(bundle.data_rows)} segments are still needed, from {needed}",
-                           where=bundle.volumes[0].path, hint=hint)
+                           where=bundle.volumes[0].path, hint=hint, rule="D-3")
 
 
 def _write_out(work: _Work, row: Row, space: Workspace) -> None:

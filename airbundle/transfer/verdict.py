@@ -153,12 +153,12 @@ def raise_verdict(bundle: Bundle, report: Report, failure: AirbundleError | None
                                    hint="fetch another copy of the bundle"))
     elif report.condition is Condition.INCOMPLETE:
         errors.append(IncompleteError(f"{len(report.missing)} of {report.segments} segments need other volumes",
-                                      where=where, hint=f"give these too: {'; '.join(report.absent)}"))
+                                      where=where, hint=f"give these too: {'; '.join(report.absent)}", rule="D-3"))
     elif report.condition is Condition.REPAIRABLE:
         hint = "airbundle repair puts it right, bit for bit"
         if report.absent:
             hint = f"not here: {'; '.join(report.absent)}; if it is lost, airbundle repair -o DIR makes it anew"
-        errors.append(RepairableError(_summary(report), where=where, hint=hint))
+        errors.append(RepairableError(_summary(report), where=where, hint=hint, rule="D-4"))
     if report.bytes_not_read:
         errors.append(UncheckedError(f"{report.bytes_not_read:,} bytes were NOT verified", where=where,
                                      hint="leave out --fast to read everything"))

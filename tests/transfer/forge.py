@@ -58,18 +58,25 @@ class Lies:
     body: Hook = same
     statement: Hook = same
     payload: Hook = same
+    document: Hook = same
+    sealed: Hook = same
+    shape: Hook = same
+    padded: Hook = same
+    parts: Hook = same
+    sealed_as: int = 0
 
 
-def forge(place: Path, keys: Keys, lies: Lies, files: dict[str, bytes] | None = None) -> Packed:
+def forge(place: Path, keys: Keys, lies: Lies, files: dict[str, bytes] | None = None, *,
+          entropy: Callable[[int], bytes] = secrets.token_bytes) -> Packed:
     """A bundle of one data segment and the parity segment of its group, on the folder `place`."""
     files = {"a": b"first " * 40, "b": b"second " * 50} if files is None else files
     suite = keys.packer.suite
-    context = Context(suite, secrets.token_bytes(16), keys.packer.public.key_id)
-    key = BundleKey.generate()
+    context = Context(suite, entropy(16), keys.packer.public.key_id)
+    key = BundleKey.generate(entropy=entropy)
     preamble = lies.preamble(write_preamble(context, key, [keys.reader.public]))
     plan = SealPlan(context, key, preamble, 4096, 8.0, pad=False)
-    segment = _segment(plan, files, lies)
-    parity = _parity(plan, segment, lies)
+    segment = _segment(plan, files, lies, entropy)
+    parity = _parity(plan, segment, lies, entropy)
     rows = (row_of(segment.geometry, role=DATA, volume=1, root=segment.root),
             row_of(parity.geometry, role=PARITY, volume=1, root=parity.root, position=1))
     total = sum(map(len, files.values()))
@@ -78,8 +85,8 @@ def forge(place: Path, keys: Keys, lies: Lies, files: dict[str, bytes] | None = 
         series=None, sequence=None, meta=(), segments=(SliceRow(0, 0, total),),
         files=tuple(FileRow(name, len(content), "00" * 32) for name, content in files.items()), folders=()))
     raw = encoding.encode(manifest) if isinstance(manifest, Manifest) else manifest
-    sealed, salt = seal_manifest(plan, len(rows), raw, entropy=secrets.token_bytes)
-    body = lies.body(write_body(lies.table(write_table(rows)), sealed))
+    sealed, salt = seal_manifest(plan, len(rows), raw, entropy=entropy)
+    body = lies.body(write_body(lies.table(write_table(rows)), lies.sealed(sealed)))
     catalog = finish_catalog(plan, len(rows), salt, body, Workspace(4 * len(body) + 4 * MIB, best_engine()))
     reference = PreambleRef(len(preamble), suite.hash(preamble).hex())
     statement = lies.statement(Statement(
@@ -93,21 +100,22 @@ def forge(place: Path, keys: Keys, lies: Lies, files: dict[str, bytes] | None = 
     for name, image in ((names.segment_name(0), segment), (names.segment_name(1), parity),
                         (names.CATALOG_NAME, catalog), (names.CATALOG_COPY_NAME, catalog)):
         (volume / name).write_bytes(image.image.blocks.tobytes())
-    write_statement(volume, keys, lies.payload(encoding.encode(statement)))
+    payload = statement if isinstance(statement, bytes) else encoding.encode(statement)
+    write_statement(volume, keys, lies.payload(payload), lies.document)
     return Packed(keys, place, volume)
 
 
-def write_statement(volume: Path, keys: Keys, payload: bytes) -> None:
+def write_statement(volume: Path, keys: Keys, payload: bytes, hook: Hook = same) -> None:
     """Sign a payload and write it to both places."""
-    document = write_envelope(Envelope(STATEMENT_TYPE, payload, (sign(keys.packer, STATEMENT_TYPE, payload),)))
+    document = hook(write_envelope(Envelope(STATEMENT_TYPE, payload, (sign(keys.packer, STATEMENT_TYPE, payload),))))
     (volume / names.STATEMENT_NAME).write_bytes(document)
     (volume / names.RECORD_NAME).write_bytes(
         encode_record(document, suite_number=keys.packer.suite.number, hash_by_suite=hash_by_suite,
                       engine=best_engine()))
 
 
-def _segment(plan: SealPlan, files: dict[str, bytes], lies: Lies) -> Sealed:
-    sealer = Sealer(plan.context, plan.key, 0)
+def _segment(plan: SealPlan, files: dict[str, bytes], lies: Lies, entropy: Callable[[int], bytes]) -> Sealed:
+    sealer = Sealer(plan.context, plan.key, lies.sealed_as, entropy=entropy)
     content = b"".join(files.values())
     parts: list[bytes] = []
     rows: list[ChunkRow] = []
@@ -126,24 +134,25 @@ def _segment(plan: SealPlan, files: dict[str, bytes], lies: Lies) -> Sealed:
     for name, one in files.items():
         spans += [FileSpan(name, at, len(one))] if one else []
         at += len(one)
-    index = encoding.encode(lies.index(Index(0, len(content), tuple(rows), tuple(spans))))
+    made = lies.index(Index(0, len(content), tuple(rows), tuple(spans)))
+    index = made if isinstance(made, bytes) else encoding.encode(made)
     index_at = sum(map(len, parts))
     payload = plan.block_size - HEADER_SIZE
     total = -(-(index_at + len(index) + 16 + 48) // payload) * payload
-    parts.append(seal(len(rows), index.ljust(total - index_at - 64, b"\0")))
+    parts.append(seal(len(rows), lies.padded(index.ljust(total - index_at - 64, b"\0"))))
     trailer = lies.trailer(Trailer(index_at, len(index), len(rows)).packed())
     parts.append(seal(0, trailer, last=True))
-    return _coded(plan, 0, sealer.salt, b"".join(parts), lies)
+    return _coded(plan, 0, sealer.salt, b"".join(lies.parts(parts)), lies)
 
 
-def _parity(plan: SealPlan, segment: Sealed, lies: Lies) -> Sealed:
+def _parity(plan: SealPlan, segment: Sealed, lies: Lies, entropy: Callable[[int], bytes]) -> Sealed:
     """G-7 with one data member: the coefficient is the inverse of 1 XOR 0, so the sum is the member itself."""
     body = segment.image.payloads[:segment.geometry.data_blocks].tobytes()
-    return _coded(plan, 1, secrets.token_bytes(16), lies.outer(body), lies)
+    return _coded(plan, 1, entropy(16), lies.outer(body), lies)
 
 
 def _coded(plan: SealPlan, number: int, salt: bytes, body: bytes, lies: Lies) -> Sealed:
-    geometry = shape(plan, number, salt, len(body))
+    geometry = lies.shape(shape(plan, number, salt, len(body)))
     placed = Placement(geometry, len(plan.preamble))
     image = Image(placed, np.zeros((placed.block_count, plan.block_size), np.uint8))
     image.payloads[:geometry.data_blocks] = np.frombuffer(body, np.uint8).reshape(geometry.data_blocks, -1)

@@ -123,7 +123,8 @@ def test_trailer(keys: Keys, tmp_path: Path, at: int, value: int) -> None:
         fields[at] = value * (2**31 if at < 2 else 1)
         return TRAILER.pack(*fields)
 
-    assert refused(forge(tmp_path / "drive", keys, Lies(trailer=trailer)), tmp_path / "back").rule == "S-11"
+    assert refused(forge(tmp_path / "drive", keys, Lies(trailer=trailer)), tmp_path / "back").rule == (
+        "S-11", "L-1", "S-15")[at]
 
 
 @pytest.mark.parametrize("field", ["length", "sealed"])

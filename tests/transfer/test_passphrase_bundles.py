@@ -197,7 +197,7 @@ def test_recipients_in_the_manifest_of_a_passphrase_bundle(keys: Keys, tmp_path:
         return write_passphrase_preamble(context, key, Passphrase(SECRET), cost=CHEAP)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(BundleKey, "generate", lambda: key)
+        patch.setattr(BundleKey, "generate", lambda **_: key)
         forged = forge(tmp_path / "said", keys, Lies(preamble=reseal))
         honest = forge(tmp_path / "unsaid", keys, Lies(preamble=reseal, manifest=lambda manifest: (
             msgspec.structs.replace(manifest, recipients=()))))

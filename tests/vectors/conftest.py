@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.vectors.people import write_people
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MEMORY = "/dev/shm"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing of the person's own is read or written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with everybody's key files."""
+    folder = tmp_path_factory.mktemp("people")
+    write_people(folder)
+    return folder
+
+
+@pytest.fixture
+def spot() -> Iterator[Path]:
+    """A folder in memory, where there is one: some hundred volumes are laid out and thrown away."""
+    folder = Path(tempfile.mkdtemp(prefix="vectors-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
+    yield folder
+    shutil.rmtree(folder)
