@@ -77,7 +77,7 @@ def rescue(given: Sequence[str], target: str, *, trust: TrustSet, bundle_id: str
     meter = Meter(progress)
     problems: list[AirbundleError] = []
     with RawSources(given) as sources:
-        sources.require_apart(target)
+        sources.require_target(target)
         found = look_over(sources, meter)  # (1)
         stated = found_statements(sources, found)
         wanted = _wanted(found, bundle_id.lower(), ", ".join(map(shown, given)))
@@ -140,6 +140,7 @@ class _Yard:
         self._volumes: dict[int, VolumeWriter] = {}
         for number in sorted(seen):
             path = os.path.join(target, volumes.volume_name(bundle.statement.label, bundle.id, number, count))
+            sources.require_apart(path)
             self._volumes[number] = stack.enter_context(VolumeWriter(path, bundle_id=bundle.id))
             prepare_ends(self._volumes[number], volume_readme(bundle.id, number, count), catalog_size)
         self._readers = {number: stack.enter_context(VolumeReader(volume.path))

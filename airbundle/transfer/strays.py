@@ -47,6 +47,7 @@ def write_strays(sources: RawSources, sightings: Sightings, bundle: bytes, targe
     lengths = {geometry: _preamble_length(sources, sightings, geometry) for geometry, _ in best.values()}
     usual = max(lengths.values(), default=0)
     path = os.path.join(target, volumes.volume_name(LABEL, bundle, 1, 1))
+    sources.require_apart(path)
     segments = []
     with VolumeWriter(path, bundle_id=bundle) as volume:
         for number in sorted(best):
