@@ -72,6 +72,10 @@ SEGMENTS_SEEN_MAX: Final = 4 * 262_144  # attempts to write a segment, told apar
 RECORDS_SEEN_MAX: Final = 4096
 STATEMENTS_SEEN_MAX: Final = 16  # different ones, for each bundle
 CANDIDATES_MAX: Final = 4  # different contents for one place
+COPIES_TRIED_MAX: Final = 2  # of one content, where it lies in several places
+CROWD_MAX: Final = 64  # blocks that are looked at for each place of a segment, on average
+NEIGHBOUR_SOURCES_MAX: Final = 8  # from whose blocks one without a header is guessed
+RECORDS_DECODED_MAX: Final = 24  # records that go through the code; each may take 10 s
 # E-1, E-4
 INTEGER_MAX: Final = 2**53 - 1
 JSON_DEPTH_MAX: Final = 8
