@@ -69,6 +69,9 @@ VOLUME_FILE_MAX: Final = 4 * GIB - 1  # V-1
 # What a rescue remembers of what it finds on a drive whose file system is gone.
 MAPFILE_MAX: Final = 64 * MIB
 SEGMENTS_SEEN_MAX: Final = 4 * 262_144  # attempts to write a segment, told apart by their whole geometry
+BLOCKS_SEEN_MAX: Final = 256 * MIB  # 4 bytes each
+RUNS_SEEN_MAX: Final = 16 * MIB  # stretches of neighbours, 34 bytes each
+HASHED_AGAIN_MAX: Final = 4  # times the bytes of a stretch, for headers in it that claim blocks which overlap
 RECORDS_SEEN_MAX: Final = 4096
 STATEMENTS_SEEN_MAX: Final = 16  # different ones, for each bundle
 CANDIDATES_MAX: Final = 4  # different contents for one place

@@ -243,8 +243,7 @@ TARGETS: dict[str, Target] = {
         b"GGUF" + (3).to_bytes(4, "little") + (1).to_bytes(8, "little") + (0).to_bytes(8, "little") + (1).to_bytes(
             8, "little") + b"t" + (1).to_bytes(4, "little") + (16).to_bytes(8, "little") + bytes(12) + bytes(64)]),
     "map file": Target(lambda raw: parse_mapfile(raw, 1 << 20), lambda: [
-        b"# Mapfile\n0x00120000     ?               1\n"
-        b"0x0 0x1000 +\n0x1000 0x0E00 /\n7680 4096 -\n0x2E00 0x99999 *\n"]),
+        b"# Mapfile\n0x0012     ?               1\n0x0 0x1000 +\n0x1000 0x0E00 /\n7680 4096 -\n0x2E00 0x99999 *\n"]),
     "image": Target(_look_over, lambda: [_image(), _image()[:9000]]),
     "text on a drive": Target(_text_on_a_drive, lambda: [_envelope() + b"]}" + bytes(50), _envelope()]),
     "path": Target(_path, lambda: [b"a/b.txt", "\u00e9/CON .x".encode(), b"a" * 300]),
