@@ -74,6 +74,7 @@ RUNS_SEEN_MAX: Final = 16 * MIB  # stretches of neighbours, 34 bytes each
 HASHED_AGAIN_MAX: Final = 4  # times the bytes of a stretch, for headers in it that claim blocks which overlap
 RECORDS_SEEN_MAX: Final = 4096
 STATEMENTS_SEEN_MAX: Final = 16  # different ones, for each bundle
+STRAY_SHARE: Final = 64  # one in so many blocks of an attempt is there, or without a statement it is not written
 CANDIDATES_MAX: Final = 4  # different contents for one place
 COPIES_TRIED_MAX: Final = 2  # of one content, where it lies in several places
 CROWD_MAX: Final = 64  # blocks that are looked at for each place of a segment, on average

@@ -61,6 +61,7 @@ class Sightings:
 
     groups: list[Geometry] = field(default_factory=list)
     numbers: dict[bytes, int] = field(default_factory=dict)
+    by_bundle: dict[bytes, list[Geometry]] = field(default_factory=dict)
     runs: Rows = field(default_factory=lambda: np.empty(0, RUN))
     starts: NDArray[np.intp] = field(default_factory=lambda: np.zeros(1, np.intp))
     tags: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
@@ -84,8 +85,17 @@ class Sightings:
 
     def attempts(self, bundle: bytes) -> list[tuple[Geometry, int]]:
         """Attempts at segments of a bundle of which a sound block was found, and how many of them."""
-        return [(geometry, count) for geometry in self.groups
-                if geometry.bundle == bundle and (count := self.sound_blocks(geometry))]
+        return [(geometry, count) for geometry in self.by_bundle.get(bundle, ())
+                if (count := self.sound_blocks(geometry))]
+
+    def sound_places(self, geometry: Geometry) -> int:
+        """For how many different places of one attempt a sound block was found."""
+        runs = self.of(geometry)
+        runs = runs[runs["sound"]]
+        counts = runs["count"].astype(np.int64)
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        places = np.repeat(runs["kind"].astype(np.int64) << 32 | runs["index"], counts) + within
+        return len(np.unique(places))
 
     def bundles(self) -> list[bytes]:
         """Ids of the bundles of which a sound block was found."""
@@ -154,6 +164,8 @@ class _Collector:
 
     def settle(self) -> Sightings:
         """Everything, in order of the groups and within them in the order in which it was found."""
+        for geometry in self.found.groups:
+            self.found.by_bundle.setdefault(geometry.bundle, []).append(geometry)
         if self._runs:
             runs = np.concatenate(self._runs)
             self.found.runs = runs[np.argsort(runs["group"], kind="stable")]
