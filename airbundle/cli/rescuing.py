@@ -11,6 +11,7 @@ from airbundle.cli import output
 from airbundle.cli.choices import BundleId, Json, ProgressStyle, Trust
 from airbundle.cli.reading import LINES_MAX
 from airbundle.errors import AirbundleError
+from airbundle.transfer.report import Belief
 from airbundle.transfer.rescued import RescuedBundle, RescueResult
 
 
@@ -38,7 +39,10 @@ def rescue(
         output.emit("rescue", result)
         return
     _show(result)
-    output.good("rescued: every block is as it was packed")
+    if all(one.belief is Belief.TRUSTED for one in result.bundles):
+        output.good("rescued: every block is as it was packed")
+    else:
+        output.warn("rescued: every block is as its statement says, which nobody here vouches for")
 
 
 def _show(result: RescueResult) -> None:
@@ -51,7 +55,7 @@ def _show(result: RescueResult) -> None:
     for one in result.bundles:
         _show_bundle(one)
     if result.not_looked_at:
-        output.warn(f"{result.not_looked_at} headers were not looked at: more bundles than any drive holds")
+        output.warn(f"{result.not_looked_at} headers were not looked at: more than any drive of bundles holds")
 
 
 def _show_bundle(one: RescuedBundle) -> None:

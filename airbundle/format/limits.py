@@ -69,9 +69,17 @@ VOLUME_FILE_MAX: Final = 4 * GIB - 1  # V-1
 # What a rescue remembers of what it finds on a drive whose file system is gone.
 MAPFILE_MAX: Final = 64 * MIB
 SEGMENTS_SEEN_MAX: Final = 4 * 262_144  # attempts to write a segment, told apart by their whole geometry
+BLOCKS_SEEN_MAX: Final = 256 * MIB  # 4 bytes each
+RUNS_SEEN_MAX: Final = 16 * MIB  # stretches of neighbours, 34 bytes each
+HASHED_AGAIN_MAX: Final = 4  # times the bytes of a stretch, for headers in it that claim blocks which overlap
 RECORDS_SEEN_MAX: Final = 4096
 STATEMENTS_SEEN_MAX: Final = 16  # different ones, for each bundle
+STRAY_SHARE: Final = 64  # one in so many blocks of an attempt is there, or without a statement it is not written
 CANDIDATES_MAX: Final = 4  # different contents for one place
+COPIES_TRIED_MAX: Final = 2  # of one content, where it lies in several places
+CROWD_MAX: Final = 64  # blocks that are looked at for each place of a segment, on average
+NEIGHBOUR_SOURCES_MAX: Final = 8  # from whose blocks one without a header is guessed
+RECORDS_DECODED_MAX: Final = 24  # records that go through the code; each may take 10 s
 # E-1, E-4
 INTEGER_MAX: Final = 2**53 - 1
 JSON_DEPTH_MAX: Final = 8

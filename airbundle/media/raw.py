@@ -23,7 +23,7 @@ from airbundle.format.holes import Holes, parse_mapfile
 from airbundle.format.names import shown
 from airbundle.media import system
 from airbundle.media.descriptors import Descriptors
-from airbundle.media.drive import lies_on
+from airbundle.media.drive import filesystem_type, lies_on, physical_device
 from airbundle.media.faults import reporting
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ CARRY: Final = limits.BLOCK_MAX
 """What a window repeats of the one before it: no block that begins in a window is cut by its end."""
 _OPEN_MAX: Final = 64
 _MAP_SUFFIX: Final = ".map"
+_SYS_BLOCK: Final = "/sys/dev/block"
+_UNKNOWN_DISK: Final = "dev-"  # so `physical_device` begins where the kernel names no disk
+_WITHOUT_DISK: Final = {"tmpfs", "ramfs", "nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs"}
 
 
 @dataclass(slots=True)
@@ -63,12 +66,14 @@ class RawSources:
         """`given` are paths, or IMAGE:MAP. Raises UsageError, FormatError (a map file), MediumError."""
         self._all: list[RawSource] = []
         self._folders: list[str] = []
+        self._files: list[str] = []
         for path in given:
             if os.path.isdir(path):
                 self._folders.append(os.path.realpath(path))
                 self._all += _carved(path)
             else:
                 self._all.append(_one_source(path))
+                self._files += _places(self._all[-1].path)
         if not self._all:
             raise UsageError("nothing to read here", where=", ".join(map(shown, given)),
                              hint="give a device, an image, IMAGE:MAP of ddrescue, or a folder of carved files")
@@ -126,17 +131,22 @@ class RawSources:
             source.holes.add(at, min(at + system.ALIGNMENT, source.size))
         return reading.length
 
-    def require_apart(self, target: str) -> None:
-        """Raise UsageError if writing into `target` would write to a source."""
-        for source in self._all:
-            with suppress(OSError):
-                if source.device and lies_on(target, source.device):
-                    raise UsageError(f"lies on {shown(source.path)}, which is to be rescued", where=shown(target),
-                                     hint="write to another drive: what is written there would take what is left")
+    def require_target(self, target: str) -> None:
+        """Raise UsageError if a new folder in `target` would be written to a source, or if nobody can tell."""
         real = os.path.realpath(target)
-        if any(os.path.commonpath([real, folder]) == folder for folder in self._folders):
+        for source in self._all:
+            if source.device:
+                _require_other_disk(real, source)
+        if any(_holds(folder, real) for folder in self._folders):
             raise UsageError("lies in a folder that is to be rescued", where=shown(target),
                              hint="give a folder elsewhere")
+
+    def require_apart(self, path: str) -> None:
+        """Raise UsageError if writing files into the folder `path` could write to a source; it need not exist yet."""
+        self.require_target(path)
+        real = os.path.realpath(path)
+        if any(_holds(real, place) for place in (*self._folders, *self._files)):
+            raise UsageError("holds what is to be rescued", where=shown(path), hint="give a folder elsewhere")
 
     def close(self) -> None:
         """Close all of them."""
@@ -207,9 +217,42 @@ def _carved(path: str) -> list[RawSource]:
     return found
 
 
+def _holds(folder: str, path: str) -> bool:
+    """Whether `path` is `folder` or lies in it; both are real paths."""
+    return os.path.commonpath([folder, path]) == folder
+
+
+def _places(path: str) -> tuple[str, str]:
+    """Where the content of a file lies, and the name by which it was given."""
+    return os.path.realpath(path), os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+
+
+def _require_other_disk(path: str, source: RawSource) -> None:
+    """Raise UsageError unless `path` surely lies on another disk than a device."""
+    here = path
+    while not os.path.lexists(here):
+        here = os.path.dirname(here)
+    try:
+        same = os.stat(here).st_dev == source.device or lies_on(here, source.device)
+        known = os.path.isdir(_folder_of(source)) and (
+            not physical_device(here).startswith(_UNKNOWN_DISK) or filesystem_type(here) in _WITHOUT_DISK)
+    except (OSError, MediumError):
+        same = known = False
+    if same:
+        raise UsageError(f"lies on {shown(source.path)}, which is to be rescued", where=shown(path),
+                         hint="write to another drive: what is written there would take what is left")
+    if not known:
+        raise UsageError(f"nothing here tells whether this lies on {shown(source.path)}, which is to be rescued",
+                         where=shown(path), hint="make an image of it elsewhere, with ddrescue, and rescue from that")
+
+
+def _folder_of(source: RawSource) -> str:
+    """The folder in /sys of a device."""
+    return f"{_SYS_BLOCK}/{os.major(source.device)}:{os.minor(source.device)}"
+
+
 def _require_connected(source: RawSource) -> None:
     """Raise MediumError when a whole stretch was dead because the device is gone."""
-    number = f"{os.major(source.device)}:{os.minor(source.device)}"
-    if source.device and system.features().kernel_files and not os.path.exists(f"/sys/dev/block/{number}"):
+    if source.device and system.features().kernel_files and not os.path.exists(_folder_of(source)):
         raise MediumError("the device is gone", where=shown(source.path),
                           hint="connect the drive again, then run the same command again")

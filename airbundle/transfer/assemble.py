@@ -2,7 +2,8 @@
 
 The steps, in order:
 
-1. blocks of this row's geometry and salt, by the place that they claim; at most four contents for each place
+1. blocks of this row's geometry and salt, by the place that they claim; at most four contents for each place, of
+   which two are tried for each block of the preamble: one in each of its copies
 2. leaves: the list, from at most 64 combinations of what was found of it, that gives the signed root (S-7)
 3. for each place the candidate that is its leaf, read and digested again; where one fails, the next
 4. `judge_image`, as for a file: leaves by recovery, parity, every recovered block against its leaf
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
     from airbundle.transfer.workspace import Workspace
 
     Numbers = NDArray[np.int64]
-
-_TRIES: int = 2  # of one content, where it lies in several places
-_CROWD: int = 64  # blocks that are looked at for each place, on average
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,7 @@ def candidates_of(sightings: Sightings, place: Placement, leaves: bytes | None =
     """(1) What was found for a segment; with its leaves the candidates that are theirs come first."""
     geometry = place.geometry
     runs = sightings.of(geometry)
-    runs = runs[np.cumsum(runs["count"].astype(np.int64)) <= _CROWD * place.block_count]
+    runs = runs[np.cumsum(runs["count"].astype(np.int64)) <= limits.CROWD_MAX * place.block_count]
     counts = runs["count"].astype(np.int64)
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
 
@@ -109,7 +107,7 @@ def _bounded(slot: Numbers, sound: Flags, tag: NDArray[np.uint32]) -> tuple[Flag
     at = np.arange(len(slot))
     twin = at - np.maximum.accumulate(np.where(other, at, 0))
     several = np.unique(slot[sound & (content > 0)])
-    return (content < limits.CANDIDATES_MAX) & (twin < _TRIES), len(several)
+    return (content < limits.CANDIDATES_MAX) & (twin < limits.COPIES_TRIED_MAX), len(several)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Make use of blocks that are not whole: cut by the border of a fragment, or with holes in known places.
 
 A block that begins in one fragment of a file and ends in the next has its header in the one, and its end lies right
-before the block that follows it. Which sector the border is at is tried out, and the digest decides.
+before the block that follows it. Where the border is, is tried out, and the digest decides: at each sector of blocks of
+64 KiB and less, in larger ones at every 128th part and at most 4 KiB apart, since that is what file systems divide by.
 
 The code works position by position (S-4). So a block of which a sector is a hole still counts at all other positions,
 and a stripe is recovered where at each position at most `m` of its blocks lack theirs. Holes are what could not be
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from airbundle.codec.erasure import recover
+from airbundle.format import limits
 from airbundle.format.block import DIGEST_AT, HASHED_AT, write_digests, write_header
 from airbundle.format.geometry import HEADER_SIZE
 from airbundle.transfer.assemble import Assembled, read_block
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 
 _CUTS: Final = 128
 _CUT_MAX: Final = 4096
-_SOURCES_MAX: Final = 8  # from which blocks without a header are guessed
 
 
 def mend(work: Workspace, sources: RawSources, before: Assembled, expected: Expected) -> Assembled:
@@ -139,7 +140,7 @@ def _places(sources: RawSources, found: Assembled, expected: Expected, slot: int
         yield int(rows.source[row]), int(rows.position[row])
     sector = np.empty(STEP, np.uint8)
     coded = np.flatnonzero(rows.slot >= expected.place.data_at)  # a header is enough to lead to its neighbours
-    for source in np.unique(rows.source[coded])[:_SOURCES_MAX].tolist():
+    for source in np.unique(rows.source[coded])[:limits.NEIGHBOUR_SOURCES_MAX].tolist():
         here = coded[rows.source[coded] == source]
         after = int(np.searchsorted(rows.slot[here], slot))
         led = dict.fromkeys(int(rows.position[row]) + (slot - int(rows.slot[row])) * size

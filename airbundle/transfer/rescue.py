@@ -25,30 +25,28 @@ from airbundle.errors import (
     DamagedError,
     ForgedError,
     IncompleteError,
-    MediumError,
+    InterruptedRunError,
     UnsignedError,
     UsageError,
 )
 from airbundle.format.names import shown
 from airbundle.media import volume as volumes
-from airbundle.media.drive import free_space
 from airbundle.media.raw import RawSources
 from airbundle.media.volume import VolumeReader
 from airbundle.media.writing import VolumeWriter
 from airbundle.transfer.ends import prepare_ends, write_ends
 from airbundle.transfer.laying import put_image
-from airbundle.transfer.plan import margin
 from airbundle.transfer.progress import Meter, Tick
 from airbundle.transfer.readme import volume_readme
 from airbundle.transfer.reopen import best_effort, learn_preamble, reopened
-from airbundle.transfer.replace import rebuilt_catalog
+from airbundle.transfer.replace import rebuilt_catalog, replace_ends
 from airbundle.transfer.rescued import ReadSource, RescuedBundle, RescuedSegment, RescueResult, raise_worst
 from airbundle.transfer.restore import Restorer
 from airbundle.transfer.scan import Sightings, look_over
 from airbundle.transfer.signers import documents_of
 from airbundle.transfer.stated import FoundStatement, found_statements
-from airbundle.transfer.statements import StatementCopy
-from airbundle.transfer.strays import write_strays
+from airbundle.transfer.statements import StatementCopy, read_statements
+from airbundle.transfer.strays import require_room, write_strays
 from airbundle.transfer.verdict import belief_of, describe_volumes
 from airbundle.transfer.verify import counted_back
 from airbundle.transfer.workspace import Workspace
@@ -77,10 +75,11 @@ def rescue(given: Sequence[str], target: str, *, trust: TrustSet, bundle_id: str
     meter = Meter(progress)
     problems: list[AirbundleError] = []
     with RawSources(given) as sources:
-        sources.require_apart(target)
+        sources.require_target(target)
         found = look_over(sources, meter)  # (1)
         stated = found_statements(sources, found)
         wanted = _wanted(found, bundle_id.lower(), ", ".join(map(shown, given)))
+        wanted.sort(key=lambda one: one not in stated)
         done = [_rescue_one(sources, found, one, stated.get(one, []), target, trust, meter, problems)
                 for one in wanted]
         read = tuple(ReadSource(source.path, source.size, source.holes.total) for source in sources)
@@ -103,14 +102,25 @@ def _wanted(found: Sightings, prefix: str, where: str) -> list[bytes]:
 
 def _rescue_one(sources: RawSources, found: Sightings, bundle_id: bytes, documents: list[FoundStatement], target: str,
                 trust: TrustSet, meter: Meter, problems: list[AirbundleError]) -> RescuedBundle:
-    """Steps 2 to 6 for one bundle. What stands against it is added to `problems`."""
+    """Steps 2 to 6 for one bundle. What stands against it is added to `problems`, and ends nothing but this bundle."""
+    try:
+        return _try_one(sources, found, bundle_id, documents, target, trust, meter, problems)
+    except InterruptedRunError:
+        raise
+    except AirbundleError as error:
+        problems.append(error)
+        return RescuedBundle(bundle_id.hex(), "given up", None, (), (), 0, 0, (), str(error), error.exit_status)
+
+
+def _try_one(sources: RawSources, found: Sightings, bundle_id: bytes, documents: list[FoundStatement], target: str,
+             trust: TrustSet, meter: Meter, problems: list[AirbundleError]) -> RescuedBundle:
     try:
         bundle = reopened(sources, found, documents, trust)
     except (UnsignedError, ForgedError, DamagedError) as error:
         error.where = f"{error.where}, bundle {bundle_id.hex()}"
         problems.append(error)
         payloads = {document.envelope.payload for document in documents}
-        return write_strays(sources, found, bundle_id, target, error, documents[0].raw if len(payloads) == 1 else b"")
+        return write_strays(sources, found, bundle_id, target, error, documents[0] if len(payloads) == 1 else None)
     with ExitStack() as stack:
         yard = _Yard(bundle, sources, found, target, trust, meter, stack)
         yard.assemble_all()
@@ -140,6 +150,7 @@ class _Yard:
         self._volumes: dict[int, VolumeWriter] = {}
         for number in sorted(seen):
             path = os.path.join(target, volumes.volume_name(bundle.statement.label, bundle.id, number, count))
+            sources.require_apart(path)
             self._volumes[number] = stack.enter_context(VolumeWriter(path, bundle_id=bundle.id))
             prepare_ends(self._volumes[number], volume_readme(bundle.id, number, count), catalog_size)
         self._readers = {number: stack.enter_context(VolumeReader(volume.path))
@@ -150,11 +161,8 @@ class _Yard:
 
     def _require_room(self, target: str) -> None:
         volumes_here = len({row.volume for row in self._rows})
-        needed = sum(map(self._size, self._rows)) + 2 * volumes_here * self._size(self._bundle.statement.catalog)
-        free = free_space(target)
-        if needed + margin(free, needed) > free:
-            raise MediumError(f"{needed:,} bytes are needed and {free:,} are free", where=target,
-                              hint="free more, or take a larger drive")
+        require_room(target, sum(map(self._size, self._rows))
+                     + 2 * volumes_here * self._size(self._bundle.statement.catalog))
 
     def assemble_all(self) -> None:
         """(4) Each segment by itself; once more those that had to wait for a preamble from another."""
@@ -241,7 +249,13 @@ class _Yard:
                              bytes.fromhex(bundle.statement.packer))
         catalog = rebuilt_catalog(bundle, self._work).blocks.tobytes()
         for number, volume in self._volumes.items():
-            write_ends([(volume, {})], catalog=catalog, document=exact[self._readers[number].path], suite=bundle.suite)
+            reader = self._readers[number]
+            if any(copy.envelope is not None for copy in read_statements(reader)):  # T-9
+                replace_ends(volume, catalog, exact[reader.path], bundle.suite)
+                volume.discard_leftovers()
+                volume.sync()
+            else:
+                write_ends([(volume, {})], catalog=catalog, document=exact[reader.path], suite=bundle.suite)
 
     def verdict(self) -> AirbundleError | None:
         """What stands between this and a whole bundle, if anything does."""
@@ -272,4 +286,5 @@ class _Yard:
             volumes=tuple(volume.path for volume in self._volumes.values()),
             segments=tuple(self._segments[row.number] for row in self._rows), stale=len(stale),
             stale_blocks=sum(stale), absent=describe_volumes(bundle, self._absent),
-            problem=str(problem) if problem else "", exit_status=problem.exit_status if problem else 0)
+            problem=str(problem) if problem else "", exit_status=problem.exit_status if problem else 0,
+            belief=belief_of(bundle))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from airbundle.errors import AirbundleError
+from airbundle.transfer.report import Belief
 from airbundle.transfer.verdict import PRECEDENCE
 
 
@@ -38,7 +39,7 @@ class RescuedSegment:
 
 @dataclass(frozen=True, slots=True)
 class RescuedBundle:
-    """One bundle, and where it was written.
+    """One bundle, and where it was written. `belief` is None where no statement could be used.
 
     `stale` are attempts at segments that no row of its catalog names, `absent` volumes of which nothing was found.
     `problem` says why it is not all there, empty if it is; `exit_status` goes with that.
@@ -54,6 +55,7 @@ class RescuedBundle:
     absent: tuple[str, ...]
     problem: str
     exit_status: int
+    belief: Belief | None = None
 
 
 @dataclass(frozen=True, slots=True)

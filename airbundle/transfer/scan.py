@@ -3,7 +3,10 @@
 Every block that is found is hashed where it lies, so that a sound one is known from one whose header alone is left.
 What is kept of it is where it lies and what it says it is. Neighbours of one segment become one run, so a drive with
 segments in one piece takes some 70 MB of memory for each TB with blocks of 64 KiB (4 bytes a block and 34 a run), and
-one on which no two blocks are neighbours 600 MB.
+one on which no two blocks are neighbours 600 MB. There is a ceiling on both.
+
+A header costs no more than its 512 bytes, whatever size of block it claims: what lies inside a sound block is not
+looked at, and of each window no more is hashed than four times its bytes. What is left out for that is counted.
 
 Blocks are told apart by their whole geometry, salt included: what an attempt that was given up has left is a segment
 of its own, and never meets the one that took its place.
@@ -58,6 +61,7 @@ class Sightings:
 
     groups: list[Geometry] = field(default_factory=list)
     numbers: dict[bytes, int] = field(default_factory=dict)
+    by_bundle: dict[bytes, list[Geometry]] = field(default_factory=dict)
     runs: Rows = field(default_factory=lambda: np.empty(0, RUN))
     starts: NDArray[np.intp] = field(default_factory=lambda: np.zeros(1, np.intp))
     tags: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
@@ -81,8 +85,17 @@ class Sightings:
 
     def attempts(self, bundle: bytes) -> list[tuple[Geometry, int]]:
         """Attempts at segments of a bundle of which a sound block was found, and how many of them."""
-        return [(geometry, count) for geometry in self.groups
-                if geometry.bundle == bundle and (count := self.sound_blocks(geometry))]
+        return [(geometry, count) for geometry in self.by_bundle.get(bundle, ())
+                if (count := self.sound_blocks(geometry))]
+
+    def sound_places(self, geometry: Geometry) -> int:
+        """For how many different places of one attempt a sound block was found."""
+        runs = self.of(geometry)
+        runs = runs[runs["sound"]]
+        counts = runs["count"].astype(np.int64)
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        places = np.repeat(runs["kind"].astype(np.int64) << 32 | runs["index"], counts) + within
+        return len(np.unique(places))
 
     def bundles(self) -> list[bytes]:
         """Ids of the bundles of which a sound block was found."""
@@ -97,7 +110,8 @@ class _Collector:
         self.found = Sightings()
         self._runs: list[Rows] = []
         self._tags: list[NDArray[np.uint32]] = []
-        self._count = 0
+        self._count = self._run_count = 0
+        self.sound_end = 0  # on this source: what begins before is inside a sound block
 
     def group(self, header: bytes) -> int:
         """The number of the attempt that a header belongs to; -1 if it breaks B-1 to B-3, or is one too many."""
@@ -131,6 +145,10 @@ class _Collector:
                   & (here["index"] == before["index"] + 1) & (here["sound"] == before["sound"])
                   & (here["at"] == before["at"] + before["size"]))
         first = np.flatnonzero(np.concatenate([[True], ~joined]))
+        room = [len(hits), limits.BLOCKS_SEEN_MAX - self._count,
+                *first[limits.RUNS_SEEN_MAX - self._run_count:][:1].tolist()]
+        self.found.crowded += len(hits) - min(room)
+        hits, first = hits[:min(room)], first[first < min(room)]
         runs = np.empty(len(first), RUN)
         for name in ("group", "index", "kind", "sound"):
             runs[name] = hits[name][first]
@@ -139,12 +157,15 @@ class _Collector:
         self._runs.append(runs)
         self._tags.append(hits["tag"].copy())
         self._count += len(hits)
+        self._run_count += len(runs)
         sound = int(np.count_nonzero(hits["sound"]))
         self.found.sound += sound
         self.found.unsound += len(hits) - sound
 
     def settle(self) -> Sightings:
         """Everything, in order of the groups and within them in the order in which it was found."""
+        for geometry in self.found.groups:
+            self.found.by_bundle.setdefault(geometry.bundle, []).append(geometry)
         if self._runs:
             runs = np.concatenate(self._runs)
             self.found.runs = runs[np.argsort(runs["group"], kind="stable")]
@@ -158,6 +179,7 @@ def look_over(sources: RawSources, meter: Meter) -> Sightings:
     collector = _Collector()
     meter.begin("scanning", sources.total)
     for number in range(len(sources)):
+        collector.sound_end = 0
         for window in sources.windows(number):
             hits = _hits(collector, number, window)
             collector.add(number, window.start, hits)
@@ -181,12 +203,15 @@ def _hits(collector: _Collector, source: int, window: RawWindow) -> Rows:
     hits["index"] = np.ascontiguousarray(headers[:, INDEX_AT:INDEX_AT + 4]).view("<u4")[:, 0]
     hits["tag"] = np.ascontiguousarray(headers[:, DIGEST_AT:DIGEST_AT + 4]).view("<u4")[:, 0]
     hits["group"] = hits["size"] = -1
+    budget = limits.HASHED_AGAIN_MAX * len(content)
     for first, end in _alike(headers):
+        if window.start + int(places[end - 1]) < collector.sound_end:
+            continue
         group = collector.group(headers[first].tobytes())
         if group >= 0:
             part = hits[first:end]
             part["group"] = group
-            _judge(part, collector.found.groups[group], content)
+            budget -= _judge(collector, part, collector.found.groups[group], window, budget)
     kept: Rows = hits[hits["size"] > 0]
     return kept
 
@@ -201,20 +226,32 @@ def _alike(headers: Blocks) -> Iterator[tuple[int, int]]:
         yield from itertools.pairwise(ends)
 
 
-def _judge(hits: Rows, geometry: Geometry, content: Blocks) -> None:
-    """Say of hits of one segment which are sound; `size` stays -1 for those that cannot be blocks of it."""
+def _judge(collector: _Collector, hits: Rows, geometry: Geometry, window: RawWindow, budget: int) -> int:
+    """Say of hits of one segment which are sound; gives the bytes that were hashed for that, at most `budget`.
+
+    `size` stays -1 for those that cannot be blocks of it, lie inside a sound block, or were one too many.
+    """
     size, new_hash = geometry.block_size, suite_by_number(geometry.suite).new_hash
     counts = np.array([0, -(-_PREAMBLE_BYTES // geometry.payload_size), geometry.list_blocks, geometry.data_blocks,
                        geometry.parity_blocks])
     known = (hits["kind"] >= Kind.PREAMBLE) & (hits["kind"] <= Kind.PARITY)
     known[known] &= hits["index"][known] < counts[hits["kind"][known]]
-    known &= hits["at"] + size <= len(content)
-    hits["size"] = np.where(known, size, -1)
-    view, end = content.data, HASHED_AT
+    known &= hits["at"] + size <= len(window.content)
+    view, end, hashed = window.content.data, HASHED_AT, 0
     for number in np.flatnonzero(known).tolist():
         at = int(hits["at"][number])
+        if window.start + at < collector.sound_end:
+            continue
+        if hashed + size > budget:
+            collector.found.crowded += 1
+            continue
+        hashed += size
+        hits["size"][number] = size
         digest = new_hash(view[at + HASHED_AT:at + size]).digest().ljust(end - DIGEST_AT, b"\0")
         hits["sound"][number] = view[at + DIGEST_AT:at + end] == digest
+        if hits["sound"][number]:
+            collector.sound_end = window.start + at + size
+    return hashed
 
 
 assert {suite.number for suite in SUITES} == set(DIGEST_SIZES)

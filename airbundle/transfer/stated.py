@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from airbundle.codec.engines import best_engine
 from airbundle.codec.record import COPIES, COPY_SIZE, RECORD_SIZE, intact_copy, recover_record
@@ -23,8 +23,6 @@ from airbundle.format.statement import STATEMENT_TYPE, parse_statement
 if TYPE_CHECKING:
     from airbundle.media.raw import RawSources
     from airbundle.transfer.scan import Sightings
-
-_DECODED_MAX: Final = 24  # records that go through the code; each may take 10 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +61,10 @@ def _decode(sources: RawSources, hurt: list[tuple[int, int]], contents: dict[byt
     solved: set[tuple[int, int]] = set()
     for source, at in hurt:
         for base in (at - n * COPY_SIZE for n in range(COPIES)):
-            if (source, at) in solved or base < 0 or (source, base) in tried or len(tried) >= _DECODED_MAX:
+            if (source, at) in solved or base < 0 or (source, base) in tried:
                 continue
+            if len(tried) >= limits.RECORDS_DECODED_MAX:
+                return
             tried.add((source, base))
             with suppress(FormatError):
                 raw = _read(sources, source, base, RECORD_SIZE)

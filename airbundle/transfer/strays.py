@@ -1,27 +1,36 @@
 """Blocks of a bundle that no statement and no catalog explain: written as they were found, and nothing is made up.
 
 Of several attempts at a segment the one of which most was found is taken. Each block carries its own digest; parity is
-not used, since no root would say whether what it gives is right. With `--sidecar`, verify and repair go on from there.
+not used, since no root would say whether what it gives is right. An attempt of which less than one block in 64 is
+there is not written: a single block can claim a file of 288 MiB. With `--sidecar`, verify and repair go on from there.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from airbundle.codec.engines import best_engine
-from airbundle.codec.record import encode_record
-from airbundle.crypto.suites import hash_by_suite, suite_by_number
+from airbundle.crypto.suites import suite_by_name, suite_by_number
+from airbundle.errors import FormatError, MediumError
+from airbundle.format import limits
 from airbundle.format.block import INDEX_AT, Kind
 from airbundle.format.geometry import HEADER_SIZE, Geometry
-from airbundle.format.limits import PREAMBLE_MAX
+from airbundle.format.statement import parse_statement
 from airbundle.media import volume as volumes
+from airbundle.media.drive import free_space
 from airbundle.media.writing import VolumeWriter
 from airbundle.transfer.assemble import collect
 from airbundle.transfer.check import Expected
+from airbundle.transfer.ends import encoded_record
 from airbundle.transfer.laying import put_image
+from airbundle.transfer.plan import margin
+from airbundle.transfer.readback import holds_content
+from airbundle.transfer.replace import replace_file
 from airbundle.transfer.rescued import RescuedBundle, RescuedSegment
 from airbundle.transfer.workspace import Workspace
 
@@ -29,47 +38,95 @@ if TYPE_CHECKING:
     from airbundle.errors import AirbundleError
     from airbundle.media.raw import RawSources
     from airbundle.transfer.scan import Sightings
+    from airbundle.transfer.stated import FoundStatement
 
 LABEL = "ab"
 
 
-def write_strays(sources: RawSources, sightings: Sightings, bundle: bytes, target: str,
-                 problem: AirbundleError, document: bytes) -> RescuedBundle:
-    """Segment files under their numbers, in one folder, and the statement if there is one.
+@dataclass(frozen=True, slots=True)
+class _Stray:
+    """One attempt of which enough was found to be written."""
 
-    Raises MediumError, UsageError (V-5).
+    geometry: Geometry
+    preamble_length: int
+    found: int
+
+
+def write_strays(sources: RawSources, sightings: Sightings, bundle: bytes, target: str,
+                 problem: AirbundleError, document: FoundStatement | None) -> RescuedBundle:
+    """Segment files under their numbers, in one folder, and the statement if there is one; nothing if all are junk.
+
+    Raises MediumError, also if there is no room, and UsageError (V-5).
     """
-    attempts = sightings.attempts(bundle)
-    best: dict[int, tuple[Geometry, int]] = {}
-    for geometry, count in attempts:
-        if geometry.number not in best or count > best[geometry.number][1]:
-            best[geometry.number] = geometry, count
-    lengths = {geometry: _preamble_length(sources, sightings, geometry) for geometry, _ in best.values()}
-    usual = max(lengths.values(), default=0)
+    best: dict[int, _Stray] = {}
+    for stray in _strays(sources, sightings, bundle):
+        number = stray.geometry.number
+        if number not in best or stray.found > best[number].found:
+            best[number] = stray
     path = os.path.join(target, volumes.volume_name(LABEL, bundle, 1, 1))
-    segments = []
-    with VolumeWriter(path, bundle_id=bundle) as volume:
-        for number in sorted(best):
-            geometry = best[number][0]
-            expected = Expected(suite=suite_by_number(geometry.suite), geometry=geometry, root=b"",
-                                preamble_length=lengths[geometry] or usual or 1, preamble_hash=b"")
-            place = expected.place
-            work = Workspace(place.stored_size)
-            image, sound, conflicting = collect(work, sources, sightings, expected)
-            put_image(volume, volumes.segment_name(number), image, work)
-            found = int(sound.sum())
-            segments.append(RescuedSegment(number, 1, len(sound), found, len(sound) - found, 0, conflicting,
-                                           whole=False))
-        volume.discard_leftovers()
-        if document:  # the catalog may still be somewhere: with it the volume is what it was
-            volume.fill(volumes.RECORD_NAME, encode_record(
-                document, suite_number=best[min(best)][0].suite, hash_by_suite=hash_by_suite, engine=best_engine()))
-            volume.fill(volumes.STATEMENT_NAME, document)
-        volume.sync()
-    taken = {id(geometry) for geometry, _ in best.values()}
-    stale = [count for geometry, count in attempts if id(geometry) not in taken]
-    return RescuedBundle(bundle.hex(), "none that can be used", None, (path,), tuple(segments), len(stale), sum(stale),
-                         (), str(problem), problem.exit_status)
+    written: list[RescuedSegment] = []
+    if best or document is not None:
+        sources.require_apart(path)
+        require_room(target, sum(_expected(stray).place.stored_size for stray in best.values()))
+        with VolumeWriter(path, bundle_id=bundle) as volume:
+            written = [_write_one(sources, sightings, volume, best[number]) for number in sorted(best)]
+            volume.discard_leftovers()
+            if document is not None:  # the catalog may still be somewhere: with it the volume is what it was
+                _write_statement(volume, document)
+            volume.sync()
+    taken = {id(stray.geometry) for stray in best.values()}
+    stale = [count for geometry, count in sightings.attempts(bundle) if id(geometry) not in taken]
+    return RescuedBundle(bundle.hex(), "none that can be used", None, (path,) if written or document else (),
+                         tuple(written), len(stale), sum(stale), (), str(problem), problem.exit_status)
+
+
+def require_room(target: str, needed: int) -> None:
+    """Raise MediumError unless that many bytes fit on the drive."""
+    free = free_space(target)
+    if needed + margin(free, needed) > free:
+        raise MediumError(f"{needed:,} bytes are needed and {free:,} are free", where=target,
+                          hint="free more, or take a larger drive")
+
+
+def _strays(sources: RawSources, sightings: Sightings, bundle: bytes) -> list[_Stray]:
+    """The attempts that are no junk: so large a file is not written for a few blocks, nor one that breaks B-3."""
+    enough = [(geometry, places) for geometry, _ in sightings.attempts(bundle)
+              if (places := sightings.sound_places(geometry)) * limits.STRAY_SHARE
+              >= geometry.coded_blocks + 2 * geometry.list_blocks]
+    lengths = [_preamble_length(sources, sightings, geometry) for geometry, _ in enough]
+    usual = Counter(length for length in lengths if length).most_common(1)
+    strays = []
+    for (geometry, places), own in zip(enough, lengths, strict=True):
+        for length in filter(None, (own, *(length for length, _ in usual), 1)):
+            stray = _Stray(geometry, length, places)
+            with suppress(FormatError):
+                _ = _expected(stray).place
+                strays.append(stray)
+                break
+    return strays
+
+
+def _expected(stray: _Stray) -> Expected:
+    return Expected(suite=suite_by_number(stray.geometry.suite), geometry=stray.geometry, root=b"",
+                    preamble_length=stray.preamble_length, preamble_hash=b"")
+
+
+def _write_one(sources: RawSources, sightings: Sightings, volume: VolumeWriter, stray: _Stray) -> RescuedSegment:
+    expected, number = _expected(stray), stray.geometry.number
+    work = Workspace(expected.place.stored_size)
+    image, sound, conflicting = collect(work, sources, sightings, expected)
+    put_image(volume, volumes.segment_name(number), image, work)
+    found = int(sound.sum())
+    return RescuedSegment(number, 1, len(sound), found, len(sound) - found, 0, conflicting, whole=False)
+
+
+def _write_statement(volume: VolumeWriter, document: FoundStatement) -> None:
+    """The record first; each takes the place of what is there only when it is whole (T-9)."""
+    suite = suite_by_name(parse_statement(document.envelope.payload).suite)  # K-2
+    for name, content in ((volumes.RECORD_NAME, encoded_record(document.raw, suite)),
+                          (volumes.STATEMENT_NAME, document.raw)):
+        if not holds_content(volume, name, content):
+            replace_file(volume, name, content)
 
 
 def _preamble_length(sources: RawSources, sightings: Sightings, geometry: Geometry) -> int:
@@ -84,4 +141,4 @@ def _preamble_length(sources: RawSources, sightings: Sightings, geometry: Geomet
     with memoryview(header) as view:
         sources.read(int(run["source"]), view, int(run["position"]) + (int(run["count"]) - 1) * geometry.block_size)
     length = last * geometry.payload_size + int.from_bytes(header[INDEX_AT + 4:HEADER_SIZE], "little")
-    return length if 0 < length <= PREAMBLE_MAX else 0
+    return length if 0 < length <= limits.PREAMBLE_MAX else 0

@@ -27,12 +27,17 @@ from airbundle.format.block import parse_header
 from airbundle.format.catalog import Row, Table, parse_body, parse_table, write_body
 from airbundle.format.cost import parse_cost
 from airbundle.format.dsse import Envelope, Signature, parse_envelope, write_envelope
+from airbundle.format.holes import parse_mapfile
 from airbundle.format.manifest import FileRow, Manifest, SliceRow, parse_manifest
 from airbundle.format.names import SafePath, shown
 from airbundle.format.segment import ChunkRow, FileSpan, Index, Trailer, parse_index, parse_trailer
 from airbundle.format.statement import STATEMENT_TYPE, PreambleRef, Statement, VolumeRow, parse_statement
+from airbundle.media.raw import RawSources
 from airbundle.media.volume import VolumeReader
 from airbundle.transfer.claims import claims_of, holds_record
+from airbundle.transfer.progress import Meter
+from airbundle.transfer.scan import look_over
+from airbundle.transfer.stated import _text
 from tests.examples import BUNDLE, KEY, PACKER, SALT
 
 if TYPE_CHECKING:
@@ -73,6 +78,10 @@ def _statement() -> bytes:
         expires=None, series="s", sequence=3, label="label", marking='\u00e9 "quoted" \\', preamble=reference,
         envelopes=reference, catalog=Row(2, "catalog", 0, 0, 0, 3, 3, 1, 4096, 11904, SALT.hex(), "dd" * 32),
         volumes=(VolumeRow(1, "NAME", 10**12, None), VolumeRow(2, "", 1, "serial")), lose=1, base=None, writer="fuzz"))
+
+
+def _envelope() -> bytes:
+    return write_envelope(Envelope(STATEMENT_TYPE, _statement(), (Signature(PACKER, b"s" * 100),)))
 
 
 def _manifest() -> bytes:
@@ -170,6 +179,34 @@ def _claims(raw: bytes) -> None:
             holds_record(reader, "x")
 
 
+def _look_over(raw: bytes) -> None:
+    """An image without a file system."""
+    import tempfile
+
+    with tempfile.NamedTemporaryFile(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as image:
+        image.write(raw)
+        image.flush()
+        with RawSources([image.name]) as sources:
+            found = look_over(sources, Meter())
+    sound = [count for bundle in found.bundles() for _, count in found.attempts(bundle)]
+    assert sum(sound) == found.sound
+    assert int(found.runs["count"].sum()) == found.sound + found.unsound == len(found.tags)
+
+
+def _text_on_a_drive(raw: bytes) -> object:
+    text = _text(raw)
+    assert raw.startswith(text)
+    return parse_envelope(text, STATEMENT_TYPE)
+
+
+def _image() -> bytes:
+    """A whole segment between other bytes, an envelope, and the head of a record."""
+    from tests.examples import _segment
+
+    blocks = bytes(_segment()[1].blocks.reshape(-1))
+    return bytes(512) + blocks + bytes(1024) + _envelope().ljust(4096, b"\0") + _record()[:5000]
+
+
 def _whole_block() -> bytes:
     from tests.examples import _segment
 
@@ -179,8 +216,7 @@ def _whole_block() -> bytes:
 SAFETENSORS = b'{"a":{"dtype":"BF16","shape":[2,8],"data_offsets":[0,32]},"__metadata__":{"k":"v"}}'
 
 TARGETS: dict[str, Target] = {
-    "envelope": Target(lambda raw: parse_envelope(raw, STATEMENT_TYPE), lambda: [write_envelope(Envelope(
-        STATEMENT_TYPE, _statement(), (Signature(PACKER, b"s" * 100),)))]),
+    "envelope": Target(lambda raw: parse_envelope(raw, STATEMENT_TYPE), lambda: [_envelope()]),
     "statement": Target(parse_statement, lambda: [_statement()]),
     "table": Target(lambda raw: parse_table(raw, catalog_number=2), lambda: [encoding.encode(Table((
         _row(0, "data"), _row(1, "parity"))))]),
@@ -206,6 +242,10 @@ TARGETS: dict[str, Target] = {
         len(SAFETENSORS).to_bytes(8, "little") + SAFETENSORS + bytes(32),
         b"GGUF" + (3).to_bytes(4, "little") + (1).to_bytes(8, "little") + (0).to_bytes(8, "little") + (1).to_bytes(
             8, "little") + b"t" + (1).to_bytes(4, "little") + (16).to_bytes(8, "little") + bytes(12) + bytes(64)]),
+    "map file": Target(lambda raw: parse_mapfile(raw, 1 << 20), lambda: [
+        b"# Mapfile\n0x0012     ?               1\n0x0 0x1000 +\n0x1000 0x0E00 /\n7680 4096 -\n0x2E00 0x99999 *\n"]),
+    "image": Target(_look_over, lambda: [_image(), _image()[:9000]]),
+    "text on a drive": Target(_text_on_a_drive, lambda: [_envelope() + b"]}" + bytes(50), _envelope()]),
     "path": Target(_path, lambda: [b"a/b.txt", "\u00e9/CON .x".encode(), b"a" * 300]),
 }
 

@@ -12,7 +12,7 @@ from airbundle.format.limits import MIB
 from tests.fuzz.mutate import mutated
 from tests.fuzz.targets import FOUND, TARGETS, feed
 
-ROUNDS = {"record": 3, "claims": 60, "journal head": 60, "private key": 80}
+ROUNDS = {"record": 3, "claims": 60, "image": 60, "journal head": 60, "private key": 80}
 SECONDS_MOST = {"record": 60.0}  # three copies of 513 codewords, each with its errors
 BYTES_MOST = 64 * MIB
 
