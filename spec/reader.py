@@ -77,7 +77,7 @@ def public(value: str) -> bool:  # printable text in NFC of at most 256 bytes (E
     return printable and unicodedata.is_normalized("NFC", value) and len(value.encode()) <= 256
 
 def tables(suite: Suite) -> dict[str, Any]:  # a number is bytes in hexadecimal, a slice bytes of text
-    h, maybe = suite.h, {"series": {None, public}, "sequence": {None, NUMBER}}
+    h, maybe = {32, 48}, {"series": {None, public}, "sequence": {None, NUMBER}}
     key, one = {"version": range(1, 2), "suite": suite.name, "name": public}, {"keyid": {32, 48}, "sig": in_base64}
     row = (NUMBER, {"data", "parity"}, NUMBER, NUMBER, range(1, 65), *[NUMBER] * 5, 16, h)
     preamble, span = {"length": range(1, 128 * KIB + 1), "hash": h}, range(256 * MIB + 1)
@@ -110,7 +110,6 @@ def fits(value: Any, shape: Any) -> bool:  # E-1; no table has floats, truth val
         int: lambda: text and len(value) == 2 * shape and not {*value} - {*"0123456789abcdef"},
         object: lambda: (text and shape(value)) if callable(shape) else value == shape}
     return bool(rules.get(type(shape), rules[object])())
-
 def decode(data: bytes, table: str, suite: Any = None, status: int = DAMAGED) -> tuple[Suite, dict[str, Any]]:
     suite = suite or (CNSA2 if b'"suite":"cnsa2"' in data[:200] else STANDARD)
     value, right, again = attempt(status, "E-3", f"a {table} is not JSON", lambda: (
@@ -125,17 +124,18 @@ def read(path: str, at: int, length: int) -> bytes:  # what cannot be read is no
             return file.read(length)
     except OSError:
         return b""
-
 def find_volumes(places: list[str]) -> dict[str, list[str]]:  # and their files (V-1, L-6)
     volumes = {}
     for place in map(os.path.realpath, places):
         need(os.path.isdir(place), "V-1", f"{place} is not a folder", USAGE)
-        inner = [e.path for e in os.scandir(place) if e.name.endswith(".airbundle") and e.is_dir(follow_symlinks=False)]
-        for volume in [place] if place.endswith(".airbundle") else sorted(inner):
+        inner = [e.path for e in os.scandir(place) if e.is_dir(follow_symlinks=False)]
+        for volume in [place] if place.endswith(".airbundle") else [place, *sorted(inner)]:
             entries = [*itertools.islice(os.scandir(volume), 300_001)]
             need(len(entries) <= 300_000, "L-6", f"{volume} has too many entries")
-            volumes[volume] = sorted(e.path for e in entries if e.is_file(follow_symlinks=False)
-                                     and e.stat(follow_symlinks=False).st_size < 4 * GIB)
+            files = sorted(e.path for e in entries if e.is_file(follow_symlinks=False)
+                           and e.stat(follow_symlinks=False).st_size < 4 * GIB)
+            if volume.endswith(".airbundle") or any(e.name.startswith("statement.") for e in entries):  # D-6
+                volumes[volume] = files
     need(volumes, "V-1", "there is no volume here", USAGE)
     return volumes
 # === 4. Blocks ===

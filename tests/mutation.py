@@ -136,9 +136,9 @@ def _noticed(copied: Path) -> str:
     tests = [test for test in TESTS if (copied / test).exists()]
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests], cwd=copied, check=False,
-            capture_output=True, timeout=300, env={**os.environ, "PYTHONPATH": str(copied),
-                                                   "PYTHONDONTWRITEBYTECODE": "1"})
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-k", "not the_reader", *tests],
+            cwd=copied, check=False, capture_output=True, timeout=300,
+            env={**os.environ, "PYTHONPATH": str(copied), "PYTHONDONTWRITEBYTECODE": "1"})
     except subprocess.TimeoutExpired:
         return "hangs"
     return {0: "", 1: "failed"}.get(done.returncode, f"ended with {done.returncode}")
