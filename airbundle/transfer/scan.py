@@ -170,8 +170,8 @@ class _Collector:
         if self._runs:
             runs = np.concatenate(self._runs)
             self.found.runs = runs[np.argsort(runs["group"], kind="stable")]
-            self.found.starts = np.searchsorted(self.found.runs["group"], np.arange(len(self.found.groups) + 1))
             self.found.tags = np.concatenate(self._tags)
+        self.found.starts = np.searchsorted(self.found.runs["group"], np.arange(len(self.found.groups) + 1))
         return self.found
 
 
