@@ -66,6 +66,7 @@ def _show_bundle(one: RescuedBundle) -> None:
     output.table([
         ("bundle", one.bundle),
         ("statement", one.statement + (f", revision {one.revision}" if one.revision is not None else "")),
+        *((("passed over", output.counted(one.passed_over, "other statement")),) if one.passed_over else ()),
         ("whole", f"{sum(segment.whole for segment in segments)} of {output.counted(len(segments), 'segment')}"
          + (f", {grouped} of them from their groups" if grouped else "")),
         ("blocks", ", ".join(f"{count} {noun}" for noun, count in sums.items())),

@@ -151,6 +151,11 @@ def collect(work: Workspace, sources: RawSources, sightings: Sightings, expected
     return image, sound, found.conflicting
 
 
+def fits_root(sources: RawSources, sightings: Sightings, expected: Expected) -> bool:
+    """Whether the list that was found of a segment gives the root that its row says (steps 1 and 2)."""
+    return _settled_leaves(sources, candidates_of(sightings, expected.place), expected) is not None
+
+
 def read_block(sources: RawSources, found: Candidates, row: int, out: Blocks) -> None:
     """Read the candidate `row` into `out`, shape (B,); what cannot be read is zeros."""
     sources.read(int(found.source[row]), out.data, int(found.position[row]))

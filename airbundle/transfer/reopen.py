@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from airbundle.crypto.suites import suite_by_name
 from airbundle.errors import DamagedError, UnsignedError
-from airbundle.transfer.assemble import Assembled, assemble
+from airbundle.format import limits
+from airbundle.transfer.assemble import Assembled, assemble, fits_root
 from airbundle.transfer.open import Bundle, body_of, take_catalog
 from airbundle.transfer.pieces import mend
 from airbundle.transfer.statements import Believed, rank_statements
@@ -26,7 +27,8 @@ def reopened(sources: RawSources, sightings: Sightings, documents: Sequence[Foun
              trust: TrustSet) -> Bundle:
     """The bundle that `documents` state: the believed one of the highest revision whose catalog can be had (T-7).
 
-    Where nobody here vouches for any, the one whose rows name most of the blocks that were found. Raises UnsignedError
+    Where nobody here vouches for any, the one most of whose roots fit what was found, and of several such the one whose
+    rows name most blocks: salts and geometries anyone can copy. Raises UnsignedError
     without a statement, ForgedError (T-4), DamagedError without a catalog.
     """
     ranked = rank_statements([document.envelope for document in documents], trust, sources[0].path)
@@ -34,7 +36,7 @@ def reopened(sources: RawSources, sightings: Sightings, documents: Sequence[Foun
         raise UnsignedError("no statement of it was found", where=sources[0].path, rule="T-1",
                             hint="take it from the packer's machine: verify and repair --sidecar DIR")
     failure: DamagedError | None = None
-    best: tuple[int, Bundle] | None = None
+    best: tuple[tuple[int, int], Bundle] | None = None
     for one in ranked:
         try:
             bundle = _with_catalog(sources, sightings, one)
@@ -43,13 +45,20 @@ def reopened(sources: RawSources, sightings: Sightings, documents: Sequence[Foun
             continue
         if one.judgement is not None:
             return bundle
-        named = sum(sightings.sound_blocks(bundle.expected(row).geometry) for row in bundle.rows)
-        if best is None or named > best[0]:
-            best = named, bundle
+        rank = _rank(sources, sightings, bundle) if len(ranked) > 1 else (0, 0)
+        if best is None or rank > best[0]:
+            best = rank, bundle
     if best is None:
         assert failure is not None
         raise failure
     return best[1]
+
+
+def _rank(sources: RawSources, sightings: Sightings, bundle: Bundle) -> tuple[int, int]:
+    """How well a catalog fits: roots of rows that do, of so many rows, and sound blocks that its rows name."""
+    step = -(-len(bundle.rows) // limits.ROOTS_TRIED_MAX) or 1
+    fitting = sum(fits_root(sources, sightings, bundle.expected(row)) for row in bundle.rows[::step])
+    return fitting, sum(sightings.sound_blocks(bundle.expected(row).geometry) for row in bundle.rows)
 
 
 def _with_catalog(sources: RawSources, sightings: Sightings, one: Believed) -> Bundle:

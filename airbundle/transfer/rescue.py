@@ -77,7 +77,7 @@ def rescue(given: Sequence[str], target: str, *, trust: TrustSet, bundle_id: str
     with RawSources(given) as sources:
         sources.require_target(target)
         found = look_over(sources, meter)  # (1)
-        stated = found_statements(sources, found)
+        stated = found_statements(sources, found, trust)
         wanted = _wanted(found, bundle_id.lower(), ", ".join(map(shown, given)))
         wanted.sort(key=lambda one: one not in stated)
         done = [_rescue_one(sources, found, one, stated.get(one, []), target, trust, meter, problems)
@@ -123,6 +123,7 @@ def _try_one(sources: RawSources, found: Sightings, bundle_id: bytes, documents:
         return write_strays(sources, found, bundle_id, target, error, documents[0] if len(payloads) == 1 else None)
     with ExitStack() as stack:
         yard = _Yard(bundle, sources, found, target, trust, meter, stack)
+        yard.pass_over(documents)
         yard.assemble_all()
         yard.restore_all()
         yard.finish(documents)
@@ -144,6 +145,7 @@ class _Yard:
         self._work = Workspace(bundle.largest_segment())
         self._segments: dict[int, RescuedSegment] = {}
         self._gone: dict[int, Flags | None] = {row.number: None for row in bundle.rows if row.volume not in seen}
+        self._passed_over = 0
         self._require_room(target)
         count = len(bundle.statement.volumes)
         catalog_size = bundle.expected(bundle.statement.catalog).place.stored_size
@@ -155,6 +157,11 @@ class _Yard:
             prepare_ends(self._volumes[number], volume_readme(bundle.id, number, count), catalog_size)
         self._readers = {number: stack.enter_context(VolumeReader(volume.path))
                          for number, volume in self._volumes.items()}
+
+    def pass_over(self, documents: Sequence[FoundStatement]) -> None:
+        """Count the statements of this bundle that were found and not used."""
+        payloads = {document.envelope.payload for document in documents} - {self._bundle.statement_raw}
+        self._passed_over = len(payloads) + self._found.statements_left_out.get(self._bundle.id, 0)
 
     def _size(self, row: Row) -> int:
         return self._bundle.expected(row).place.stored_size
@@ -287,4 +294,4 @@ class _Yard:
             segments=tuple(self._segments[row.number] for row in self._rows), stale=len(stale),
             stale_blocks=sum(stale), absent=describe_volumes(bundle, self._absent),
             problem=str(problem) if problem else "", exit_status=problem.exit_status if problem else 0,
-            belief=belief_of(bundle))
+            belief=belief_of(bundle), passed_over=self._passed_over)

@@ -41,6 +41,8 @@ class RescuedSegment:
 class RescuedBundle:
     """One bundle, and where it was written. `belief` is None where no statement could be used.
 
+    `passed_over` are other statements of it that were found, of older revisions or by whomever.
+
     `stale` are attempts at segments that no row of its catalog names, `absent` volumes of which nothing was found.
     `problem` says why it is not all there, empty if it is; `exit_status` goes with that.
     """
@@ -56,6 +58,7 @@ class RescuedBundle:
     problem: str
     exit_status: int
     belief: Belief | None = None
+    passed_over: int = 0
 
 
 @dataclass(frozen=True, slots=True)

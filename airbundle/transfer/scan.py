@@ -67,6 +67,7 @@ class Sightings:
     tags: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
     records: list[tuple[int, int]] = field(default_factory=list)
     texts: list[tuple[int, int]] = field(default_factory=list)
+    statements_left_out: dict[bytes, int] = field(default_factory=dict)
     sound: int = 0
     unsound: int = 0
     crowded: int = 0
@@ -169,8 +170,8 @@ class _Collector:
         if self._runs:
             runs = np.concatenate(self._runs)
             self.found.runs = runs[np.argsort(runs["group"], kind="stable")]
-            self.found.starts = np.searchsorted(self.found.runs["group"], np.arange(len(self.found.groups) + 1))
             self.found.tags = np.concatenate(self._tags)
+        self.found.starts = np.searchsorted(self.found.runs["group"], np.arange(len(self.found.groups) + 1))
         return self.found
 
 

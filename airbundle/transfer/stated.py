@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING
 
 from airbundle.codec.engines import best_engine
 from airbundle.codec.record import COPIES, COPY_SIZE, RECORD_SIZE, intact_copy, recover_record
-from airbundle.crypto.suites import hash_by_suite
-from airbundle.errors import FormatError
+from airbundle.crypto.signing import judge
+from airbundle.crypto.suites import hash_by_suite, suite_by_name
+from airbundle.errors import AirbundleError, FormatError
 from airbundle.format import limits
 from airbundle.format.dsse import Envelope, parse_envelope
-from airbundle.format.statement import STATEMENT_TYPE, parse_statement
+from airbundle.format.statement import STATEMENT_TYPE, Statement, parse_statement
 
 if TYPE_CHECKING:
+    from airbundle.crypto.trust import TrustSet
+    from airbundle.format.geometry import Geometry
     from airbundle.media.raw import RawSources
     from airbundle.transfer.scan import Sightings
 
@@ -31,10 +34,14 @@ class FoundStatement:
 
     raw: bytes
     envelope: Envelope
+    believed: bool
 
 
-def found_statements(sources: RawSources, sightings: Sightings) -> dict[bytes, list[FoundStatement]]:
-    """All different documents, by the bundle that they name. Nothing of them is believed here."""
+def found_statements(sources: RawSources, sightings: Sightings, trust: TrustSet) -> dict[bytes, list[FoundStatement]]:
+    """Different documents by the bundle that they name: all that are believed, and so many of the others.
+
+    Of the others those come first of whose catalog most was found.
+    """
     contents: dict[bytes, None] = {}
     hurt: list[tuple[int, int]] = []
     reached: set[tuple[int, int]] = set()
@@ -48,11 +55,12 @@ def found_statements(sources: RawSources, sightings: Sightings) -> dict[bytes, l
             reached |= {(source, at + n * COPY_SIZE) for n in range(1 - COPIES, COPIES)}
     for source, at in sightings.texts:
         contents[_text(_read(sources, source, at, limits.STATEMENT_MAX))] = None
-    found = _by_bundle(list(contents))
-    if set(sightings.bundles()) <= found.keys():
+    found = _by_bundle(list(contents), sightings, trust)
+    settled = {bundle for bundle, here in found.items() if not len(trust) or any(one.believed for one in here)}
+    if set(sightings.bundles()) <= settled:
         return found
     _decode(sources, [place for place in hurt if place not in reached], contents)
-    return _by_bundle(list(contents))
+    return _by_bundle(list(contents), sightings, trust)
 
 
 def _decode(sources: RawSources, hurt: list[tuple[int, int]], contents: dict[bytes, None]) -> None:
@@ -77,15 +85,40 @@ def _text(raw: bytes) -> bytes:
     return raw[:raw.find(b"]}") + 2]
 
 
-def _by_bundle(contents: list[bytes]) -> dict[bytes, list[FoundStatement]]:
-    found: dict[bytes, list[FoundStatement]] = {}
+def _by_bundle(contents: list[bytes], sightings: Sightings, trust: TrustSet) -> dict[bytes, list[FoundStatement]]:
+    believed: dict[bytes, list[FoundStatement]] = {}
+    others: dict[bytes, list[tuple[int, FoundStatement]]] = {}
     for raw in contents:
         with suppress(FormatError):
             envelope = parse_envelope(raw, STATEMENT_TYPE)  # T-1
-            here = found.setdefault(bytes.fromhex(parse_statement(envelope.payload).bundle), [])
-            if len(here) < limits.STATEMENTS_SEEN_MAX:
-                here.append(FoundStatement(raw, envelope))
+            statement = parse_statement(envelope.payload)
+            bundle = bytes.fromhex(statement.bundle)
+            if _is_believed(envelope, statement, trust):
+                believed.setdefault(bundle, []).append(FoundStatement(raw, envelope, believed=True))
+            else:
+                there = sightings.sound_blocks(_catalog_of(statement))
+                others.setdefault(bundle, []).append((-there, FoundStatement(raw, envelope, believed=False)))
+    found = {bundle: believed.get(bundle, []) for bundle in (*believed, *others)}
+    for bundle, here in others.items():
+        here.sort(key=lambda one: one[0])
+        found[bundle] += [one for _, one in here[:limits.STATEMENTS_SEEN_MAX]]
+        sightings.statements_left_out[bundle] = max(0, len(here) - limits.STATEMENTS_SEEN_MAX)
     return found
+
+
+def _is_believed(envelope: Envelope, statement: Statement, trust: TrustSet) -> bool:
+    """Whether the packer signed it, and is trusted here."""
+    try:
+        judge([envelope], trust, bytes.fromhex(statement.packer), suite_by_name(statement.suite)).require_packer()
+    except AirbundleError:
+        return False
+    return True
+
+
+def _catalog_of(statement: Statement) -> Geometry:
+    suite = suite_by_name(statement.suite)
+    return statement.catalog.geometry(suite=suite.number, digest_size=suite.digest_size,
+                                      bundle=bytes.fromhex(statement.bundle))
 
 
 def _read(sources: RawSources, source: int, at: int, length: int) -> bytes:

@@ -191,6 +191,9 @@ def _look_over(raw: bytes) -> None:
     sound = [count for bundle in found.bundles() for _, count in found.attempts(bundle)]
     assert sum(sound) == found.sound
     assert int(found.runs["count"].sum()) == found.sound + found.unsound == len(found.tags)
+    for geometry in found.groups:
+        runs = found.of(geometry)
+        assert (runs["position"] + runs["count"].astype("u8") * geometry.block_size <= len(raw)).all()
 
 
 def _text_on_a_drive(raw: bytes) -> object:

@@ -219,3 +219,9 @@ def test_what_nobody_vouches_for_is_not_called_as_packed(
     (tmp_path / "third").mkdir()
     result = api.rescue([str(image)], str(tmp_path / "third"), trust=small.keys.trust)
     assert result.bundles[0].belief is Belief.TRUSTED
+
+
+def test_a_header_whose_block_is_cut_off(tmp_path: Path) -> None:
+    (tmp_path / "image").write_bytes(bytes(4096) + block(geometry())[:2048])
+    found = looked_over(tmp_path / "image")
+    assert (len(found.groups), len(found.of(geometry())), found.bundles()) == (1, 0, [])

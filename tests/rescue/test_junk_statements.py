@@ -1,0 +1,75 @@
+"""Statements that anyone can write: they keep the genuine one out neither by their number nor by what they claim."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+import pytest
+from msgspec.structs import replace
+
+from airbundle import api
+from airbundle.crypto.trust import TrustSet
+from airbundle.format import encoding, limits
+from airbundle.format.catalog import write_table
+from airbundle.format.dsse import Envelope, Signature, write_envelope
+from airbundle.format.statement import STATEMENT_TYPE
+from airbundle.media import volume as names
+from tests.rescue.disk import lay, only, rescued
+from tests.transfer.forge import Lies, forge
+from tests.transfer.workshop import Keys, Packed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COUNT = limits.STATEMENTS_SEEN_MAX + 4
+
+
+def junk(bundle: Packed, path: Path) -> Path:
+    """Texts of statements of the same bundle, each with another label and a catalog that is nowhere."""
+    honest, texts = bundle.statement(), b""
+    for number in range(COUNT):
+        payload = encoding.encode(replace(honest, revision=9, label=f"junk{number}",
+                                          catalog=replace(honest.catalog, salt="ee" * 16)))
+        text = write_envelope(Envelope(STATEMENT_TYPE, payload, (Signature(bytes.fromhex(honest.packer), b"s" * 99),)))
+        texts += text + bytes(-len(text) % 512 + 512)
+    path.write_bytes(texts.ljust(4096, b"\0"))
+    return path
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_many_texts_before_the_genuine_one(small: Packed, tmp_path: Path, *, trusted: bool) -> None:
+    image = lay(tmp_path / "image", set(small.volume.iterdir()) - {small.volume / names.RECORD_NAME}).path
+    trust = small.keys.trust if trusted else TrustSet()
+    one = only(rescued(small, [junk(small, tmp_path / "junk"), image], tmp_path, trust=trust))
+    assert (one.revision, one.passed_over) == (0, COUNT)
+
+
+def test_texts_do_not_keep_a_hurt_record_from_its_code(small: Packed, tmp_path: Path) -> None:
+    whole = small.copy_to(tmp_path / "whole")
+    record = small.volume / names.RECORD_NAME
+    raw = bytearray(record.read_bytes())
+    for at in range(2000, len(raw), 1 << 17):
+        raw[at] ^= 1  # no copy is intact
+    record.write_bytes(raw)
+    (small.volume / names.STATEMENT_NAME).unlink()
+    image = lay(tmp_path / "image", small.volume.iterdir()).path
+    one = only(rescued(whole, [junk(whole, tmp_path / "junk"), image], tmp_path))
+    assert (one.revision, one.passed_over) == (0, COUNT)
+
+
+def test_without_trust_the_roots_decide(keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A catalog of the same geometries and salts, with roots of its own and a higher revision."""
+    true = forge(tmp_path / "true", keys, Lies())
+    wanted = true.statement().bundle
+    with monkeypatch.context() as patch:
+        patch.setattr(secrets, "token_bytes", lambda size: bytes.fromhex(wanted)[:size].ljust(size, b"+"))
+        false = forge(tmp_path / "false", keys, Lies(
+            table=lambda _: write_table(tuple(replace(row, root="ab" * 32) for row in true.rows())),
+            statement=lambda honest: replace(honest, revision=7)))
+    assert false.statement().bundle == wanted
+    ends = [false.volume / name for name in (*names.STATEMENTS, *names.CATALOGS)]
+    image = lay(tmp_path / "image", [*ends, *true.volume.iterdir()]).path
+    (tmp_path / "out").mkdir()
+    one = only(api.rescue([str(image)], str(tmp_path / "out")))
+    assert (one.revision, one.passed_over) == (0, 1)
