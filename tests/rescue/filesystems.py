@@ -35,10 +35,17 @@ def run(*words: object, given: str = "") -> None:
     assert done.returncode == 0, (words, done.stdout[-2000:] + done.stderr[-2000:])
 
 
+def tool(name: str) -> str:
+    """Where a program is, also where the path of an ordinary user does not lead; the test is skipped without it."""
+    found = shutil.which(name, path=PATH)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
 def require(kind: str) -> None:
-    for tool in TOOLS[kind]:
-        if shutil.which(tool, path=PATH) is None:
-            pytest.skip(f"{tool} is not installed")
+    for name in TOOLS[kind]:
+        tool(name)
     if kind == "exfat" and (os.geteuid() != 0 or not os.path.exists("/dev/fuse")):
         pytest.skip("exfat is mounted by FUSE, which needs root and /dev/fuse")
 
@@ -77,7 +84,7 @@ def make_image(image: Path, kind: str, volume: Path, size: int, *, pieces: bool,
 
 def _vfat(image: Path, volume: Path, fillers: Path, _pieces: bool) -> None:
     names = sorted(os.listdir(fillers))
-    subprocess.run(["mcopy", "-i", image, *(fillers / name for name in names), "::/"], check=False,
+    subprocess.run([tool("mcopy"), "-i", image, *(fillers / name for name in names), "::/"], check=False,
                    capture_output=True, env={**os.environ, "MTOOLS_SKIP_CHECK": "1"})  # until it is full
     if len(names) > 1:
         there = subprocess.run(["mdir", "-b", "-i", image, "::/"], check=True, capture_output=True, text=True).stdout
@@ -115,11 +122,11 @@ def _exfat(image: Path, volume: Path, fillers: Path, pieces: bool) -> None:
 def mounted_exfat(image: Path) -> Iterator[Path]:
     place = image.parent / "mounted"
     place.mkdir(exist_ok=True)
-    tried = subprocess.run(["losetup", "-f", "--show", image], capture_output=True, text=True, check=False)
+    tried = subprocess.run([tool("losetup"), "-f", "--show", image], capture_output=True, text=True, check=False)
     if tried.returncode:
         pytest.skip(f"losetup: {tried.stderr.strip()}")
     loop = tried.stdout.strip()
-    driver = subprocess.Popen(["mount.exfat-fuse", "-d", loop, place], stdout=subprocess.DEVNULL,
+    driver = subprocess.Popen([tool("mount.exfat-fuse"), "-d", loop, place], stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL, env={**os.environ, "PATH": PATH})
     try:
         while not os.path.ismount(place):
@@ -130,7 +137,7 @@ def mounted_exfat(image: Path) -> Iterator[Path]:
         if os.path.ismount(place):
             subprocess.run(["umount", place], check=True)
         driver.wait()  # it writes what it holds
-        subprocess.run(["losetup", "-d", loop], check=True)
+        subprocess.run([tool("losetup"), "-d", loop], check=True)
 
 
 class Whereabouts:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import secrets
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -116,12 +115,11 @@ def test_a_strangers_statement_does_not_come_first(keys: Keys, small: Packed, tm
 
 
 def test_without_trust_the_statement_counts_whose_rows_are_there(
-        keys: Keys, small: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        keys: Keys, small: Packed, tmp_path: Path) -> None:
     """Of a higher revision, with a catalog of its own under the same bundle id, which names less of what is here."""
     wanted = small.statement().bundle
-    with monkeypatch.context() as patch:
-        patch.setattr(secrets, "token_bytes", lambda size: bytes.fromhex(wanted)[:size].ljust(size, b"+"))
-        false = forge(tmp_path / "other", keys, Lies(statement=lambda honest: replace(honest, revision=7)))
+    false = forge(tmp_path / "other", keys, Lies(statement=lambda honest: replace(honest, revision=7)),
+                  entropy=lambda size: bytes.fromhex(wanted)[:size].ljust(size, b"+"))
     assert (false.statement().bundle, false.statement().revision) == (wanted, 7)
     image = lay(tmp_path / "image", [*false.volume.iterdir(), *small.volume.iterdir()]).path
     assert only(rescued(small, [image], tmp_path / "here", trust=TrustSet())).revision == 0

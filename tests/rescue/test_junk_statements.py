@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING
 
 import pytest
@@ -58,15 +57,14 @@ def test_texts_do_not_keep_a_hurt_record_from_its_code(small: Packed, tmp_path: 
     assert (one.revision, one.passed_over) == (0, COUNT)
 
 
-def test_without_trust_the_roots_decide(keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_trust_the_roots_decide(keys: Keys, tmp_path: Path) -> None:
     """A catalog of the same geometries and salts, with roots of its own and a higher revision."""
     true = forge(tmp_path / "true", keys, Lies())
     wanted = true.statement().bundle
-    with monkeypatch.context() as patch:
-        patch.setattr(secrets, "token_bytes", lambda size: bytes.fromhex(wanted)[:size].ljust(size, b"+"))
-        false = forge(tmp_path / "false", keys, Lies(
-            table=lambda _: write_table(tuple(replace(row, root="ab" * 32) for row in true.rows())),
-            statement=lambda honest: replace(honest, revision=7)))
+    false = forge(tmp_path / "false", keys, Lies(
+        table=lambda _: write_table(tuple(replace(row, root="ab" * 32) for row in true.rows())),
+        statement=lambda honest: replace(honest, revision=7)),
+        entropy=lambda size: bytes.fromhex(wanted)[:size].ljust(size, b"+"))
     assert false.statement().bundle == wanted
     ends = [false.volume / name for name in (*names.STATEMENTS, *names.CATALOGS)]
     image = lay(tmp_path / "image", [*ends, *true.volume.iterdir()]).path

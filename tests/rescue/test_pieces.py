@@ -14,6 +14,7 @@ import pytest
 from airbundle import api
 from airbundle.errors import DamagedError, UsageError
 from tests.rescue.disk import Drive, lay, only, rescued, write_map
+from tests.rescue.filesystems import tool
 from tests.transfer.workshop import KIB, MIB, Keys, Packed, noise, pack, write_tree
 
 if TYPE_CHECKING:
@@ -183,13 +184,13 @@ def test_a_device_is_read_and_its_own_file_system_is_no_target(small: Packed, tm
     (tmp_path / "tree").mkdir()
     with open(tmp_path / "disk", "wb") as disk:
         disk.truncate(96 * MIB)
-    subprocess.run(["mke2fs", "-q", "-t", "ext4", tmp_path / "disk"], check=True)
+    subprocess.run([tool("mke2fs"), "-q", "-t", "ext4", tmp_path / "disk"], check=True)
     loops: list[str] = []
     place = tmp_path / "mounted"
     place.mkdir()
     try:
         for path in (image, tmp_path / "disk"):
-            tried = subprocess.run(["losetup", "-f", "--show", *(["-r"] if path == image else []), path],
+            tried = subprocess.run([tool("losetup"), "-f", "--show", *(["-r"] if path == image else []), path],
                                    capture_output=True, text=True, check=False)
             if tried.returncode:
                 pytest.skip(f"losetup: {tried.stderr.strip()}")
@@ -202,4 +203,4 @@ def test_a_device_is_read_and_its_own_file_system_is_no_target(small: Packed, tm
         if os.path.ismount(place):
             subprocess.run(["umount", place], check=True)
         for loop in loops:
-            subprocess.run(["losetup", "-d", loop], check=True)
+            subprocess.run([tool("losetup"), "-d", loop], check=True)
