@@ -91,3 +91,6 @@ PATH_MAX: Final = 1024
 PATH_PARTS_MAX: Final = 64
 # An identity file; the longest has four keys in base64.
 IDENTITY_FILE_MAX: Final = 64 * KIB
+
+PREAMBLES_TRIED_MAX: Final = 16
+"""Preambles of one file that a salvage tries to open: anyone can store more, and each costs an opening."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final, Self
 
 from airbundle.errors import FormatError
@@ -45,6 +46,11 @@ class SafePath(str):
     def parts(self) -> tuple[str, ...]:
         """The names from the top down."""
         return tuple(self.split("/"))
+
+    @property
+    def above(self) -> tuple[str, ...]:
+        """The folders on the way to it, from the top down."""
+        return tuple(accumulate(self.parts[:-1], "{}/{}".format))
 
     @property
     def sort_key(self) -> bytes:

@@ -76,7 +76,7 @@ class StagingTree:
 
         What an earlier run has left may have been changed since.
         """
-        wanted = {*folders, *(above for path in [*sizes, *folders] for above in _above(path))}
+        wanted = {*folders, *(above for path in [*sizes, *folders] for above in SafePath(path).above)}
         found: set[str] = set()
         stack = [""]
         with reporting(self.path):
@@ -250,12 +250,6 @@ def require_space(path: str, needed: int) -> None:
             where=shown(path),
             hint=f"make room for {needed - free} bytes more or use another place",
         )
-
-
-def _above(path: str) -> list[str]:
-    """The folders on the way to `path`."""
-    parts = path.split("/")
-    return ["/".join(parts[:count]) for count in range(1, len(parts))]
 
 
 def _changed(staging: str, path: str) -> MediumError:

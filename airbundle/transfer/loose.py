@@ -17,13 +17,13 @@ import numpy as np
 from airbundle.codec.engines import best_engine
 from airbundle.codec.erasure import recover
 from airbundle.crypto.envelope import open_preamble, parse_preamble, preamble_context
-from airbundle.crypto.suites import SUITES
+from airbundle.crypto.suites import suite_by_number
 from airbundle.errors import AirbundleError, DamagedError, FormatError, NoKeyError, UsageError
 from airbundle.format import limits
-from airbundle.format.block import HASHED_AT, KIND_AT, Kind, digest_fields_right
+from airbundle.format.block import HASHED_AT, KIND_AT, Kind, digest_fields_right, parse_header
 from airbundle.format.geometry import HEADER_SIZE, Placement
 from airbundle.media import system
-from airbundle.transfer.claims import claims_of
+from airbundle.transfer.claims import DIGEST_SIZES, claims_of
 from airbundle.transfer.image import Image, digests, layout_of
 from airbundle.transfer.workspace import Workspace
 
@@ -35,11 +35,6 @@ if TYPE_CHECKING:
     from airbundle.format.block import Blocks, Flags
     from airbundle.format.geometry import Geometry
     from airbundle.media.volume import VolumeReader
-
-PAYLOAD_LENGTH_AT = 124
-PREAMBLE_OPENED_MOST = 16
-"""Different preambles that are tried in one file: anyone can store more, and each costs an opening."""
-
 
 @dataclass(frozen=True, slots=True)
 class LooseSegment:
@@ -93,7 +88,7 @@ def _at_least(space: Workspace | None, geometry: Geometry) -> Workspace:
 
 def _read(reader: VolumeReader, name: str, geometry: Geometry, space: Workspace, keyring: Keyring) -> LooseSegment:
     """Read one file as a segment of `geometry`. Raises DamagedError, NoKeyError, ForgedError (K-8)."""
-    suite = next(suite for suite in SUITES if suite.number == geometry.suite)
+    suite = suite_by_number(geometry.suite)
     with reader.opened(name) as descriptor:
         place = Placement(geometry, _preamble_room(os.fstat(descriptor).st_size, geometry))
         blocks = space.blocks(place.block_count, geometry.block_size)
@@ -123,7 +118,7 @@ def _preamble(blocks: Blocks, sound: Flags, place: Placement, keyring: Keyring) 
                 == Kind.PREAMBLE]
         offers.append(list(dict.fromkeys(_content(blocks[at]) for at in here)))
     failure: AirbundleError = DamagedError("no preamble is left in it", rule="K-7")
-    for choice in itertools.islice(itertools.product(*offers), PREAMBLE_OPENED_MOST):
+    for choice in itertools.islice(itertools.product(*offers), limits.PREAMBLES_TRIED_MAX):
         try:
             preamble = parse_preamble(b"".join(choice))
             context = preamble_context(preamble)
@@ -136,7 +131,7 @@ def _preamble(blocks: Blocks, sound: Flags, place: Placement, keyring: Keyring) 
 
 
 def _content(block: Blocks) -> bytes:
-    length = int.from_bytes(block[PAYLOAD_LENGTH_AT:HEADER_SIZE].tobytes(), "little")
+    length = parse_header(block[:HEADER_SIZE].tobytes(), DIGEST_SIZES).payload_length
     return block[HEADER_SIZE:HEADER_SIZE + length].tobytes()
 
 

@@ -106,16 +106,18 @@ class Restorer:
             if self.restore(row, space, helper):
                 assert space.image is not None
                 return space.image, np.zeros(self._layouts[row.position].count, np.bool_)
-        left = -1
+        left, failed = -1, set[int]()
         while left != (left := sum(int(flags.sum()) for flags in self._look(space))):
             for position in range(len(self._members)):
-                if self._look(space)[position].any():
-                    try:
-                        self._bring(position, space, helper, keep=True)
-                    except DamagedError:
-                        self._denied.add(position)
-                        self._forget()
-                        left = -1
+                if position in failed or not self._look(space)[position].any():
+                    continue
+                try:
+                    self._bring(position, space, helper, keep=True)
+                except DamagedError:  # each member fails once at most, so this ends
+                    failed.add(position)
+                    self._denied |= self._tried & failed
+                    self._forget()
+                    left = -1
         image, gone, leaves = self._load(row.position, space)
         return image, gone if leaves is not None else np.ones_like(gone)
 

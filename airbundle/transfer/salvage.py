@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -110,7 +109,7 @@ class _Tree:
         """The file, made if it is new. Raises FormatError if the same path was something else before."""
         known = self.files.get(path)
         if known is None:
-            above = set(accumulate(path.split("/")[:-1], "{}/{}".format))
+            above = set(SafePath(path).above)
             if path in self.folders or above & self.files.keys():
                 raise FormatError(f"'{path}' is a file here and a folder there", rule="P-5")
             self.folders |= above

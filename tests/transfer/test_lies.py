@@ -345,3 +345,21 @@ def test_notes_that_steer_a_terminal(keys: Keys, tmp_path: Path, capfdbinary: py
     assert rb"\x1b[2J" in out
     bundle.unpack(tmp_path / "back")
     assert set(digests(tmp_path / "back")) == {"a", "b"}
+
+
+def test_a_salvage_of_a_group_that_was_signed_wrong_ends(keys: Keys, tmp_path: Path) -> None:
+    """Its parity never gives the signed leaves, however often it is tried; what lies in whole blocks is there."""
+    files = {"a": noise(14_000), "b": b"end"}
+    bundle = forge(tmp_path / "drive", keys, Lies(outer=lambda body: bytes(len(body))), files)
+    row = bundle.rows()[0]
+    place = bundle.place(row)
+    whole = bundle.segment(0).read_bytes()
+    kill_blocks(bundle.segment(0), 4096, [place.data_at, *range(
+        place.parity_at, place.parity_at + place.geometry.parity_blocks)])
+    result = api.salvage(bundle.given, str(tmp_path / "out"), keys=[keys.reader], trust=keys.trust)
+    assert 0 < result.bytes_lost < 14_003
+    bundle.segment(0).write_bytes(whole)
+    kill_blocks(bundle.segment(0), 4096, [at for at in range(place.block_count) if not
+                place.data_at < at < place.data_at + place.geometry.data_blocks])  # no list, and too little of it
+    with pytest.raises(DamagedError):
+        api.salvage(bundle.given, str(tmp_path / "none"), keys=[keys.reader], trust=keys.trust)
