@@ -11,6 +11,7 @@ that somebody who had the bundle key made them (`transfer/loose.py`). What two c
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ from airbundle.transfer.seal import open_chunk, open_index, open_trailer
 from airbundle.transfer.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from airbundle.crypto.envelope import Context, Keyring
     from airbundle.crypto.trust import TrustSet
@@ -280,15 +281,21 @@ def _named(tree: _Tree, *, signed: bool) -> Iterable[SalvagedFile]:
         if not holes and file.sha256:
             same = tree.staging.digest(SafePath(name)) == file.sha256
         if holes or same is False:
-            above, _, stem = path.rpartition("/")
-            while (path_now := f"{above}{'/' if above else ''}{stem}{INCOMPLETE}") in taken or len(
-                    f"{stem}{INCOMPLETE}".encode()) > limits.PATH_PART_MAX:
-                fits = len(f"{stem}{INCOMPLETE * 2}".encode()) <= limits.PATH_PART_MAX
-                stem = stem + INCOMPLETE if fits else stem[:-1]
+            path_now = next(free for free in _other_names(path) if free not in taken)
             taken.add(path_now)
             tree.staging.rename(SafePath(name), SafePath(tree.prefix + path_now))
             name = tree.prefix + path_now
         yield SalvagedFile(path, name, file.size, signed, holes, same)
+
+
+def _other_names(path: str) -> Iterator[str]:
+    """`a/b.incomplete`, `a/b.incomplete2` and so on, the name cut so that it fits into a part of a path (P-4)."""
+    above, slash, stem = path.rpartition("/")
+    for number in itertools.count(1):
+        suffix = INCOMPLETE + (str(number) if number > 1 else "")
+        while len(f"{stem}{suffix}".encode()) > limits.PATH_PART_MAX:
+            stem = stem[:-1]
+        yield f"{above}{slash}{stem}{suffix}"
 
 
 def _mark(staging: StagingTree, result: SalvageResult) -> None:
