@@ -80,6 +80,26 @@ class ForgedError(UntrustedError):
     """A signature of a trusted key does not hold, or two signed documents disagree."""
 
 
+class ThresholdError(UntrustedError):
+    """Fewer keys of a role have signed than the policy asks for."""
+
+
+class PolicyError(AirbundleError):
+    """Refused by the policy of a station, for the reason `code`."""
+
+    exit_status = 6
+
+    def __init__(self, code: str, what: str, *, where: str = "", hint: str = "", rule: str = "") -> None:
+        super().__init__(what, where=where, hint=hint, rule=rule)
+        self.code = code
+
+
+class GateError(AirbundleError):
+    """A gate found something in a file, could not examine it, or failed."""
+
+    exit_status = 7
+
+
 class NoKeyError(AirbundleError):
     """No key here opens it."""
 

@@ -15,13 +15,14 @@ import numpy as np
 import typer
 
 from airbundle import api
-from airbundle.cli import output, words
+from airbundle.cli import output
 from airbundle.crypto.identities import generate
 from airbundle.crypto.keyfiles import NamedIdentity
 from airbundle.crypto.suites import STANDARD
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import AirbundleError, DamagedError, RepairableError, UsageError
 from airbundle.format import limits
+from airbundle.format.quantities import parse_size
 from airbundle.media.volume import CATALOG_NAME, STATEMENT_NAME, segment_number
 from airbundle.transfer.plan import Options
 
@@ -40,7 +41,7 @@ def demo(
 ) -> None:
     """Pack a checkpoint onto three drives, lose one, damage two, repair, unpack, compare; says in plain words what."""
     with _workplace(keep) as place:
-        _run(place, words.parse_size(size))
+        _run(place, parse_size(size))
 
 
 @contextmanager

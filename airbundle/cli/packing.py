@@ -10,6 +10,7 @@ from airbundle import api
 from airbundle.cli import output, words
 from airbundle.cli.choices import BundlePassphrase, Jobs, Json, KeyPassphrase, Lose, Parity, ProgressStyle, SegmentSize
 from airbundle.errors import MediumError, UsageError
+from airbundle.format.quantities import parse_size
 from airbundle.transfer.ending import Declared
 from airbundle.transfer.pack import PackResult
 from airbundle.transfer.plan import DriveEstimate, Fit, Options, Plan
@@ -30,7 +31,7 @@ def plan(
 ) -> None:
     """Say what would be written where, and whether it fits. Needs no keys and no drives."""
     options = Options(segment_size=words.parse_segment_size(segment_size), parity=parity, pad=pad)
-    wanted = [words.parse_size(target) if words.looks_like_size(target) else target for target in targets or ()]
+    wanted = [parse_size(target) if words.looks_like_size(target) else target for target in targets or ()]
     answer = api.plan(source, wanted, options=options, lose=lose)
     if as_json and answer.fit is not Fit.NOT:
         output.emit("plan", answer)

@@ -14,6 +14,7 @@ from airbundle import api
 from airbundle.errors import FormatError, NoKeyError, UsageError
 from airbundle.format import limits
 from airbundle.format.names import SafePath, check_public_text
+from airbundle.format.quantities import DAY, parse_size
 from airbundle.media import keystore
 
 if TYPE_CHECKING:
@@ -21,20 +22,7 @@ if TYPE_CHECKING:
 
     from airbundle.crypto.identities import PrivateIdentity
 
-_SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?)(?:i?B?)", re.IGNORECASE)
 _NAME_HINT: Final = "a name is a part of a file name; give the folder with -o"
-_UNITS: Final = {"": 1, "K": limits.KIB, "M": limits.MIB, "G": limits.GIB, "T": 1024 * limits.GIB}
-
-
-def parse_size(text: str) -> int:
-    """`512G`, `128M`, `1.5T`: bytes, suffixes are powers of two. Raises UsageError."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise UsageError(f"'{text}' is not a size", hint="write it like 512G, 128M or 4096")
-    size = float(match[1]) * _UNITS[match[2].upper()]
-    if size > limits.INTEGER_MAX:
-        raise UsageError(f"'{text[:40]}' is more than any drive has")
-    return int(size)
 
 
 def check_name(name: str) -> None:
@@ -65,7 +53,7 @@ def parse_segment_size(text: str) -> int:
 def parse_after(text: str | None) -> int | None:
     """`+90d` in seconds; None for anything else."""
     match = re.fullmatch(r"\+([0-9]{1,5})d", text or "")
-    return int(match[1]) * 86_400 if match else None
+    return int(match[1]) * DAY if match else None
 
 
 def parse_when(text: str | None, now: float | None = None) -> int | None:

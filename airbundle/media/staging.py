@@ -38,14 +38,16 @@ _NAME_SHOWN: Final = 40
 class StagingTree:
     """A tree of files that becomes `target` at once. Threads may share it; discarded when a `with` block fails.
 
-    With a `key` it can be kept, and found again by the same key.
+    With a `key` it can be kept, and found again by the same key. It lies beside the target, or in the folder `place`,
+    which has to be on the same file system.
     """
 
-    def __init__(self, target: str, key: str = "") -> None:
+    def __init__(self, target: str, key: str = "", place: str = "") -> None:
         """Make the staging folder, or go on in an earlier one. Raises UsageError if `target` is in use, MediumError."""
         self.target = os.path.abspath(target)
-        parent, name = os.path.split(self.target)
-        self._mode = _require_free(self.target, parent)
+        above, name = os.path.split(self.target)
+        self._mode = _require_free(self.target, above)
+        parent = os.path.abspath(place) if place else above
         with reporting(parent):
             os.makedirs(parent, exist_ok=True)
             prefix = f".{name[:_NAME_SHOWN]}.airbundle-partial-"
@@ -177,6 +179,7 @@ class StagingTree:
             if self._mode is not None:
                 os.chmod(self.path, self._mode)
             system.sync_tree(self.path)
+            os.makedirs(os.path.dirname(self.target), exist_ok=True)
             if os.name == "nt" and os.path.isdir(self.target):
                 os.rmdir(self.target)
             # Of a folder: takes the place of an empty folder and of nothing else.

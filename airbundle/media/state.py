@@ -32,6 +32,13 @@ def state_folder(*parts: str) -> str:
         return make_private(folder)
 
 
+def boot_id() -> str:
+    """What stays the same until this machine starts anew; nothing where the kernel does not say."""
+    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read(64).strip()
+    return ""
+
+
 def save_document(path: str, content: bytes) -> None:
     """Write a small file whole or not at all. Raises MediumError."""
     temporary = f"{path}.{os.getpid()}.part"
@@ -98,12 +105,13 @@ class AppendLog:
         os.ftruncate(self._descriptor, at)
         return records
 
-    def append(self, record: bytes) -> None:
-        """Durable on return. Raises MediumError."""
+    def append(self, record: bytes, *, durable: bool = True) -> None:
+        """On the medium on return if `durable`, else safe from the end of this process only. Raises MediumError."""
         with reporting(self.path):
             end = os.lseek(self._descriptor, 0, os.SEEK_END)
             system.write_all(self._descriptor, memoryview(_LENGTH.pack(len(record)) + record), end)
-            os.fsync(self._descriptor)
+            if durable:
+                os.fsync(self._descriptor)
 
     def keep(self, count: int) -> None:
         """Forget all records but the first `count`."""

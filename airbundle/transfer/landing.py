@@ -1,7 +1,8 @@
 """What of a bundle is in the staging tree already, so that unpack can go on with the next volume, or after a kill.
 
-The notes lie beside the tree, in a folder that nobody else can enter. A segment is noted when what it holds is on the
-medium; one that was written and not noted is simply written again.
+The notes lie beside the tree, in a folder that nobody else can enter. A segment is noted twice: when it was written,
+which holds until the machine starts anew, and when what it holds is on the medium. One that was written and not noted
+is simply written again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 
 from airbundle.format.limits import GIB
-from airbundle.media.state import AppendLog
+from airbundle.media.state import AppendLog, boot_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +35,13 @@ class _Landed(msgspec.Struct, frozen=True, tag="landed"):
     """Segments whose content is in the tree."""
 
     numbers: list[int]
+
+
+class _Written(msgspec.Struct, frozen=True, tag="written"):
+    """A segment whose content is in the tree, perhaps only in memory of the machine as it was started then."""
+
+    number: int
+    boot: str
 
 
 class _Seen(msgspec.Struct, frozen=True, tag="seen"):
@@ -59,6 +67,7 @@ class Landing:
         self._staging = staging
         self._log = AppendLog(staging.notes)
         self._lock = threading.Lock()
+        self._boot = boot_id()
         self._fresh: list[int] = []
         self._bytes = 0
         self.done: set[int] = set()
@@ -68,15 +77,24 @@ class Landing:
         head = msgspec.json.encode(_Head(bundle, tuple(include)))
         if self._log.records[:1] == [head]:
             for record in self._log.records[1:]:
-                self._take(msgspec.json.decode(record, type=_Landed | _Seen | Summed))
+                self._take(msgspec.json.decode(record, type=_Landed | _Written | _Seen | Summed))
         else:
             self._log.keep(0)
             staging.clear()
             self._log.append(head)
 
-    def _take(self, note: _Landed | _Seen | Summed) -> None:
+    @property
+    def begun(self) -> bool:
+        """Whether an earlier run has left something to go on with."""
+        return bool(self.done or self.sums)
+
+    def _take(self, note: _Landed | _Written | _Seen | Summed) -> None:
         if isinstance(note, _Landed):
             self.done.update(note.numbers)
+        elif isinstance(note, _Written):
+            if note.boot == self._boot:
+                self.done.add(note.number)
+                self._fresh.append(note.number)
         elif isinstance(note, _Seen):
             self.seen.update(note.volumes)
             self.copies.update(note.copies)
@@ -90,6 +108,8 @@ class Landing:
         with self._lock:
             self.done.add(number)
             self._fresh.append(number)
+            if self._boot:
+                self._log.append(msgspec.json.encode(_Written(number, self._boot)), durable=False)
             self._bytes += size
             if self._bytes >= SYNC_EVERY:
                 self._note()

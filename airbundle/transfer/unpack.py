@@ -103,25 +103,48 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, keyring: Keyring, 
     if bundle.distrust is not None:
         raise bundle.distrust
     opened = open_manifest(bundle, keyring)
+    with StagingTree(target, key=staging_key(bundle)) as staging:
+        report = fill(staging, bundle, opened, include=include, pace=pace, meter=meter)  # (2) to (4)
+        meter.begin("publishing", 0)
+        staging.publish()  # (5)
+    files, folders = _wanted(opened, include)
+    return UnpackResult(target=target, files=len(files), folders=len(folders),
+                        source_bytes=sum(file.size for file in files.values()), repaired=report.unreadable
+                        + report.damaged + report.misplaced + report.altered, report=report,
+                        seconds=time.monotonic() - began)
+
+
+def staging_key(bundle: Bundle) -> str:
+    """What a staging folder of the bundle is found again by."""
+    return bundle.statement.bundle[:12]
+
+
+def fill(staging: StagingTree, bundle: Bundle, opened: Opened, *, include: Sequence[str] = (),
+         pace: Pace | None = None, meter: Meter, kept: bool = False) -> Report:
+    """Steps 2 to 4: everything that is wanted, verified, in `staging`, and what was found on the medium.
+
+    With `kept` the staging folder stays whatever happens here, so that a later run goes on with it; without, only
+    where volumes are missing or one was pulled. Raises AirbundleError.
+    """
+    began = time.monotonic()
     contents = Contents(opened.manifest, len(bundle.data_rows))
     files, folders = _wanted(opened, include)
-    # (2)
     tally = Tally([], [], [])
     check_statements(bundle, tally)
     check_catalogs(bundle, tally)
-    with StagingTree(target, key=bundle.statement.bundle[:12]) as staging, \
-            _landing(staging, bundle, include) as landing:
+    with _landing(staging, bundle, include) as landing:
+        staging.keep(kept=kept or landing.begun)
         landing.see(volumes_here(bundle), copies_here(bundle))
         resumed = bool(landing.done)
         rows = _needed(bundle, contents, files, landing)
-        require_space(target, sum(opened.manifest.segments[row.number].length for row in rows))
+        require_space(staging.path, sum(opened.manifest.segments[row.number].length for row in rows))
         work = _work(bundle, opened, contents, staging, landing, tally, pace or Pace(), meter, files, rows)
         meter.begin("unpacking", sum(opened.manifest.segments[row.number].length for row in rows))
         try:
             _take_files(work, rows)  # (3)
             _take_groups(work)  # (4)
         except (IncompleteError, MediumError) as error:
-            if isinstance(error, IncompleteError) or _is_on(error, readers):
+            if isinstance(error, IncompleteError) or _is_on(error, bundle.volumes):
                 staging.keep()
                 landing.flush()
             raise
@@ -135,13 +158,8 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, keyring: Keyring, 
         staging.require_only({file.path: file.size for file in files.values()}, folders)
         if resumed:  # what an earlier run wrote has been out of our hands
             staging.require_digests({file.path: file.sha256 for file in files.values()})
-        meter.begin("publishing", 0)
-        staging.publish()  # (5)
-    report = make_report(bundle, tally, opened=True, began=began)
-    return UnpackResult(target=target, files=len(files), folders=len(folders),
-                        source_bytes=sum(file.size for file in files.values()), repaired=report.unreadable
-                        + report.damaged + report.misplaced + report.altered, report=report,
-                        seconds=time.monotonic() - began)
+        staging.keep(kept=kept)
+    return make_report(bundle, tally, opened=True, began=began)
 
 
 def _is_on(error: AirbundleError, readers: tuple[VolumeReader, ...]) -> bool:
@@ -169,11 +187,9 @@ def _needed(bundle: Bundle, contents: Contents, files: dict[int, FileRow], landi
 
 
 def _landing(staging: StagingTree, bundle: Bundle, include: Sequence[str]) -> Landing:
-    """The notes of the staging tree, which is not ours to discard before they are, nor where it holds something."""
+    """The notes of the staging tree, which is not ours to discard before they are."""
     staging.keep()
-    landing = Landing(staging, bundle.statement.bundle, sorted(set(include)))
-    staging.keep(kept=bool(landing.done or landing.sums))
-    return landing
+    return Landing(staging, bundle.statement.bundle, sorted(set(include)))
 
 
 def _require_landed(work: _Work) -> None:
