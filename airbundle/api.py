@@ -8,17 +8,15 @@ Every function takes `progress`, called with `Tick(phase, done, total)` from wor
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import TYPE_CHECKING
 
 from airbundle.crypto.envelope import Keyring
-from airbundle.crypto.keyfiles import NamedIdentity, PrivateFile, parse_private, parse_public
 from airbundle.crypto.locks import PassphraseLock, RecipientLock, WordsLock
 from airbundle.crypto.passphrase import Passphrase
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import AirbundleError, UsageError
-from airbundle.media import keystore
 from airbundle.transfer import copy as copying
+from airbundle.transfer import identity_files
 from airbundle.transfer import inspect as inspecting
 from airbundle.transfer import pack as packing
 from airbundle.transfer import plan as planning
@@ -55,37 +53,10 @@ if TYPE_CHECKING:
     Progress = Callable[[Tick], None]
 
 
-def load_private(path: str, passphrase: str | None = None) -> PrivateIdentity:
-    """The identity in a `.key` file. Raises UsageError, FormatError, NoKeyError (passphrase missing or wrong)."""
-    file = read_private(path)
-    with _named(path):
-        return file.unlock(passphrase)
-
-
-def read_private(path: str) -> PrivateFile:
-    """A `.key` file, not unlocked yet; `is_protected` says whether it wants a passphrase."""
-    with _named(path):
-        raw = keystore.read_key_file(path)
-        if raw.startswith(b'{"kind":"airbundle public key"'):
-            raise UsageError("this is a public key", hint="give the private one, NAME.key")
-        return parse_private(raw)
-
-
-def load_public(path: str) -> NamedIdentity:
-    """The identity in a `.pub` file. Raises UsageError, FormatError."""
-    with _named(path):
-        raw = keystore.read_key_file(path)
-        if raw.startswith(b'{"kind":"airbundle private key"'):
-            raise UsageError("this is a private key", hint="give the public one, NAME.pub; keep this one to yourself")
-        return parse_public(raw)
-
-
-def load_trust(*paths: str) -> TrustSet:
-    """The keys in `.pub` files and folders of them, else in the trust store. Raises UsageError, FormatError."""
-    files: list[str] = []
-    for path in paths or (keystore.trust_folder(),):
-        files += keystore.public_files(path) if os.path.isdir(path) or not paths else [path]
-    return TrustSet(load_public(path) for path in files)
+load_private = identity_files.load_private
+load_public = identity_files.load_public
+load_trust = identity_files.load_trust
+read_private = identity_files.read_private
 
 
 def plan(source: str, output: Sequence[str | int] = (), *, options: Options | None = None,
@@ -128,7 +99,7 @@ def verify(volumes: Sequence[str], *, trust: TrustSet | None, keys: Sequence[Pri
     the others.
     """
     keyring = _keyring(keys, passphrase)
-    with _opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
+    with opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
         return verifying.verify(readers, trust=trust, keyring=keyring, fast=fast, pace=pace, progress=progress,
                                 sidecar=copies, only_these=only_these)
 
@@ -136,7 +107,7 @@ def verify(volumes: Sequence[str], *, trust: TrustSet | None, keys: Sequence[Pri
 def repair(volumes: Sequence[str], *, trust: TrustSet, bundle: str = "", sidecar: str = "",
            progress: Progress | None = None) -> RepairResult:
     """Repair in place, bit for bit. Raises if something cannot be repaired; the rest then is."""
-    with _opened(volumes, bundle, alone=True) as readers, _beside(sidecar, readers) as copies:
+    with opened(volumes, bundle, alone=True) as readers, _beside(sidecar, readers) as copies:
         return repairing.repair(readers, trust=trust, progress=progress, sidecar=copies)
 
 
@@ -148,7 +119,7 @@ def sign(volumes: Sequence[str], *, sign: PrivateIdentity, trust: TrustSet, bund
     `announce` hears what is about to be signed and may raise to stop. Raises what `verify` raises, before anything is
     written.
     """
-    with _opened(volumes, bundle, alone=True) as readers:
+    with opened(volumes, bundle, alone=True) as readers:
         return signing.sign(readers, identity=sign, trust=trust, pace=pace, progress=progress, announce=announce)
 
 
@@ -161,7 +132,7 @@ def rewrap(volumes: Sequence[str], *, sign: PrivateIdentity, keys: Sequence[Priv
     changed by it, and who could open those still can. Of the signatures that are lost those by keys of `trust` are
     counted; the bundle itself is believed by the packer's key alone.
     """
-    with _opened(volumes, bundle, alone=True) as readers:
+    with opened(volumes, bundle, alone=True) as readers:
         return rewrapping.rewrap(readers, identity=sign, openers=keys, add=add, drop=drop, known=trust, pace=pace,
                                  progress=progress)
 
@@ -169,14 +140,14 @@ def rewrap(volumes: Sequence[str], *, sign: PrivateIdentity, keys: Sequence[Priv
 def rebuild(volumes: Sequence[str], output: str, *, trust: TrustSet, bundle: str = "", sidecar: str = "",
             pace: Pace | None = None, progress: Progress | None = None) -> CopyResult:
     """Write whole copies of the volumes that are damaged or lost into the folder `output`; change none."""
-    with _opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
+    with opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
         return copying.rebuild(readers, output, trust=trust, pace=pace, progress=progress, sidecar=copies)
 
 
 def copy(volumes: Sequence[str], output: Sequence[str], *, trust: TrustSet, bundle: str = "",
          pace: Pace | None = None, progress: Progress | None = None) -> CopyResult:
     """Copy volumes onto other media, verified and read back; onto more or fewer, they are laid out anew."""
-    with _opened(volumes, bundle) as readers:
+    with opened(volumes, bundle) as readers:
         return copying.copy(readers, output, trust=trust, pace=pace, progress=progress)
 
 
@@ -195,7 +166,7 @@ def unpack(volumes: Sequence[str], output: str, *, keys: Sequence[PrivateIdentit
            pace: Pace | None = None, progress: Progress | None = None) -> UnpackResult:
     """Unpack into the new folder `output`; it appears only when everything was verified."""
     keyring = _keyring(keys, passphrase)
-    with _opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
+    with opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
         return unpacking.unpack(readers, output, keyring=keyring, trust=trust, include=include, pace=pace,
                                 progress=progress, sidecar=copies)
 
@@ -208,7 +179,7 @@ def salvage(volumes: Sequence[str], output: str, *, keys: Sequence[PrivateIdenti
     with more rights than it needs.
     """
     keyring = _keyring(keys, passphrase)
-    with _opened(volumes, bundle) as readers:
+    with opened(volumes, bundle) as readers:
         return salvaging.salvage(readers, output, keyring=keyring, trust=trust, bundle_id=bundle, progress=progress)
 
 
@@ -216,7 +187,7 @@ def inspect(volumes: Sequence[str], *, trust: TrustSet | None = None, keys: Sequ
             passphrase: str | None = None, bundle: str = "") -> Inspection:
     """What a bundle says of itself; with a key or passphrase also its files. `belief` says whether it is verified."""
     keyring = _keyring(keys, passphrase)
-    with _opened(volumes, bundle) as readers:
+    with opened(volumes, bundle) as readers:
         return inspecting.inspect(readers, trust=trust, keyring=keyring)
 
 
@@ -225,7 +196,7 @@ def _keyring(keys: Sequence[PrivateIdentity], passphrase: str | None) -> Keyring
 
 
 @contextlib.contextmanager
-def _opened(volumes: Sequence[str], bundle: str, *, alone: bool = False) -> Iterator[tuple[VolumeReader, ...]]:
+def opened(volumes: Sequence[str], bundle: str, *, alone: bool = False) -> Iterator[tuple[VolumeReader, ...]]:
     """The volumes; `alone` keeps every other process from writing to them, from before anything of them is judged."""
     readers = open_volumes(volumes, bundle)
     try:
@@ -248,16 +219,3 @@ def _beside(sidecar: str, readers: Sequence[VolumeReader]) -> Iterator[VolumeRea
         return
     with open_sidecar(sidecar, readers) as reader:
         yield reader
-
-
-@contextlib.contextmanager
-def _named(path: str) -> Iterator[None]:
-    """Errors of a key file name the file."""
-    try:
-        yield
-    except AirbundleError as error:
-        error.where = error.where or path
-        if error.exit_status == 4:  # a key file is no medium: it is the configuration that is off
-            raise UsageError(error.what, where=error.where, hint=error.hint or "use a copy of the key file",
-                             rule=error.rule) from error
-        raise

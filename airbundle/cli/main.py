@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import keyword
 import signal
 import sys
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
 VERBS: Final = {
     "keygen": "identity", "plan": "packing", "pack": "packing", "inspect": "reading", "verify": "reading",
     "repair": "keeping", "copy": "keeping", "sign": "signing", "rewrap": "signing", "unpack": "reading",
-    "salvage": "reading", "rescue": "rescuing", "doctor": "doctor", "demo": "demo", "trust": "identity",
+    "salvage": "reading", "rescue": "rescuing", "import": "station", "policy": "station", "waive": "station",
+    "receipt": "evidence", "audit": "evidence", "doctor": "doctor", "demo": "demo", "trust": "identity",
 }
 """The module of each verb, in the order of the help. Only the one that is asked for is imported."""
-RESUMED: Final = {"pack", "copy", "sign", "rewrap"}
+RESUMED: Final = {"pack", "copy", "sign", "rewrap", "import"}
 SWITCH_INTERVAL: Final = 0.0005  # seconds; workers hold the interpreter for moments, and should not wait 5 ms for it
 
 
@@ -47,11 +49,12 @@ def _app(command: str) -> typer.Typer:
     app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None,
                       pretty_exceptions_enable=False, help=_airbundle.__doc__, callback=_airbundle)
     for verb in (command,) if command in VERBS else VERBS:
-        found = getattr(importlib.import_module(f"airbundle.cli.{VERBS[verb]}"), verb)
+        found = getattr(importlib.import_module(f"airbundle.cli.{VERBS[verb]}"),
+                        f"{verb}_" if keyword.iskeyword(verb) else verb)
         if isinstance(found, typer.Typer):
             app.add_typer(found, name=verb)
         else:
-            app.command()(found)
+            app.command(verb)(found)
     gc.enable()
     return app
 

@@ -87,6 +87,12 @@ def say(text: str) -> None:
     err.print(_folded(text), markup=False)
 
 
+def tell(text: str) -> None:
+    """Lines of an answer, on stdout."""
+    for line in text.splitlines():
+        out.print(Text(shown(line)))
+
+
 def good(text: str) -> None:
     """The green line, on stdout."""
     out.print(Text(shown(text), style="bold green"))
@@ -104,7 +110,8 @@ def emit(command: str, value: object) -> None:
 
 def emit_error(command: str, error: AirbundleError) -> None:
     """The one JSON object of a command that was not."""
-    _print_json({"command": command, "exit": error.exit_status, "error": type(error).__name__, "where": error.where,
+    _print_json({"command": command, "exit": error.exit_status, "error": type(error).__name__,
+                 "code": error.code, "where": error.where,
                  "what": error.what, "hint": error.hint, "rule": error.rule,
                  "report": plain(error.report) if error.report is not None else None})
 

@@ -172,18 +172,22 @@ class StagingTree:
         with self._lock, reporting(path):
             self._folder(path)
 
-    def publish(self) -> None:
-        """Sync everything and rename it to the target. Raises MediumError; then the tree is still there."""
+    def publish(self, tree: str = "") -> None:
+        """Sync everything and rename it to the target. Raises MediumError; then the tree is still there.
+
+        With `tree`, a folder beside the tree that was made from it, that one becomes the target.
+        """
         self._release()
+        tree = tree or self.path
         with reporting(self.target):
             if self._mode is not None:
-                os.chmod(self.path, self._mode)
-            system.sync_tree(self.path)
+                os.chmod(tree, self._mode)
+            system.sync_tree(tree)
             os.makedirs(os.path.dirname(self.target), exist_ok=True)
             if os.name == "nt" and os.path.isdir(self.target):
                 os.rmdir(self.target)
             # Of a folder: takes the place of an empty folder and of nothing else.
-            os.rename(self.path, self.target)
+            os.rename(tree, self.target)
             self._done = True
             shutil.rmtree(self._staging, ignore_errors=True)
             system.sync_directory(os.path.dirname(self.target))

@@ -351,8 +351,10 @@ def sync_tree(path: str) -> None:
         finally:
             os.close(fd)
     for folder, _, files in os.walk(path, topdown=False):
-        for name in files:
-            fd = os.open(os.path.join(folder, name), os.O_RDWR | NOFOLLOW | _BINARY)
+        for file in (os.path.join(folder, name) for name in files):
+            if os.path.islink(file):
+                continue
+            fd = os.open(file, os.O_RDWR | NOFOLLOW | _BINARY)
             try:
                 os.fsync(fd)
             finally:
@@ -360,12 +362,15 @@ def sync_tree(path: str) -> None:
         sync_directory(folder)
 
 
-def try_lock(fd: int) -> bool:
-    """Take the file for this process alone; False if another has it. Where there are no such locks, always True."""
+def try_lock(fd: int, *, wait: bool = False) -> bool:
+    """Take the file for this process alone; False if another has it. Where there are no such locks, always True.
+
+    With `wait` it returns when the other has let it go.
+    """
     if fcntl is None or not features().kernel_files:
         return True
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError:  # a file system without locks

@@ -20,7 +20,7 @@ import numpy as np
 
 from airbundle.crypto.envelope import BundleKey, Context, Keyring, open_preamble, parse_preamble, preamble_context
 from airbundle.crypto.seal import Opener
-from airbundle.crypto.signing import Judgement, pae
+from airbundle.crypto.signing import Judgement
 from airbundle.crypto.suites import Suite, suite_by_name
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import (
@@ -34,14 +34,14 @@ from airbundle.format import limits
 from airbundle.format.catalog import CATALOG, DATA, Group, Row, groups_of, parse_body, parse_table
 from airbundle.format.manifest import Manifest, parse_manifest
 from airbundle.format.segment import TAG_SIZE
-from airbundle.format.statement import STATEMENT_TYPE, Statement
+from airbundle.format.statement import Statement
 from airbundle.media import volume as volumes
 from airbundle.transfer.check import Expected, Findings, check_file, check_merged
 from airbundle.transfer.claims import claims_of
 from airbundle.transfer.image import Image
 from airbundle.transfer.preambles import search_preamble
 from airbundle.transfer.signers import documents_of
-from airbundle.transfer.statements import StatementCopy, choose_statements, read_statements
+from airbundle.transfer.statements import StatementCopy, choose_statements, hash_of_payload, read_statements
 from airbundle.transfer.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Bundle:
     @property
     def statement_hash(self) -> str:
         """`H` over the PAE of the statement: what receipts and slips name it by."""
-        return self.suite.hash(pae(STATEMENT_TYPE, self.statement_raw)).hex()
+        return hash_of_payload(self.statement_raw, self.suite)
 
     @property
     def believed_by(self) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from airbundle.codec.engines import best_engine
 from airbundle.codec.record import RECORD_SIZE, recover_record
-from airbundle.crypto.signing import Judgement, judge
+from airbundle.crypto.signing import Judgement, judge, pae
 from airbundle.crypto.suites import hash_by_suite, suite_by_name
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import AirbundleError, DamagedError, ForgedError, FormatError, UnsignedError
@@ -23,6 +23,7 @@ from airbundle.transfer.claims import holds_record
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from airbundle.crypto.suites import Suite
     from airbundle.media.volume import VolumeReader
 
 
@@ -44,6 +45,17 @@ def read_statements(reader: VolumeReader) -> list[StatementCopy]:
         copies += [_read_statement(reader, name) for name in reader.listing().files
                    if name not in volumes.FIXED_NAMES and holds_record(reader, name)]
     return copies
+
+
+def hash_of_document(raw: bytes) -> str:
+    """The hash by which receipts and slips name a statement, from its signed document. Raises FormatError."""
+    payload = parse_envelope(raw, STATEMENT_TYPE).payload
+    return hash_of_payload(payload, suite_by_name(parse_statement(payload).suite))
+
+
+def hash_of_payload(payload: bytes, suite: Suite) -> str:
+    """`H` over the PAE of a statement's payload."""
+    return suite.hash(pae(STATEMENT_TYPE, payload)).hex()
 
 
 def _read_statement(reader: VolumeReader, name: str) -> StatementCopy:

@@ -1,0 +1,163 @@
+"""import, policy, waive: the station on the high side."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Annotated
+
+import typer
+
+from airbundle import api, station_api
+from airbundle.cli import output, words
+from airbundle.cli.choices import BundleId, Jobs, Json, KeyPassphrase, ProgressStyle, Volumes
+from airbundle.crypto.identities import generate
+from airbundle.crypto.keyfiles import write_private, write_public
+from airbundle.errors import AirbundleError, PolicyError, UsageError
+from airbundle.format.quantities import parse_span
+from airbundle.media import keystore
+from airbundle.station.intake import ImportResult
+from airbundle.station.policy import LoadedPolicy, load_policy
+from airbundle.station.policy_text import explain, write_policy
+from airbundle.station.states import STEPS, ImportState
+from airbundle.station.waivers import WAIVABLE, add_signature, make_waiver
+from airbundle.transfer.workspace import Pace
+
+policy = typer.Typer(no_args_is_help=True, help="What a station lets in.", add_completion=False)
+
+PolicyFile = Annotated[str, typer.Option("--policy", metavar="FILE", envvar="AIRBUNDLE_POLICY",
+                                         help="What this station lets in.")]
+TIGHTER = ("suite", "largest-size", "series", "altered-blocks")
+
+
+def import_(volumes: Volumes, policy_file: PolicyFile,
+            waiver: Annotated[list[str] | None, typer.Option(
+                "--waiver", metavar="FILE", help="An exception signed by an administrator.")] = None,
+            suite: Annotated[str, typer.Option(help="Make the policy stricter: no weaker suite than this.")] = "",
+            largest_size: Annotated[str, typer.Option(help="Make the policy stricter: nothing larger.")] = "",
+            series: Annotated[str, typer.Option(help="Make the policy stricter: this series only.")] = "",
+            receipt_to: Annotated[str, typer.Option(
+                metavar="DIR", help="Copy the receipt there too, such as onto a drive.")] = "",
+            bundle: BundleId = "", jobs: Jobs = 0, progress: ProgressStyle = "auto", as_json: Json = False) -> None:
+    """Let a bundle in under a policy, or say why not; either way with a signed receipt.
+
+    The same command goes on after it was stopped, or with the next volume.
+    """
+    flags = {"suite": suite, "largest-size": largest_size, "series": series}
+    states: list[ImportState] = []
+    with output.ProgressView(progress) as view:
+        try:
+            result = station_api.intake(volumes, policy=_load(policy_file, flags), waivers=waiver or (), bundle=bundle,
+                                pace=Pace(jobs=jobs), progress=view, announce=states.append, receipt_to=receipt_to)
+        except AirbundleError as error:
+            if isinstance(error.report, ImportResult):
+                _show_refusal(error, error.report, as_json=as_json)
+            raise
+    if as_json:
+        output.emit("import", result)
+        return
+    rate = result.bytes / result.seconds if result.seconds else 0
+    content = f"{output.counted(result.files, 'file')}, {output.human(result.bytes)}"
+    output.table([("bundle", result.bundle), ("label", result.label), ("content", content),
+                  ("took", f"{result.seconds:.1f} s, {output.human(int(rate))}/s"), ("receipt", result.receipt)])
+    for note in result.notes:
+        output.warn(note)
+    output.good(f"imported: {result.target}")
+
+
+def _show_refusal(error: AirbundleError, result: ImportResult, *, as_json: bool) -> None:
+    if not as_json:
+        output.table([("bundle", result.bundle or "-"), ("state", f"{result.state}: {STEPS[result.state]}"),
+                      ("code", result.code), ("receipt", result.receipt)])
+    if isinstance(error, PolicyError) and error.code in WAIVABLE and result.statement:
+        error.hint += (f"\nan administrator can lift it: airbundle waive {result.statement} "
+                       f"--allow {error.code} --reason TEXT --sign NAME.key -o FILE")
+
+
+def _load(path: str, flags: dict[str, str]) -> LoadedPolicy:
+    """The policy, made stricter by flags and by the environment (`AIRBUNDLE_SUITE` and so on)."""
+    tighter = [(name, os.environ.get("AIRBUNDLE_" + name.upper().replace("-", "_"), "")) for name in TIGHTER]
+    return load_policy(path, [(name, value) for name, value in (*tighter, *flags.items()) if value])
+
+
+@policy.command("check")
+def check_policy(path: Annotated[str, typer.Argument(metavar="FILE")], as_json: Json = False) -> None:
+    """Say in plain words what a policy lets in."""
+    loaded = load_policy(path)
+    lines = explain(loaded)
+    if as_json:
+        output.emit("policy check", {"digest": loaded.digest, "says": lines, "policy": loaded.rules})
+        return
+    for line in lines:
+        if line.startswith("!"):
+            output.warn(line[1:])
+        else:
+            output.tell(line)
+    output.table([("digest", loaded.digest)])
+    output.good("the policy is well-formed")
+
+
+@policy.command("init")
+def init_policy(
+        path: Annotated[str, typer.Argument(metavar="FILE", help="The policy to write, such as policy.toml.")],
+        packer: Annotated[list[str] | None, typer.Option(metavar="NAME.pub", help="A packer's key.")] = None,
+        releaser: Annotated[list[str] | None, typer.Option(metavar="NAME.pub", help="A releaser's key.")] = None,
+        administrator: Annotated[list[str] | None, typer.Option(
+            metavar="NAME.pub", help="Whose waivers are taken.")] = None,
+        name: Annotated[str, typer.Option(help="Name of the station.")] = "station", as_json: Json = False) -> None:
+    """Write a commented policy that `import` takes as it stands, and the station's key if there is none.
+
+    Without --packer the keys of the trust store are the packers.
+    """
+    words.check_name(name)
+    folder, file = os.path.split(os.path.abspath(path))
+    given = {"packer": packer or keystore.public_files(keystore.trust_folder()), "releaser": releaser or [],
+             "administrator": administrator or []}
+    keys: dict[str, list[str]] = {}
+    for role, paths in given.items():
+        for each in paths:
+            keys.setdefault(os.path.abspath(each), []).append(role)
+    named = {each: api.load_public(each) for each in keys}
+    if os.path.lexists(path):
+        raise UsageError("there is a file of this name already", where=path, hint="policies are never replaced")
+    places = {each: keystore.add_to_folder(os.path.join(folder, "keys"), found.name, write_public(
+        found.name, found.public)) for each, found in named.items()}
+    key = os.path.join(folder, name + keystore.PRIVATE_SUFFIX)
+    if not os.path.lexists(key):
+        identity = generate()
+        keystore.write_key_file(key, write_private(name, identity, passphrase=None), secret=True)
+        keystore.write_key_file(key.removesuffix(keystore.PRIVATE_SUFFIX) + keystore.PUBLIC_SUFFIX,
+                                write_public(name, identity.public), secret=False)
+    station = api.load_private(key)
+    text = write_policy(stem=os.path.splitext(file)[0], name=name, key=os.path.basename(key), keys=[
+        (os.path.relpath(places[each], folder), roles) for each, roles in keys.items()])
+    keystore.write_key_file(path, text.encode(), secret=False)
+    if as_json:
+        output.emit("policy init", {"policy": path, "key": key, "fingerprint": station.public.hex})
+        return
+    output.table([("policy", path), ("station's key", key), ("fingerprint", station.public.hex),
+                  ("in words", station.public.words),
+                  ("keys", ", ".join(one.name for one in named.values()) or "none")])
+    output.say(f"Bundles for this station are sealed to {os.path.splitext(key)[0]}.pub: give it to the packers.")
+
+
+def waive(subject: Annotated[str, typer.Argument(metavar="HASH", help="As the refusal named it.")],
+          sign: Annotated[str, typer.Option("--sign", metavar="NAME.key", help="An administrator's key.")],
+          target: Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Where to write it.")],
+          allow: Annotated[list[str] | None, typer.Option(metavar="CODE", help="Which refusal it lifts.")] = None,
+          reason: Annotated[str, typer.Option(help="Why, in one line.")] = "",
+          lasts: Annotated[str, typer.Option(metavar="SPAN", help="How long it holds.")] = "7d",
+          add_to: Annotated[str, typer.Option(metavar="FILE", help="Sign this waiver too, as a second one.")] = "",
+          key_passphrase_file: KeyPassphrase = None, as_json: Json = False) -> None:
+    """Sign an exception from a station's policy, for one bundle and one time."""
+    identity = words.load_identity(sign, key_passphrase_file)
+    if add_to:
+        raw = add_signature(keystore.read_key_file(add_to), identity)
+    else:
+        raw = make_waiver(identity, subject=subject, allow=allow or (), reason=reason, now=int(time.time()),
+                          seconds=parse_span(lasts))
+    keystore.write_key_file(target, raw, secret=False)
+    if as_json:
+        output.emit("waive", {"waiver": target, "signed_by": identity.public.hex})
+    else:
+        output.good(f"signed: {target}")

@@ -1,0 +1,1 @@
+"""The station on the high side: what is let in, by whose word, and the evidence of it."""

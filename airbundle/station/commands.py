@@ -1,0 +1,34 @@
+"""Programs that a policy names: scanners and the hook. The only module of the station that starts a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_PASSED_ON: Final = ("PATH", "HOME", "LANG")
+
+
+@dataclass(frozen=True, slots=True)
+class CommandEnd:
+    """How a program ended: its exit status, None if it could not be run or took too long, and that in words."""
+
+    status: int | None
+    said: str
+
+
+def run_command(command: Sequence[str], *, environment: Mapping[str, str], timeout: float) -> CommandEnd:
+    """Run a program without a shell, with nothing on its standard input and little in its environment."""
+    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    try:
+        done = subprocess.run(list(command), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,  # noqa: S603
+                              stderr=subprocess.DEVNULL, env={**passed, **environment}, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired:
+        return CommandEnd(None, f"did not end in {timeout:.0f} s")
+    except OSError as error:
+        return CommandEnd(None, f"could not be run: {error.strerror}")
+    return CommandEnd(done.returncode, f"ended with {done.returncode}")

@@ -1,0 +1,80 @@
+"""The Python API of a station, used by the command line itself: import under a policy, receipts, audit log."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from airbundle.api import opened
+from airbundle.errors import AirbundleError
+from airbundle.format import limits
+from airbundle.station import intake as station_intake
+from airbundle.station import receipts
+from airbundle.station.audit import AuditFault, AuditHead, AuditLog
+from airbundle.station.intake import ImportResult, Station
+from airbundle.station.ledger import verify_log
+from airbundle.station.state import RECEIPT_MAX, AuditFiles, StationState, read_bounded
+from airbundle.transfer.statements import hash_of_document, read_statements
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from airbundle.api import Progress
+    from airbundle.crypto.trust import TrustSet
+    from airbundle.station.policy import LoadedPolicy
+    from airbundle.station.receipts import Receipt
+    from airbundle.station.states import ImportState
+    from airbundle.transfer.workspace import Pace
+
+
+def intake(volumes: Sequence[str], *, policy: LoadedPolicy, waivers: Sequence[str] = (), bundle: str = "",
+           receipt_to: str = "", pace: Pace | None = None, progress: Progress | None = None,
+           announce: Callable[[ImportState], None] | None = None) -> ImportResult:
+    """Import under a policy (`airbundle.station.policy.load_policy`): the verb `import`.
+
+    `waivers` are files, `receipt_to` a folder for one more copy of the receipt, `announce` hears each state. Raises why
+    it did not come in, with an ImportResult as `.report`.
+    """
+    documents = [read_bounded(path, limits.STATEMENT_MAX) for path in waivers]
+    with Station(policy, waivers=documents) as station, opened(volumes, bundle) as readers:
+        try:
+            result = station_intake.intake(readers, station, pace=pace, progress=progress, announce=announce)
+        except AirbundleError as error:
+            if isinstance(error.report, ImportResult) and receipt_to:
+                station.state.copy_receipt(error.report.receipt, receipt_to)
+            raise
+        if receipt_to:
+            station.state.copy_receipt(result.receipt, receipt_to)
+        return result
+
+
+def read_receipt(path: str, *, trust: TrustSet | None, statement: str = "") -> tuple[Receipt, bytes]:
+    """A receipt and the key id of its station; without `trust` its signature is not checked.
+
+    `statement` is a volume, or a file with a statement, that the receipt has to be about.
+    """
+    receipt, station = receipts.parse_receipt(read_bounded(path, RECEIPT_MAX), trust)
+    if statement:
+        receipts.require_statement(receipt, _statement_hashes(statement))
+    return receipt, station
+
+
+def _statement_hashes(path: str) -> list[str]:
+    """Hashes of the statements in a file, or on a volume."""
+    if os.path.isfile(path):
+        raws = [read_bounded(path, limits.STATEMENT_MAX)]
+    else:
+        with opened([path], "") as readers:
+            raws = [copy.raw for reader in readers for copy in read_statements(reader) if copy.raw]
+    return [hash_of_document(raw) for raw in raws]
+
+
+def audit_log(folder: str) -> AuditLog:
+    """The audit log in a state folder, for reading."""
+    return AuditLog(AuditFiles(os.path.join(folder, "audit")), rotate=0)
+
+
+def check_audit(folder: str) -> tuple[list[AuditFault], AuditHead]:
+    """What is wrong with the audit log of a state folder, and its last line; held against the ledger there."""
+    with StationState(folder) as state:
+        return verify_log(state)
