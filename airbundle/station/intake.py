@@ -27,7 +27,7 @@ from airbundle.errors import AirbundleError, GateError
 from airbundle.format.names import SafePath, shown
 from airbundle.format.quantities import parse_size, parse_span
 from airbundle.media.drive import device_serial, require_writable
-from airbundle.media.staged import is_folder, open_staged
+from airbundle.media.staged import StagedFile, is_folder, open_staged
 from airbundle.media.staging import StagingTree
 from airbundle.station.admission import Admission, Clock, Drive
 from airbundle.station.audit import AuditLog
@@ -35,7 +35,7 @@ from airbundle.station.evidence import Evidence, published_ending
 from airbundle.station.gates.examine import examine
 from airbundle.station.gates.result import GateResult, Outcome, decide, is_named
 from airbundle.station.gates.rules import resolve_scanner
-from airbundle.station.gates.scanners import scan_with
+from airbundle.station.gates.scanning import scan_with
 from airbundle.station.hook import run_hook
 from airbundle.station.ledger import Entry, Ledger
 from airbundle.station.publish import Destination, destination_of, point_at
@@ -222,15 +222,19 @@ class _Import:
 
     def _examine(self, staging: StagingTree, opened: Opened, meter: Meter) -> None:
         """Step 6. Raises GateError for the first file that is not clean."""
-        rules, results = self.station.policy.rules.gates, []
+        rules = self.station.policy.rules.gates
+        results: list[GateResult] = []
+        paths = {file.path for file in opened.manifest.files}
         meter.begin("examining", opened.manifest.size)
         for file in opened.manifest.files:
             meter.alive()
-            with open_staged(staging, SafePath(file.path)) as content:
-                results += examine(file.path, content, rules)
+            with open_staged(staging, SafePath(file.path)) as content, contextlib.ExitStack() as others:
+                def beside(path: str, others: contextlib.ExitStack = others) -> StagedFile | None:
+                    return others.enter_context(open_staged(staging, SafePath(path))) if path in paths else None
+
+                results += examine(file.path, content, rules, beside=beside)
             meter.add(file.size)
-        for scanner in rules.scanners:
-            results += scan_with(resolve_scanner(scanner), staging.path)
+        results += [scan_with(resolve_scanner(scanner), staging.path) for scanner in rules.scanners]
         self.evidence.examined(results)
         outcome = decide(results, unexamined=rules.unexamined) if results else Outcome.CLEAN
         if outcome is not Outcome.CLEAN:

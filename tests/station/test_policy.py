@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     "version = 2\n", "[bundle]\nlongest-life = '1'\n", "[bundle]\nsuite = 'cnsa2'\n[bundle]\n", "\xff\n"])
 def test_what_is_not_a_policy(desk: Desk, text: str) -> None:
     desk.policy()
+    desk.rule(text)
     with pytest.raises(UsageError):
-        desk.rule(text)
         desk.policy()
 
 
