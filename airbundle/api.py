@@ -8,6 +8,7 @@ Every function takes `progress`, called with `Tick(phase, done, total)` from wor
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import TYPE_CHECKING
 
 from airbundle.crypto.envelope import Keyring
@@ -15,6 +16,7 @@ from airbundle.crypto.locks import PassphraseLock, RecipientLock, WordsLock
 from airbundle.crypto.passphrase import Passphrase
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import AirbundleError, UsageError
+from airbundle.media.drive import device_serial
 from airbundle.transfer import copy as copying
 from airbundle.transfer import identity_files
 from airbundle.transfer import inspect as inspecting
@@ -27,7 +29,9 @@ from airbundle.transfer import salvage as salvaging
 from airbundle.transfer import sign as signing
 from airbundle.transfer import unpack as unpacking
 from airbundle.transfer import verify as verifying
+from airbundle.transfer.custody import add_to_chain, read_chain
 from airbundle.transfer.finding import open_sidecar, open_volumes
+from airbundle.transfer.open import open_bundle
 from airbundle.transfer.pack import PackResult
 from airbundle.transfer.plan import Options, Plan
 
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from airbundle.crypto.locks import Lock
     from airbundle.media.volume import VolumeReader
     from airbundle.transfer.copy import CopyResult
+    from airbundle.transfer.custody import CustodyChain, CustodyEvent
     from airbundle.transfer.ending import Declared
     from airbundle.transfer.inspect import Inspection
     from airbundle.transfer.progress import Tick
@@ -169,6 +174,21 @@ def unpack(volumes: Sequence[str], output: str, *, keys: Sequence[PrivateIdentit
     with opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
         return unpacking.unpack(readers, output, keyring=keyring, trust=trust, include=include, pace=pace,
                                 progress=progress, sidecar=copies)
+
+
+def read_custody(volume: str, *, trust: TrustSet, bundle: str = "") -> CustodyChain:
+    """The events of custody on one volume. Raises FormatError where the bundle or an event cannot be read."""
+    with opened([volume], bundle) as readers:
+        return read_chain(open_bundle(readers, trust), readers[0], trust)
+
+
+def add_custody(volume: str, *, sign: PrivateIdentity, kind: str, trust: TrustSet, seal: str = "", note: str = "",
+                serial: str = "", bundle: str = "") -> CustodyEvent:
+    """Sign an event of custody (`kind`) and write it onto the volume; the serial number is the drive's by default."""
+    with opened([volume], bundle, alone=True) as readers:
+        found, reader = open_bundle(readers, trust), readers[0]
+        return add_to_chain(found, reader, read_chain(found, reader, trust), sign, kind=kind, now=int(time.time()),
+                            serial=serial or device_serial(reader.path), seal=seal, note=note)
 
 
 def salvage(volumes: Sequence[str], output: str, *, keys: Sequence[PrivateIdentity] = (), trust: TrustSet | None,

@@ -29,6 +29,7 @@ Int53 = Annotated[int, Meta(ge=0, le=limits.INTEGER_MAX)]
 Hex16 = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Hex32 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 HexDigest = Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{64}|[0-9a-f]{96})\Z")]
+DigestOrNone = Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{64}|[0-9a-f]{96})?\Z")]
 
 _DECODERS: Final[dict[type, msgspec.json.Decoder[Any]]] = {}
 _MAKING: Final = threading.Lock()

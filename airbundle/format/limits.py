@@ -94,3 +94,6 @@ IDENTITY_FILE_MAX: Final = 64 * KIB
 
 PREAMBLES_TRIED_MAX: Final = 16
 """Preambles of one file that a salvage tries to open: anyone can store more, and each costs an opening."""
+
+CUSTODY_EVENTS_MAX: Final = 1000
+CUSTODY_EVENT_SIZE_MAX: Final = 64 * KIB

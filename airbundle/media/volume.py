@@ -19,6 +19,7 @@ from airbundle.errors import DamagedError, FormatError, UsageError
 from airbundle.format import limits
 from airbundle.format.names import SafePath, shown
 from airbundle.media import system
+from airbundle.media.custody_folder import CUSTODY_NAME
 from airbundle.media.faults import DAMAGE, medium_error, reporting
 from airbundle.media.folder import Folder
 
@@ -114,6 +115,8 @@ class VolumeReader:
                 if count >= limits.VOLUME_ENTRIES_MAX:
                     what = f"more than {limits.VOLUME_ENTRIES_MAX} entries"
                     raise FormatError(what, where=shown(self.path), rule="L-6")
+                if entry.name == CUSTODY_NAME and entry.is_dir(follow_symlinks=False):
+                    continue
                 why = _why_ignored(entry)
                 if why:
                     ignored.append((entry.name, why))

@@ -36,12 +36,17 @@ ROLES: Final = ("packer", "releaser")
 
 
 class Drive(msgspec.Struct, frozen=True):
-    """A drive as it is here: the volume on it (0: not known), its serial number, and the one that was recorded."""
+    """A drive as it is here: the volume on it (0: not known), its serial number, and the one that was recorded.
+
+    `events` are those of custody, a line each (`?` in front of one that proves nothing), `broken` what is wrong.
+    """
 
     volume: int
     path: str
     serial: str
     recorded: str | None
+    events: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -94,6 +99,7 @@ class Admission:
             self._make(check.__name__[1:], functools.partial(check, statement), statement_hash)
         self._make("size", lambda: self._size(stored), statement_hash)
         self._make("drives", lambda: self._drives(drives), statement_hash)
+        self._make("custody", lambda: self._custody(drives), statement_hash)
         self.raise_first()
 
     def judge_manifest(self, manifest: Manifest, statement_hash: str) -> None:
@@ -129,7 +135,10 @@ class Admission:
             waiver = next((one for one in self.waivers if subject and one.subject == subject
                            and error.code in one.allow), None)
             if waiver is not None:
-                self.used += [waiver] if waiver not in self.used else []
+                if waiver not in self.used:
+                    self.used.append(waiver)
+                    self.ledger.note("waived", code=error.code, detail=f"{', '.join(waiver.allow)}: {waiver.reason}",
+                                     facts={"subject": subject})
                 self.checks.append(Check(name, "waived", f"{error.what}; waived: {waiver.reason}"))
                 return
             if error.code in {"future-dated", "expired"} and self.clock.note:
@@ -259,6 +268,19 @@ class Admission:
                               hint="find out whether the bundle was copied, and by whom")
         return f"!{said}" if changed and rules.recorded_serial == "report" else "as recorded" if any(
             drive.recorded for drive in drives) else "no serials recorded"
+
+    def _custody(self, drives: Sequence[Drive]) -> str:
+        rules = self.policy.rules.custody
+        for drive in drives:
+            there = {line.split(" ")[0] for line in drive.events}
+            if missing := [kind for kind in rules.required if kind not in there]:
+                raise PolicyError("custody", f"the drive with volume {drive.volume or '?'} has no event "
+                                  f"{' and no event '.join(missing)}", where=drive.path)
+        said = "; ".join(f"volume {drive.volume or '?'}: {problem}" for drive in drives for problem in drive.broken)
+        if said and rules.chain == "refuse":
+            raise PolicyError("custody", said, hint="find out who had the drive")
+        count = sum(len(drive.events) for drive in drives)
+        return f"!{said}" if said and rules.chain == "report" else f"{count} events" if count else "no events"
 
     def _files(self, manifest: Manifest) -> str:
         most = self.policy.rules.bundle.most_files

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 
 from airbundle.crypto.envelope import Keyring
-from airbundle.errors import AirbundleError, GateError
+from airbundle.errors import AirbundleError, FormatError, GateError
 from airbundle.format.names import SafePath, shown
 from airbundle.format.quantities import parse_size, parse_span
 from airbundle.media.drive import device_serial, require_writable
@@ -42,6 +42,7 @@ from airbundle.station.publish import Destination, destination_of, point_at
 from airbundle.station.state import StationState, to_syslog
 from airbundle.station.states import ImportState, end_of
 from airbundle.station.waivers import read_waiver
+from airbundle.transfer.custody import CustodyChain, read_chain
 from airbundle.transfer.open import Bundle, Opened, open_bundle, open_manifest
 from airbundle.transfer.progress import Meter, Tick
 from airbundle.transfer.unpack import fill, staging_key
@@ -50,6 +51,7 @@ from airbundle.transfer.whose import volumes_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from airbundle.crypto.trust import TrustSet
     from airbundle.format.statement import Statement
     from airbundle.media.volume import VolumeReader
     from airbundle.station.policy import LoadedPolicy
@@ -167,7 +169,7 @@ class _Import:
     def take(self, pace: Pace | None, meter: Meter) -> ImportResult:
         """Steps 2 to 7."""
         bundle = open_bundle(self.readers, self.station.policy.trust)
-        self.evidence.found(bundle, drives := drives_of(bundle))
+        self.evidence.found(bundle, drives := drives_of(bundle, self.station.policy.trust))
         self._enter(ImportState.FOUND)
         if bundle.distrust is not None:
             raise bundle.distrust
@@ -273,13 +275,19 @@ class _Import:
                             clock=self.admission.clock.note, notes=(*noted, *notes), seconds=evidence.seconds)
 
 
-def drives_of(bundle: Bundle) -> tuple[Drive, ...]:
-    """The drives under the volumes given, and what the statement recorded of them."""
+def drives_of(bundle: Bundle, trust: TrustSet) -> tuple[Drive, ...]:
+    """The drives under the volumes given, what was recorded of them, and the events of custody on them."""
     drives = []
     for reader in bundle.volumes:
         number = min(volumes_of(bundle, reader.path), default=0)
-        recorded = bundle.statement.volumes[number - 1].serial if number else None
-        drives.append(Drive(number, reader.path, device_serial(reader.path), recorded))
+        try:
+            chain = read_chain(bundle, reader, trust)
+        except FormatError as error:
+            chain = CustodyChain(problems=(str(error),))
+        recorded = chain.serial or (bundle.statement.volumes[number - 1].serial if number else None)
+        events = tuple(f"{'?' if link.problem else ''}{link.event.event} by {link.name or 'a stranger'}"
+                       f"{f', seal {link.event.seal}' if link.event.seal else ''}" for link in chain.links)
+        drives.append(Drive(number, reader.path, device_serial(reader.path), recorded, events, chain.problems))
     return tuple(drives)
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from airbundle.crypto.identities import PrivateIdentity
     from airbundle.crypto.keyfiles import NamedIdentity
 
-Role = Literal["packer", "releaser", "administrator"]
+Role = Literal["packer", "releaser", "administrator", "courier"]
 PACKER: Final = "packer"
 ADMINISTRATOR: Final = "administrator"
 SUITE_ORDER: Final = ("standard", "cnsa2")
@@ -102,6 +102,13 @@ class DeviceTable(_Table, frozen=True):
     recorded_serial: Literal["ignore", "report", "refuse"] = "report"
 
 
+class CustodyTable(_Table, frozen=True):
+    """Events of custody on the drives: what follows if their chain is broken, and which have to be there."""
+
+    chain: Literal["ignore", "report", "refuse"] = "report"
+    required: tuple[str, ...] = ()
+
+
 class PublishTable(_Table, frozen=True):
     """Where content goes, how it is laid out there, and a command that is run afterwards."""
 
@@ -128,6 +135,7 @@ class Policy(_Table, frozen=True):
     clock: ClockTable = ClockTable()
     series: tuple[SeriesTable, ...] = ()
     devices: DeviceTable = DeviceTable()
+    custody: CustodyTable = CustodyTable()
     gates: GateRules = GateRules()
     publish: PublishTable = PublishTable()
     audit: AuditTable = AuditTable()

@@ -54,6 +54,10 @@ skew = "1d"                   # so far may the packer's clock be ahead
 serials = []                  # drives that may bring something; none: any
 recorded-serial = "report"    # if it is not the drive that was written to: "ignore", "report" or "refuse"
 
+[custody]
+chain = "report"              # events on the drive that are broken, or by strangers: "ignore", "report" or "refuse"
+required = []                 # events that have to be there, such as ["handed-over"]
+
 [gates]
 formats = ["safetensors", "gguf", "json", "text"]   # "code" lets programs in
 pickle = "deny"               # "tensors": those that hold nothing but tensors and plain values
@@ -80,7 +84,7 @@ roles = [{roles}]
 NO_KEYS = """\
 # [[keys]]
 # file = "keys/alice.pub"
-# roles = ["packer"]          # or "releaser", "administrator"
+# roles = ["packer"]          # or "releaser", "administrator", "courier"
 """
 
 
@@ -113,6 +117,8 @@ def explain(policy: LoadedPolicy) -> list[str]:
     lines.append("A bundle comes in once, and a series goes only forward.")
     lines.append("Drives: " + (f"only those with serial {', '.join(rules.devices.serials)}" if rules.devices.serials
                                else "any") + f"; another one than was recorded: {rules.devices.recorded_serial}.")
+    lines.append(f"Events of custody that are broken: {rules.custody.chain}; those that have to be there: "
+                 f"{', '.join(rules.custody.required) or 'none'}.")
     lines.append("Blocks that somebody altered: refused." if bundle.altered_blocks == "refuse" else
                  "!Blocks that somebody altered are put right and let in.")
     lines.append(f"Files: {', '.join(gates.formats)}; pickle: {gates.pickle}.")

@@ -17,7 +17,7 @@ from airbundle.crypto.signing import check, sign
 from airbundle.errors import ForgedError, StrangerError
 from airbundle.format import encoding
 from airbundle.format.dsse import Envelope, parse_envelope, write_envelope
-from airbundle.format.encoding import HexDigest, Int53
+from airbundle.format.encoding import DigestOrNone, HexDigest, Int53
 from airbundle.format.names import shown
 from airbundle.station.admission import Check, Drive
 from airbundle.station.state import RECEIPT_MAX
@@ -74,7 +74,7 @@ class AuditRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The line of the audit log that was the last when the receipt was made."""
 
     number: Int53
-    hash: HexDigest | Literal[""]
+    hash: DigestOrNone
 
 
 class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -87,7 +87,7 @@ class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     exit: Int53
     what: str
     bundle: str
-    statement: HexDigest | Literal[""]
+    statement: DigestOrNone
     label: str
     marking: str
     series: str | None
@@ -162,6 +162,8 @@ def receipt_page(receipt: Receipt, station: bytes) -> str:
                            f"{fingerprint_hex(bytes.fromhex(signer.key))}" for signer in receipt.signers]),
             ("Drives", [f"volume {drive.volume or '?'} of {receipt.volumes}: serial {drive.serial or 'unknown'}, "
                         f"recorded {drive.recorded or 'none'}" for drive in receipt.drives]),
+            ("Custody", [f"volume {drive.volume or '?'}: {line}" for drive in receipt.drives
+                         for line in (*drive.events, *drive.broken)]),
             ("Checks", [f"{one.outcome:8} {one.name}: {one.detail}" for one in receipt.checks]),
             ("Blocks", [", ".join(f"{n} {name}" for name, n in msgspec.structs.asdict(receipt.blocks).items())]),
             ("Findings on the drives", list(receipt.findings)),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 WAIVER_TYPE: Final = "application/vnd.airbundle.waiver.v1+json"
 WAIVABLE: Final = ("replay", "rollback", "step", "expired", "no-expiry", "long-life", "marking", "series",
-                   "too-large", "too-many-files", "altered-blocks", "changed-serial", "unknown-drive",
+                   "too-large", "too-many-files", "altered-blocks", "changed-serial", "unknown-drive", "custody",
                    "ledger-restored")
 """What can be lifted: never a signature, a suite, a future date or a gate."""
 

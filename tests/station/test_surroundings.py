@@ -1,0 +1,77 @@
+"""What an import touches: watched by strace, it opens no socket, writes only to state and target, reads the drives."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.station.desk import Desk
+
+ROOT = Path(__file__).parents[2]
+CALLS = ("openat,open,creat,openat2,mkdir,mkdirat,rename,renameat,renameat2,unlink,unlinkat,link,linkat,symlink,"
+         "symlinkat,truncate,ftruncate,chmod,fchmodat,mknod,mknodat,rmdir,utimensat,setxattr,socket,connect,bind,sendto")
+HARMLESS = ("/dev/null", "/dev/tty", "/dev/shm/", "/proc/self/")
+CALL = re.compile(r"^(?:\d+ +)?(\w+)\((.*)$")
+PATH = re.compile(r'"((?:[^"\\]|\\.)*)"')
+
+needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+
+
+def traced(desk: Desk, *words: str) -> list[tuple[str, str]]:
+    """Calls of a command and of whatever it starts: name, and the rest of the line."""
+    log = desk.place / "trace"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(["strace", "-f", "-y", "-qq", "-e", f"trace={CALLS}", "-o", str(log), sys.executable, "-m",
+                           "airbundle", *words], check=False, capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    found = [CALL.match(line) for line in log.read_text(errors="replace").splitlines()]
+    return [(match[1], match[2]) for match in found if match and " = -1 " not in match[2]]
+
+
+def changes(name: str, rest: str) -> bool:
+    """Whether a call writes, or opens for writing."""
+    if name.startswith("open"):
+        return bool(re.search(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC|O_APPEND", rest))
+    return name not in {"socket", "connect", "bind", "sendto"}
+
+
+@needs_strace
+@pytest.mark.parametrize("layout", ["plain", "hf-cache"])
+def test_nothing_but_state_and_target_is_written_and_no_socket_opened(desk: Desk, layout: str) -> None:
+    desk.rule(f'[publish]\nlayout = "{layout}"\n')
+    volumes = desk.pack(sequence=1, drives=2, meta=[("hf-repo", "o/m")])
+    calls = traced(desk, "import", *volumes, "--policy", str(desk.file), "--progress", "none", "--jobs", "2")
+    assert len(calls) > 100
+    assert not [call for call in calls if call[0] in {"socket", "connect", "bind", "sendto"}]
+    allowed = (f"{desk.high}/state", f"{desk.high}/models")
+    written = 0
+    for name, rest in calls:
+        if not changes(name, rest):
+            continue
+        paths = PATH.findall(rest)[name.startswith("symlink"):]  # the first is what the link says
+        folders = re.findall(r"\d<(/[^>]*)>", rest.split(") = ")[0])
+        if folders:  # paths in an open folder
+            paths = [path for path in paths if path.startswith("/")]
+        for path in [*paths, *folders]:
+            assert path.startswith((*allowed, *HARMLESS)), (name, rest)
+        written += bool(paths or folders)
+    assert written > 20
+    drives = [rest for name, rest in calls if name.startswith("open") and "/drive-" in rest]
+    assert drives
+    assert not [rest for rest in drives if changes("openat", rest)]
+
+
+@pytest.mark.skipif(subprocess.run(["unshare", "-rn", "true"], check=False, capture_output=True).returncode != 0
+                    if shutil.which("unshare") else True, reason="no namespaces here")
+def test_it_works_where_there_is_no_network_at_all(desk: Desk) -> None:
+    volumes = desk.pack(sequence=1)
+    done = subprocess.run(["unshare", "-rn", sys.executable, "-m", "airbundle", "import", *volumes, "--policy",
+                           str(desk.file), "--progress", "none"], check=False, capture_output=True, text=True, cwd=ROOT,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
