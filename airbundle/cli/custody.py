@@ -18,7 +18,7 @@ OneVolume = Annotated[str, typer.Argument(metavar="VOLUME", help="A .airbundle f
 
 
 @custody.command("add")
-def add_custody(
+def add_event_of_custody(
         volume: OneVolume,
         event: Annotated[str, typer.Option(metavar="EVENT", help=f"One of: {', '.join(KINDS)}.")],
         sign: Annotated[str, typer.Option("--sign", metavar="NAME.key", help="Who says so.")],
@@ -39,7 +39,7 @@ def add_custody(
 
 
 @custody.command("show")
-def show_custody(volume: OneVolume, trust: Trust = None, bundle: BundleId = "", as_json: Json = False) -> None:
+def show_events_of_custody(volume: OneVolume, trust: Trust = None, bundle: BundleId = "", as_json: Json = False) -> None:
     """Show the events on a drive, and what is wrong with them."""
     chain = api.read_custody(volume, trust=api.load_trust(*trust or ()), bundle=bundle)
     if as_json:

@@ -111,9 +111,9 @@ def add_to_chain(bundle: Bundle, reader: VolumeReader, chain: CustodyChain, iden
     except FormatError as error:
         raise UsageError(error.what, rule=error.rule) from None
     event = CustodyEvent(
-        bundle=bundle.statement.bundle, statement=bundle.statement_hash, number=len(chain.links) + 1, event=cast("Kind", kind),
-        volume=min(volumes_of(bundle, reader.path), default=0), previous=chain.last, time=now, serial=serial, seal=seal,
-        note=note)
+        bundle=bundle.statement.bundle, statement=bundle.statement_hash, number=len(chain.links) + 1,
+        volume=min(volumes_of(bundle, reader.path), default=0), previous=chain.last, event=cast("Kind", kind), time=now,
+        serial=serial, seal=seal, note=note)
     payload = encoding.encode(event)
     raw = write_envelope(Envelope(CUSTODY_TYPE, payload, (sign(identity, CUSTODY_TYPE, payload),)))
     add_event(reader.path, f"{event.number:04d}-{kind}.json", raw)

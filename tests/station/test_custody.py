@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 KINDS = ("packed", "handed-over", "received")
 
 
-def add(desk: Desk, volume: str, kind: str, by: PrivateIdentity | None = None, serial: str = "", seal: str = "") -> None:
-    api.add_custody(volume, sign=by or desk.people.alice, kind=kind, trust=desk.people.trust(), serial=serial, seal=seal)
+def add(desk: Desk, volume: str, kind: str, by: PrivateIdentity | None = None, **more: str) -> None:
+    api.add_custody(volume, sign=by or desk.people.alice, kind=kind, trust=desk.people.trust(), **more)
 
 
 def problems(desk: Desk, volume: str) -> tuple[str, ...]:
