@@ -39,7 +39,8 @@ def add_event_of_custody(
 
 
 @custody.command("show")
-def show_events_of_custody(volume: OneVolume, trust: Trust = None, bundle: BundleId = "", as_json: Json = False) -> None:
+def show_events_of_custody(volume: OneVolume, trust: Trust = None, bundle: BundleId = "",
+                           as_json: Json = False) -> None:
     """Show the events on a drive, and what is wrong with them."""
     chain = api.read_custody(volume, trust=api.load_trust(*trust or ()), bundle=bundle)
     if as_json:
