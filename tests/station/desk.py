@@ -76,15 +76,16 @@ class Desk:
         return load_policy(str(self.file), tighter)
 
     def pack(self, name: str = "one", *, by: PrivateIdentity | None = None, released: bool = True, drives: int = 1,
-             files: Mapping[str, bytes] | None = None, sequence: int | None = None, series: str | None = "llama",
-             meta: Sequence[tuple[str, str]] = (), **declared: Any) -> list[str]:
+             files: Mapping[str, bytes] | None = None, source: Path | None = None,
+             sequence: int | None = None, series: str | None = "llama",
+             meta: Sequence[tuple[str, str]] = (), segment_size: int = 64 * KIB, **declared: Any) -> list[str]:
         """A bundle on drives of its own; its volumes."""
-        source = write_tree(self.place / name / "source", files if files is not None else model(len(name)))
+        source = source or write_tree(self.place / name / "source", model(len(name)) if files is None else files)
         targets = [self.place / name / f"drive-{number}" for number in range(drives)]
         for target in targets:
-            target.mkdir()
+            target.mkdir(parents=True)
         result = api.pack(str(source), [str(target) for target in targets], sign=by or self.people.alice,
-                          to=[self.people.station.public], pace=PACE, options=Options(segment_size=64 * KIB),
+                          to=[self.people.station.public], pace=PACE, options=Options(segment_size=segment_size),
                           declared=Declared(label="model", series=series if sequence is not None else None,
                                             sequence=sequence, meta=tuple(meta), **declared))
         if released:

@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.station.desk import Desk
+from airbundle import load_public
+from airbundle.cli.main import VERBS
+from airbundle.crypto.keyfiles import write_private
+from tests.station.desk import Desk, model
+from tests.transfer.workshop import write_tree
 
 ROOT = Path(__file__).parents[2]
 CALLS = ("openat,open,creat,openat2,mkdir,mkdirat,rename,renameat,renameat2,unlink,unlinkat,link,linkat,symlink,"
@@ -75,3 +79,57 @@ def test_it_works_where_there_is_no_network_at_all(desk: Desk) -> None:
                            str(desk.file), "--progress", "none"], check=False, capture_output=True, text=True, cwd=ROOT,
                           env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
+
+
+@needs_strace
+@pytest.mark.real
+def test_no_verb_opens_a_socket(desk: Desk) -> None:
+    """Every verb of the command line, watched; those it names as its parts too."""
+    place, high = desk.place, desk.high
+    (place / "alice.key").write_bytes(write_private("alice", desk.people.alice, passphrase=None))
+    (place / "rita.key").write_bytes(write_private("rita", desk.people.rita, passphrase=None))
+    for name in ("d1", "d2", "d3", "n1", "n2", "rescued"):
+        (place / name).mkdir()
+    write_tree(place / "source", model())
+    pub = [str(high / "keys" / f"{name}.pub") for name in ("alice", "rita", "station")]
+    trust, sign = ["--trust", pub[0], "--trust", pub[1]], ["--sign", "alice.key"]
+    opens = ["--key", str(high / "station.key")]
+    state, policy = str(high / "state"), ["--policy", str(desk.file)]
+    lines: list[list[str]] = [
+        ["keygen", "new", "--no-passphrase"], ["trust", "add", "new.pub", "--fingerprint", "WORDS"], ["trust", "list"],
+        ["plan", "source", "-o", "d1"], ["pack", "source", "-o", "d1", *sign, "--to", pub[2]],
+        ["inspect", "d1", *trust], ["sign", "d1", "--sign", "rita.key", *trust], ["verify", "d1", *trust],
+        ["custody", "add", "d1", "--event", "packed", *sign, *trust], ["repair", "d1", *trust],
+        ["copy", "d1", "-o", "d2", *trust], ["unpack", "d1", "-o", "out", *opens, *trust],
+        ["policy", "check", str(desk.file)], ["import", "d1", *policy], ["audit", "verify", state],
+        ["receipt", "verify", "RECEIPT", "--trust", pub[2]], ["rewrap", "d2", *sign, *opens, "--add", "new.pub"],
+        ["waive", "ab" * 32, "--allow", "replay", "--reason", "x", *sign, "-o", "waiver"],
+        ["rescue", "d1", "-o", "rescued"], ["doctor"], ["demo", "--size", "1M"]]
+    for line in lines:
+        words = [fill(word, desk) for word in line]
+        words += ["--progress", "none"] if line[0] in HAVE_PROGRESS else []
+        assert not calls_of_network(desk, words), line
+    tried = {line[0] for line in lines}
+    assert set(VERBS) - tried == {"salvage"}  # which needs a bundle that cannot be verified, and reads as unpack does
+
+
+HAVE_PROGRESS = {"pack", "sign", "verify", "repair", "copy", "unpack", "import", "rewrap", "rescue"}
+
+
+def fill(word: str, desk: Desk) -> str:
+    """What is known only when it is needed."""
+    if word == "WORDS":
+        return load_public(str(desk.place / "new.pub")).public.words
+    if word == "RECEIPT":
+        (path,) = (desk.high / "state" / "receipts").glob("*.json")
+        return str(path)
+    return word
+
+
+def calls_of_network(desk: Desk, words: list[str]) -> list[str]:
+    log = desk.place / "network"
+    done = subprocess.run(["strace", "-f", "-qq", "-e", "trace=%network", "-o", str(log), sys.executable, "-m",
+                           "airbundle", *words], check=False, capture_output=True, text=True, cwd=desk.place,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, (words, done.stderr)
+    return [line for line in log.read_text().splitlines() if "AF_INET" in line or "AF_NETLINK" in line]
