@@ -104,6 +104,7 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=0, help="so many mutants, drawn with the seed; 0: all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1e9)
+    parser.add_argument("--again", metavar="FILE", help="only those that survived by this output of an earlier run")
     options = parser.parse_args()
     found = []
     for room in ROOMS:
@@ -112,6 +113,9 @@ def main() -> int:
             found += [(path, line, what, ast.unparse(ast.fix_missing_locations(mutant)))
                       for line, what, mutant in mutants(tree)]
     random.Random(options.seed).shuffle(found)
+    if options.again:
+        survived = {line.removeprefix("SURVIVED ").strip() for line in Path(options.again).read_text().splitlines()}
+        found = [one for one in found if named(*one[:3]) in survived]
     chosen = found[:options.most or None]
     print(f"{len(found)} mutants, {len(chosen)} tried", flush=True)
     until, killed, tried, survivors = time.monotonic() + options.seconds, 0, 0, []
@@ -131,12 +135,17 @@ def main() -> int:
             noticed = (near and _noticed(copied, near)) or _noticed(copied, _all(copied))
             killed += noticed != ""
             if noticed != "failed":
-                name = f"{path.relative_to(ROOT)}:{line}: {what}"
+                name = named(path, line, what)
                 print(noticed or "SURVIVED", name, EQUIVALENT.get(name, ""), flush=True)
                 survivors += [] if noticed or name in EQUIVALENT else [name]
             where.write_text(path.read_text())
     print(f"{killed} of {tried} killed, {killed / max(1, tried):.1%}")
     return int(bool(survivors))
+
+
+def named(path: Path, line: int, what: str) -> str:
+    """How a mutant is called in the output and in `EQUIVALENT`."""
+    return f"{path.relative_to(ROOT)}:{line}: {what}"
 
 
 def _all(copied: Path) -> list[str]:
