@@ -10,10 +10,10 @@ import pytest
 
 from airbundle.errors import FormatError
 from airbundle.format import encoding, limits
-from airbundle.format.block import HEADER_SIZE, MAGIC, Kind, parse_header
+from airbundle.format.block import MAGIC, Kind, parse_header
 from airbundle.format.catalog import parse_body, write_body
 from airbundle.format.dsse import Envelope, Signature, parse_envelope, write_envelope
-from airbundle.format.geometry import GEOMETRY, Geometry, Placement, stripe_shape
+from airbundle.format.geometry import GEOMETRY, HEADER_SIZE, Geometry, Placement, stripe_shape
 from airbundle.format.limits import GIB, KIB, MIB
 from airbundle.format.manifest import FileRow, Manifest, SliceRow, parse_manifest, write_manifest
 from airbundle.format.names import SafePath, check_public_text
@@ -162,9 +162,7 @@ def index(*chunks: ChunkRow, files: tuple[FileSpan, ...] = (FileSpan("a", 0, 10)
 
 
 def chunk(length: int, sealed: int, codec: str = "raw") -> ChunkRow:
-    fields = {"codec": codec, "length": length, "sealed": sealed}
-    values = [fields.get(name, "0" * 64) for name in ChunkRow.__struct_fields__]
-    return ChunkRow(*values)
+    return ChunkRow(codec=codec, length=length, sealed=sealed, digest="0" * 64)
 
 
 INDEXES: dict[str, tuple[str, Callable[[], tuple[bytes, Trailer]]]] = {
