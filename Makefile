@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --only-binary :all: $(PIP_ARGS)
 
-.PHONY: help demo test test-real test-campaign vectors fuzz bench clean
+.PHONY: help demo test test-real test-campaign vectors fuzz wheelhouse bench clean
 
 help:
 	@echo 'make demo           pack, damage, verify, repair and unpack a made-up checkpoint'
@@ -16,6 +16,7 @@ help:
 	@echo 'make test-campaign  long runs with a fixed seed'
 	@echo 'make fuzz           parsers with damaged input; FUZZ_ARGS="--seconds 3600", guided with --atheris'
 	@echo 'make vectors        make fixtures/vectors/ again; the same bytes unless something changed'
+	@echo 'make wheelhouse     all that a machine without a network needs to install; WHEELHOUSE_ARGS="--python 3.12"'
 	@echo 'make bench          airbundle beside tar, zstd, age and par2'
 	@echo 'make clean          remove .venv and all caches'
 
@@ -38,6 +39,9 @@ fuzz: $(VENV)/.dev
 
 vectors: $(VENV)/.dev
 	$(BIN)/python -m tests.vectors.make $(VECTORS_ARGS)
+
+wheelhouse: $(VENV)/.made
+	$(BIN)/python tools/wheelhouse.py $(WHEELHOUSE_ARGS)
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/compare.py $(BENCH_ARGS)
