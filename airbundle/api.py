@@ -27,6 +27,7 @@ from airbundle.transfer import rescue as rescuing
 from airbundle.transfer import rewrap as rewrapping
 from airbundle.transfer import salvage as salvaging
 from airbundle.transfer import sign as signing
+from airbundle.transfer import slip as slips
 from airbundle.transfer import unpack as unpacking
 from airbundle.transfer import verify as verifying
 from airbundle.transfer.custody import add_to_chain, read_chain
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from airbundle.transfer.rewrap import RewrapResult
     from airbundle.transfer.salvage import SalvageResult
     from airbundle.transfer.sign import SignResult
+    from airbundle.transfer.slip import Slip
     from airbundle.transfer.unpack import UnpackResult
     from airbundle.transfer.workspace import Pace
 
@@ -189,6 +191,15 @@ def add_custody(volume: str, *, sign: PrivateIdentity, kind: str, trust: TrustSe
         found, reader = open_bundle(readers, trust), readers[0]
         return add_to_chain(found, reader, read_chain(found, reader, trust), sign, kind=kind, now=int(time.time()),
                             serial=serial or device_serial(reader.path), seal=seal, note=note)
+
+
+def make_slip(volume: str, *, trust: TrustSet, bundle: str = "") -> Slip:
+    """What the slip of one volume says; `believed` says whether a trusted packer signed it."""
+    with opened([volume], bundle) as readers:
+        if len(readers) != 1:
+            raise UsageError(f"{len(readers)} volumes here", where=volume, hint="give one: each drive has its slip")
+        found = open_bundle(readers, trust)
+        return slips.make_slip(found, readers[0], read_chain(found, readers[0], trust), trust)
 
 
 def salvage(volumes: Sequence[str], output: str, *, keys: Sequence[PrivateIdentity] = (), trust: TrustSet | None,

@@ -26,7 +26,7 @@ VERBS: Final = {
     "keygen": "identity", "plan": "packing", "pack": "packing", "inspect": "reading", "verify": "reading",
     "repair": "keeping", "copy": "keeping", "sign": "signing", "rewrap": "signing", "unpack": "reading",
     "salvage": "reading", "rescue": "rescuing", "import": "station", "policy": "station", "waive": "station",
-    "receipt": "evidence", "audit": "evidence", "custody": "custody", "doctor": "doctor",
+    "receipt": "evidence", "audit": "evidence", "custody": "custody", "slip": "slip", "doctor": "doctor",
     "demo": "demo", "trust": "identity",
 }
 """The module of each verb, in the order of the help. Only the one that is asked for is imported."""
