@@ -88,10 +88,9 @@ class RawSources:
     def __iter__(self) -> Iterator[RawSource]:
         return iter(self._all)
 
-    @property
-    def total(self) -> int:
-        """Bytes of all of them."""
-        return sum(source.size for source in self._all)
+    def take_in(self, folder: str) -> None:
+        """One more folder, behind the others. Unlike what was given it may be written to: it is the target's own."""
+        self._all += _carved(folder)
 
     def read(self, number: int, view: memoryview, offset: int, piece: int = system.ALIGNMENT) -> system.Reading:
         """Fill `view` from `offset`; dead pieces are zeros and listed. Raises MediumError when the device is gone."""

@@ -16,14 +16,17 @@ by the buffer, whatever lies on the sources.
 from __future__ import annotations
 
 import itertools
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from airbundle.errors import DamagedError
 from airbundle.format import limits
 from airbundle.format.block import DIGEST_AT, HASHED_AT, digest_fields_right
 from airbundle.format.geometry import HEADER_SIZE, Placement
+from airbundle.media import system
 from airbundle.transfer.check import Expected, Findings, judge_image
 from airbundle.transfer.image import Image, copy_blocks, digests, root_of
 
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
     from airbundle.format.block import Blocks, Flags
     from airbundle.media.raw import RawSources
+    from airbundle.media.volume import VolumeReader
     from airbundle.transfer.scan import Sightings
     from airbundle.transfer.workspace import Workspace
 
@@ -142,13 +146,27 @@ def assemble(work: Workspace, sources: RawSources, sightings: Sightings, expecte
 
 def collect(work: Workspace, sources: RawSources, sightings: Sightings, expected: Expected) \
         -> tuple[Image, Flags, int]:
-    """Steps 1 and 3 alone, where no root is known: the blocks as they were found, where one is, and conflicts."""
+    """Steps 1 and 3 alone, where no root is known: the blocks as they were found, which there are, and conflicts."""
     place = expected.place
     image = Image(place, work.blocks(place.block_count, expected.geometry.block_size))
     found = candidates_of(sightings, place)
     sound = _fill(sources, found, image, expected, None)
-    image.blocks[~sound] = 0
     return image, sound, found.conflicting
+
+
+def keep_there(image: Image, known: Flags, reader: VolumeReader, name: str, expected: Expected, leaves: bytes | None,
+               space: Workspace) -> None:
+    """Take from the file that is to be replaced what `image` does not know better; zeros where there is none.
+
+    Without leaves a sound block that is there stays, whatever else was found for its place.
+    """
+    image.blocks[~known] = 0
+    theirs = Image(image.place, space.blocks(*image.blocks.shape))
+    theirs.blocks[:] = 0
+    with suppress(FileNotFoundError, DamagedError), reader.opened(name) as descriptor:
+        system.read_blocks(descriptor, theirs.blocks.reshape(-1).data, system.ALIGNMENT)
+        kept = ~known | _right(theirs, expected, leaves)
+        image.blocks[kept] = theirs.blocks[kept]
 
 
 def fits_root(sources: RawSources, sightings: Sightings, expected: Expected) -> bool:

@@ -54,7 +54,7 @@ _PREAMBLE_BYTES: Final = limits.PREAMBLE_MAX
 
 @dataclass(slots=True)
 class Sightings:
-    """What was found on all sources. After `settle` the runs are in order of their groups.
+    """What was found on so many `sources`. After `settle` the runs are in order of their groups.
 
     Those of group `g` are `runs[starts[g]:starts[g + 1]]`.
     """
@@ -71,6 +71,7 @@ class Sightings:
     sound: int = 0
     unsound: int = 0
     crowded: int = 0
+    sources: int = 0
 
     def of(self, geometry: Geometry) -> Rows:
         """The runs of one attempt at a segment."""
@@ -107,11 +108,11 @@ class Sightings:
 class _Collector:
     """Puts hits into runs, window by window."""
 
-    def __init__(self) -> None:
-        self.found = Sightings()
-        self._runs: list[Rows] = []
-        self._tags: list[NDArray[np.uint32]] = []
-        self._count = self._run_count = 0
+    def __init__(self, found: Sightings) -> None:
+        self.found = found
+        self._runs: list[Rows] = [found.runs]
+        self._tags: list[NDArray[np.uint32]] = [found.tags]
+        self._count, self._run_count = len(found.tags), len(found.runs)
         self.sound_end = 0  # on this source: what begins before is inside a sound block
 
     def group(self, header: bytes) -> int:
@@ -165,21 +166,25 @@ class _Collector:
 
     def settle(self) -> Sightings:
         """Everything, in order of the groups and within them in the order in which it was found."""
+        self.found.by_bundle.clear()
         for geometry in self.found.groups:
             self.found.by_bundle.setdefault(geometry.bundle, []).append(geometry)
-        if self._runs:
-            runs = np.concatenate(self._runs)
-            self.found.runs = runs[np.argsort(runs["group"], kind="stable")]
-            self.found.tags = np.concatenate(self._tags)
+        runs = np.concatenate(self._runs)
+        self.found.runs = runs[np.argsort(runs["group"], kind="stable")]
+        self.found.tags = np.concatenate(self._tags)
         self.found.starts = np.searchsorted(self.found.runs["group"], np.arange(len(self.found.groups) + 1))
         return self.found
 
 
-def look_over(sources: RawSources, meter: Meter) -> Sightings:
-    """Read all sources once, from start to end. Raises MediumError when a device is gone."""
-    collector = _Collector()
-    meter.begin("scanning", sources.total)
-    for number in range(len(sources)):
+def look_over(sources: RawSources, meter: Meter, found: Sightings | None = None) -> Sightings:
+    """Read all sources once, from start to end. Raises MediumError when a device is gone.
+
+    With what was `found` before only those are read that came behind, and their blocks are added to it.
+    """
+    collector = _Collector(found or Sightings())
+    first, collector.found.sources = collector.found.sources, len(sources)
+    meter.begin("scanning", sum(sources[number].size for number in range(first, len(sources))))
+    for number in range(first, len(sources)):
         collector.sound_end = 0
         for window in sources.windows(number):
             hits = _hits(collector, number, window)
