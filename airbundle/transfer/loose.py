@@ -8,7 +8,6 @@ bundle key, and the seal says that whoever made it had that key: the packer, or 
 from __future__ import annotations
 
 import itertools
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ from airbundle.crypto.envelope import open_preamble, parse_preamble, preamble_co
 from airbundle.crypto.suites import suite_by_number
 from airbundle.errors import AirbundleError, DamagedError, FormatError, NoKeyError, UsageError
 from airbundle.format import limits
-from airbundle.format.block import HASHED_AT, KIND_AT, Kind, digest_fields_right, parse_header
+from airbundle.format.block import HASHED_AT, INDEX_AT, KIND_AT, Kind, digest_fields_right, parse_header
 from airbundle.format.geometry import HEADER_SIZE, Placement
 from airbundle.media import system
 from airbundle.transfer.claims import DIGEST_SIZES, claims_of
@@ -88,26 +87,37 @@ def _at_least(space: Workspace | None, geometry: Geometry) -> Workspace:
 
 def _read(reader: VolumeReader, name: str, geometry: Geometry, space: Workspace, keyring: Keyring) -> LooseSegment:
     """Read one file as a segment of `geometry`. Raises DamagedError, NoKeyError, ForgedError (K-8)."""
-    suite = suite_by_number(geometry.suite)
+    suite, size = suite_by_number(geometry.suite), geometry.block_size
+    most = geometry.coded_blocks + 2 * geometry.list_blocks + 2 * -(-limits.PREAMBLE_MAX // geometry.payload_size)
+    blocks = space.blocks(min(most, len(space.bytes) // size), size)
     with reader.opened(name) as descriptor:
-        place = Placement(geometry, _preamble_room(os.fstat(descriptor).st_size, geometry))
-        blocks = space.blocks(place.block_count, geometry.block_size)
-        reading = system.read_blocks(descriptor, blocks.reshape(-1).data, geometry.block_size)
-    unread = np.arange(len(blocks)) >= reading.length // geometry.block_size
+        reading = system.read_blocks(descriptor, blocks.reshape(-1).data, size)
+    unread = np.arange(len(blocks)) >= reading.length // size
     unread[list(reading.unreadable)] = True
     own = np.frombuffer(digests(blocks, suite), np.uint8).reshape(len(blocks), -1)
     sound = digest_fields_right(blocks, own) & ~unread
-    image = Image(place, blocks)
+    place = Placement(geometry, _preamble_room(blocks, sound, reading.length // size, geometry))
+    image, here = Image(place, blocks[:place.block_count]), slice(place.block_count)
     context, commitment, key = _preamble(blocks, sound, place, keyring)
-    gone = _lost(image, sound, own, suite, space)
+    gone = _lost(image, sound[here], own[here], suite, space)
     return LooseSegment(f"{reader.path}/{name}", geometry, image, gone, space, context, commitment, key)
 
 
-def _preamble_room(size: int, geometry: Geometry) -> int:
-    """The bytes that the blocks of one preamble hold, by the length of the file; one block if that was cut."""
-    spare, rest = divmod(size // geometry.block_size - 2 * geometry.list_blocks - geometry.coded_blocks, 2)
-    most = -(-limits.PREAMBLE_MAX // geometry.payload_size)
-    return min((spare if not rest and 1 <= spare <= most else 1) * geometry.payload_size, limits.PREAMBLE_MAX)
+def _preamble_room(blocks: Blocks, sound: Flags, count: int, geometry: Geometry) -> int:
+    """The bytes that the blocks of one preamble hold: most sound data and parity blocks lie so far behind its list.
+
+    Where there is none, by the `count` of blocks of the file, and one block if that was cut.
+    """
+    spares = [np.full(1, (count - 2 * geometry.list_blocks - geometry.coded_blocks) // 2)]
+    for kind, first in ((Kind.DATA, 0), (Kind.PARITY, geometry.data_blocks)):
+        packed = np.frombuffer(geometry.packed(kind), np.uint8)
+        places = np.flatnonzero(sound & (blocks[:, HASHED_AT:INDEX_AT] == packed).all(axis=1))
+        indices = np.ascontiguousarray(blocks[places, INDEX_AT:INDEX_AT + 4]).view("<u4")[:, 0]
+        spares.append(places - indices.astype(np.int64) - first - geometry.list_blocks)
+    found, votes = np.unique(np.concatenate(spares), return_counts=True)
+    fits = (found >= 1) & (found <= -(-limits.PREAMBLE_MAX // geometry.payload_size))
+    spare = int(found[fits][np.argmax(votes[fits])]) if fits.any() else 1
+    return min(spare * geometry.payload_size, limits.PREAMBLE_MAX)
 
 
 def _preamble(blocks: Blocks, sound: Flags, place: Placement, keyring: Keyring) -> tuple[Context, bytes, BundleKey]:
