@@ -27,6 +27,9 @@ SLICE_LEAST: Final = 16 * MIB
 BURST_MIN: Final = MIB
 # S-7
 LIST_COMBINATIONS_MAX: Final = 64
+PREAMBLE_OFFERS_MAX: Final = 64  # different blocks that are remembered for one place of a preamble
+# G-9
+PATCHES_MAX: Final = 192 * MIB  # what both codes in turns keep of the members of a group
 # S-14, S-15
 CHUNK_MAX: Final = MIB
 CHUNKS_MAX: Final = 65_536
@@ -91,6 +94,5 @@ PATH_MAX: Final = 1024
 PATH_PARTS_MAX: Final = 64
 # An identity file; the longest has four keys in base64.
 IDENTITY_FILE_MAX: Final = 64 * KIB
-
-PREAMBLES_TRIED_MAX: Final = 16
-"""Preambles of one file that a salvage tries to open: anyone can store more, and each costs an opening."""
+# A salvage
+PREAMBLES_TRIED_MAX: Final = 16  # of one file: anyone can store more, and each costs an opening

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from airbundle.format import limits
 from airbundle.format.block import DIGEST_AT, HASHED_AT, Kind
@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from airbundle.transfer.check import Expected
 
 
-OFFERS_MAX: Final = limits.LIST_COMBINATIONS_MAX
-"""Blocks that are remembered for one place: anyone can store more of them than memory holds."""
-
-
 def search_preamble(segments: Iterable[tuple[Expected, VolumeReader, str]]) -> bytes | None:
     """The preamble with the signed hash, its blocks taken from any copies; `segments` are files with what is signed."""
     offers: dict[int, dict[int, list[bytes]]] = {}  # by block size, by index
@@ -28,7 +24,7 @@ def search_preamble(segments: Iterable[tuple[Expected, VolumeReader, str]]) -> b
         found = offers.setdefault(size, {index: [] for index in range(place.preamble_blocks)})
         for at, index in itertools.product(place.preambles_at, found):
             payload = _payload(expected, reader.peek(name, (at + index) * size, size), index)
-            if payload is not None and len(found[index]) < OFFERS_MAX and payload not in found[index]:
+            if payload is not None and len(found[index]) < limits.PREAMBLE_OFFERS_MAX and payload not in found[index]:
                 found[index].append(payload)
         for choice in itertools.islice(itertools.product(*found.values()), limits.LIST_COMBINATIONS_MAX):
             preamble = b"".join(choice)[:expected.preamble_length]

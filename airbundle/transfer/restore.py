@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from airbundle.transfer.workspace import Workspace
 
     Places = NDArray[np.intp]
-
-PATCHES_MAX: Final = 192 * limits.MIB
 
 
 class Restorer:
@@ -261,7 +259,7 @@ class Restorer:
             if not self._gone[target][index]:
                 self._patches[target][index] = image.payloads[index].tobytes()
         size = image.place.geometry.payload_size
-        if sum(map(len, self._patches)) * size > PATCHES_MAX:
+        if sum(map(len, self._patches)) * size > limits.PATCHES_MAX:
             raise DamagedError("takes more memory to bring back than may be used", rule="G-9",
                                where=volumes.segment_name(self._members[target].number))
 
