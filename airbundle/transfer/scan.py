@@ -15,16 +15,20 @@ of its own, and never meets the one that took its place.
 from __future__ import annotations
 
 import itertools
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from airbundle.crypto.suites import SUITES, suite_by_number
+from airbundle.codec.record import COPY_SIZE, intact_copy
+from airbundle.crypto.suites import SUITES, hash_by_suite, suite_by_number
 from airbundle.errors import FormatError
 from airbundle.format import limits
 from airbundle.format.block import DIGEST_AT, HASHED_AT, INDEX_AT, KIND_AT, MAGIC, Kind, parse_header
+from airbundle.format.dsse import parse_envelope
 from airbundle.format.geometry import GEOMETRY_SIZE, HEADER_SIZE, Geometry
+from airbundle.format.statement import STATEMENT_TYPE
 from airbundle.transfer.claims import DIGEST_SIZES
 
 if TYPE_CHECKING:
@@ -66,6 +70,7 @@ class Sightings:
     starts: NDArray[np.intp] = field(default_factory=lambda: np.zeros(1, np.intp))
     tags: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
     records: list[tuple[int, int]] = field(default_factory=list)
+    hurt_records: list[tuple[int, int]] = field(default_factory=list)
     texts: list[tuple[int, int]] = field(default_factory=list)
     statements_left_out: dict[bytes, int] = field(default_factory=dict)
     sound: int = 0
@@ -132,9 +137,9 @@ class _Collector:
         self.found.numbers[key] = len(self.found.groups) - 1
         return len(self.found.groups) - 1
 
-    def note(self, there: list[tuple[int, int]], source: int, positions: list[int]) -> None:
-        """Remember where records or statements may be."""
-        room = limits.RECORDS_SEEN_MAX - len(there)
+    def note(self, there: list[tuple[int, int]], source: int, positions: list[int], most: int) -> None:
+        """Remember where statements are, or may be, in at most so many places."""
+        room = most - len(there)
         there += [(source, position) for position in positions[:room]]
         self.found.crowded += max(0, len(positions) - room)
 
@@ -201,8 +206,7 @@ def _hits(collector: _Collector, source: int, window: RawWindow) -> Rows:
     headers = content[:len(words) * STEP].reshape(-1, STEP)[places // STEP, :HEADER_SIZE]
     records = headers[:, KIND_AT] == Kind.RECORD
     texts = np.flatnonzero(words[:-(-window.fresh // STEP)] == _TEXT_WORD) * STEP
-    collector.note(collector.found.records, source, (places[records] + window.start).tolist())
-    collector.note(collector.found.texts, source, (texts + window.start).tolist())
+    _note_statements(collector, source, window, places[records].tolist(), texts.tolist())
     places, headers = places[~records], headers[~records]
     hits = np.empty(len(places), _HIT)
     hits["at"], hits["kind"] = places, headers[:, KIND_AT]
@@ -220,6 +224,34 @@ def _hits(collector: _Collector, source: int, window: RawWindow) -> Rows:
             budget -= _judge(collector, part, collector.found.groups[group], window, budget)
     kept: Rows = hits[hits["size"] > 0]
     return kept
+
+
+def _note_statements(collector: _Collector, source: int, window: RawWindow, records: list[int],
+                     texts: list[int]) -> None:
+    """What is whole is told from what only begins so, since anyone can fill a drive with beginnings."""
+    whole: list[int] = []
+    hurt: list[int] = []
+    found = collector.found
+    for number, at in enumerate(records):
+        tried = number * COPY_SIZE < limits.HASHED_AGAIN_MAX * len(window.content)
+        (whole if tried and _is_record(window.content[at:at + COPY_SIZE]) else hurt).append(at + window.start)
+    collector.note(found.records, source, whole, limits.RECORDS_SEEN_MAX)
+    collector.note(found.hurt_records, source, hurt, limits.RECORDS_SEEN_MAX)
+    content, begins, end = window.content.tobytes() if texts else b"", [], 0
+    for at in texts:
+        if at >= end and (stop := content.find(b"]}", at, at + limits.STATEMENT_MAX)) > 0:
+            with suppress(FormatError):
+                parse_envelope(content[at:stop + 2], STATEMENT_TYPE)  # T-1
+                begins.append(at + window.start)
+                end = stop
+    collector.note(found.texts, source, begins, limits.TEXTS_SEEN_MAX)
+
+
+def _is_record(copy: Blocks) -> bool:
+    with suppress(FormatError):
+        intact_copy(copy.data, hash_by_suite=hash_by_suite)
+        return True
+    return False
 
 
 def _alike(headers: Blocks) -> Iterator[tuple[int, int]]:
