@@ -72,6 +72,16 @@ def test_a_header_in_every_sector_costs_its_sector(tmp_path: Path, monkeypatch: 
     assert found.crowded == 7 * MIB // 512 + 1 - 32
 
 
+def test_headers_alone_crowd_no_sound_block_out(small: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "CROWD_MAX", 2)
+    size, whole = small.rows()[0].block_size, small.segment(0).read_bytes()
+    heads = b"".join(whole[at:at + 256].ljust(size, b"x") for at in range(0, len(whole), size))
+    (tmp_path / "junk").write_bytes(heads * 3)
+    image = lay(tmp_path / "image", small.volume.iterdir()).path
+    result = rescued(small, [tmp_path / "junk", image], tmp_path)
+    assert result.bundles[0].segments[0].missing == 0
+
+
 def test_what_lies_in_a_sound_block_is_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from airbundle.media import raw
 

@@ -87,7 +87,7 @@ def test_beginnings_of_statements_keep_the_genuine_one_out_of_nothing(
     monkeypatch.setattr(limits, "TEXTS_SEEN_MAX", 40)
     record = bytearray(MAGIC.ljust(512, b"\0"))
     record[KIND_AT] = Kind.RECORD
-    (tmp_path / "junk").write_bytes(bytes(record) * 50 + b'{"payload":"'.ljust(512, b"A") * 50)
+    (tmp_path / "junk").write_bytes(bytes(record) * 50 + (b'{"payload":"'.ljust(510, b"A") + b"]}") * 50)
     gone = {small.volume / name for name in names.STATEMENTS} - {small.volume / left}
     image = lay(tmp_path / "image", set(small.volume.iterdir()) - gone).path
     rescued(small, [tmp_path / "junk", image], tmp_path)
