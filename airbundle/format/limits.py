@@ -72,6 +72,7 @@ VOLUME_FILE_MAX: Final = 4 * GIB - 1  # V-1
 # What a rescue remembers of what it finds on a drive whose file system is gone.
 MAPFILE_MAX: Final = 64 * MIB
 SEGMENTS_SEEN_MAX: Final = 4 * 262_144  # attempts to write a segment, told apart by their whole geometry
+HEADERS_ONLY_MAX: Final = 64 * KIB  # of those such of which no sound block was found yet: a header costs nothing
 BLOCKS_SEEN_MAX: Final = 256 * MIB  # 4 bytes each
 RUNS_SEEN_MAX: Final = 16 * MIB  # stretches of neighbours, 34 bytes each
 HASHED_AGAIN_MAX: Final = 4  # times the bytes of a stretch, for headers in it that claim blocks which overlap

@@ -118,24 +118,35 @@ class _Collector:
         self._runs: list[Rows] = [found.runs]
         self._tags: list[NDArray[np.uint32]] = [found.tags]
         self._count, self._run_count = len(found.tags), len(found.runs)
+        self._headers_only: set[int] = set()
         self.sound_end = 0  # on this source: what begins before is inside a sound block
 
-    def group(self, header: bytes) -> int:
-        """The number of the attempt that a header belongs to; -1 if it breaks B-1 to B-3, or is one too many."""
+    def geometry_of(self, header: bytes) -> Geometry | None:
+        """What a header says of its segment; None if that breaks B-1 to B-3."""
         key = header[HASHED_AT:KIND_AT] + b"\0" + header[KIND_AT + 1:HASHED_AT + GEOMETRY_SIZE]
         number = self.found.numbers.get(key)
         if number is not None:
-            return number
+            return self.found.groups[number]
         try:
-            geometry = parse_header(header, DIGEST_SIZES).geometry
+            return parse_header(header, DIGEST_SIZES).geometry
         except FormatError:
-            return -1
-        if len(self.found.groups) >= limits.SEGMENTS_SEEN_MAX:
-            self.found.crowded += 1
-            return -1
-        self.found.groups.append(geometry)
-        self.found.numbers[key] = len(self.found.groups) - 1
-        return len(self.found.groups) - 1
+            return None
+
+    def group(self, geometry: Geometry, *, sound: bool) -> int:
+        """The number of an attempt, of which a `sound` block was found now or not; -1 if it is one too many."""
+        key = geometry.packed()
+        number = self.found.numbers.get(key)
+        if number is None:
+            if (len(self.found.groups) >= limits.SEGMENTS_SEEN_MAX
+                    or (not sound and len(self._headers_only) >= limits.HEADERS_ONLY_MAX)):
+                self.found.crowded += 1
+                return -1
+            number = self.found.numbers[key] = len(self.found.groups)
+            self.found.groups.append(geometry)
+            self._headers_only.add(number)
+        if sound:
+            self._headers_only.discard(number)
+        return number
 
     def note(self, there: list[tuple[int, int]], source: int, positions: list[int], most: int) -> None:
         """Remember where statements are, or may be, in at most so many places."""
@@ -217,12 +228,14 @@ def _hits(collector: _Collector, source: int, window: RawWindow) -> Rows:
     for first, end in _alike(headers):
         if window.start + int(places[end - 1]) < collector.sound_end:
             continue
-        group = collector.group(headers[first].tobytes())
-        if group >= 0:
+        geometry = collector.geometry_of(headers[first].tobytes())
+        if geometry is not None:
             part = hits[first:end]
-            part["group"] = group
-            budget -= _judge(collector, part, collector.found.groups[group], window, budget)
-    kept: Rows = hits[hits["size"] > 0]
+            budget -= _judge(collector, part, geometry, window, budget)
+            judged = part["size"] > 0
+            if judged.any():
+                part["group"] = collector.group(geometry, sound=bool(part["sound"][judged].any()))
+    kept: Rows = hits[(hits["size"] > 0) & (hits["group"] >= 0)]
     return kept
 
 

@@ -23,7 +23,7 @@ from airbundle.transfer import scan, strays
 from airbundle.transfer.progress import Meter
 from airbundle.transfer.report import Belief
 from tests.rescue.disk import lay, rescued, same
-from tests.transfer.workshop import MIB, Packed, with_digest
+from tests.transfer.workshop import MIB, Packed, block_of, with_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,6 +80,22 @@ def test_headers_alone_crowd_no_sound_block_out(small: Packed, tmp_path: Path, m
     image = lay(tmp_path / "image", small.volume.iterdir()).path
     result = rescued(small, [tmp_path / "junk", image], tmp_path)
     assert result.bundles[0].segments[0].missing == 0
+
+
+def test_headers_of_no_segment_crowd_no_segment_out(
+        small: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of another attempt, and more of them than are remembered; what is damaged is still put together."""
+    monkeypatch.setattr(limits, "HEADERS_ONLY_MAX", 20)
+    monkeypatch.setattr(limits, "SEGMENTS_SEEN_MAX", 20 + len(small.rows()) + 1)
+    headers = [(MAGIC + bytes(48) + geometry(number=number).packed(Kind.DATA) + bytes(8)).ljust(1024, b"x")
+               for number in range(61)]
+    first = block_of(small.segment(0), 0, small.rows()[0].block_size)
+    (tmp_path / "junk").write_bytes(first[:-1] + b"?" + b"".join(headers[:60]) + bytes(4096))
+    (tmp_path / "late").write_bytes(headers[60] + bytes(4096))  # there is room again: of that attempt more was found
+    drive = lay(tmp_path / "image", small.volume.iterdir())
+    drive.write(drive.at(small.segment(0), 1000), b"damaged")
+    result = rescued(small, [tmp_path / "junk", drive.path, tmp_path / "late"], tmp_path)
+    assert (result.damaged_blocks, result.not_looked_at) == (20 + 1 + 1, 60 - 19)
 
 
 def test_what_lies_in_a_sound_block_is_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,4 +250,4 @@ def test_what_nobody_vouches_for_is_not_called_as_packed(
 def test_a_header_whose_block_is_cut_off(tmp_path: Path) -> None:
     (tmp_path / "image").write_bytes(bytes(4096) + block(geometry())[:2048])
     found = looked_over(tmp_path / "image")
-    assert (len(found.groups), len(found.of(geometry())), found.bundles()) == (1, 0, [])
+    assert (len(found.groups), len(found.of(geometry())), found.bundles()) == (0, 0, [])
