@@ -14,7 +14,6 @@ import pytest
 
 from airbundle import api
 from airbundle.cli import main as command_line
-from airbundle.crypto.identities import generate
 from airbundle.crypto.keyfiles import NamedIdentity, write_private, write_public
 from airbundle.crypto.locks import RecipientLock
 from airbundle.crypto.trust import TrustSet
@@ -361,26 +360,3 @@ def test_no_index_is_opened_of_which_a_block_is_lost(
     with pytest.raises(AirbundleError):
         salvage(bundle, tmp_path / "out")
     assert opened == []
-
-
-@pytest.mark.parametrize("change", ["cut in the parity", "cut in the list", "bytes behind the end", "cut, and damaged"])
-def test_where_the_data_lies_does_not_depend_on_the_length(keys: Keys, tmp_path: Path, change: str) -> None:
-    """The preamble has several blocks; how many, the blocks behind it say."""
-    readers = [generate().public for _ in range(8)]
-    files = {"big": FILES["big"][:300 * KIB]}
-    bundle = pack(keys, write_tree(tmp_path / "source", files), tmp_path / "drive", to=[*readers, keys.reader.public])
-    without_statements(bundle.copy_to(tmp_path / "copy"))
-    copy = Packed(keys, bundle.source, tmp_path / "copy" / bundle.volume.name)
-    for row in bundle.data_rows():
-        place, size, path = bundle.place(row), row.block_size, copy.segment(row.number)
-        assert place.preamble_blocks > 2
-        if change.startswith("cut"):
-            os.truncate(path, (place.lists_at[1] - place.geometry.m // 2 if "list" not in change
-                               else place.lists_at[1]) * size + 100)
-        else:
-            path.write_bytes(path.read_bytes() + bytes(6 * size))
-        if "damaged" in change:
-            kill_blocks(path, size, [place.preamble_blocks, place.data_at])
-    result = salvage(copy, tmp_path / "out", unsigned=True)
-    assert (result.bytes_lost, result.failed, result.problems) == (0, 0, ())
-    assert (tmp_path / "out" / result.files[0].name).read_bytes() == files["big"]
