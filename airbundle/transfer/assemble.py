@@ -28,7 +28,8 @@ from airbundle.format.block import DIGEST_AT, HASHED_AT, digest_fields_right
 from airbundle.format.geometry import HEADER_SIZE, Placement
 from airbundle.media import system
 from airbundle.transfer.check import Expected, Findings, judge_image
-from airbundle.transfer.image import Image, copy_blocks, digests, root_of
+from airbundle.transfer.image import Image, copy_blocks, digest_rows, root_of
+from airbundle.transfer.offers import first_fitting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -182,8 +183,8 @@ def read_block(sources: RawSources, found: Candidates, row: int, out: Blocks) ->
 
 def carries_its_digest(block: Blocks, expected: Expected) -> bool:
     """Whether one block, shape (B,), is sound."""
-    own = np.frombuffer(digests(block.reshape(1, -1), expected.suite), np.uint8).reshape(1, -1)
-    return bool(digest_fields_right(block.reshape(1, -1), own)[0])
+    one = block.reshape(1, -1)
+    return bool(digest_fields_right(one, digest_rows(one, expected.suite))[0])
 
 
 def _settled_leaves(sources: RawSources, found: Candidates, expected: Expected) -> bytes | None:
@@ -198,12 +199,9 @@ def _settled_leaves(sources: RawSources, found: Candidates, expected: Expected) 
             if carries_its_digest(block, expected):
                 here[block[HEADER_SIZE:].tobytes()] = None
         offers.append(list(here))
-    length = geometry.coded_blocks * geometry.digest_size
-    for choice in itertools.islice(itertools.product(*offers), limits.LIST_COMBINATIONS_MAX):
-        leaves = b"".join(choice)[:length]
-        if root_of(expected.suite, geometry, expected.preamble_hash, leaves) == expected.root:
-            return leaves
-    return None
+    return first_fitting(
+        offers, geometry.coded_blocks * geometry.digest_size,
+        lambda leaves: root_of(expected.suite, geometry, expected.preamble_hash, leaves) == expected.root)
 
 
 def _fill(sources: RawSources, found: Candidates, image: Image, expected: Expected, leaves: bytes | None) -> Flags:
@@ -244,9 +242,8 @@ def _runs_of(found: Candidates, rows: Numbers, size: int) -> list[tuple[int, int
 def _right(image: Image, expected: Expected, leaves: bytes | None) -> Flags:
     """Which blocks carry their own digest, lie where they say, and are their leaf where that is known."""
     suite, place = expected.suite, image.place
-    own = np.frombuffer(digests(image.blocks, suite), np.uint8).reshape(-1, suite.digest_size)
-    right: Flags = (digest_fields_right(image.blocks, own)
-                    & (image.blocks[:, HASHED_AT:HEADER_SIZE] == image.headers).all(axis=1))
+    own = digest_rows(image.blocks, suite)
+    right = digest_fields_right(image.blocks, own) & image.in_place
     if leaves is not None:
         coded = slice(place.data_at, place.data_at + expected.geometry.coded_blocks)
         right[coded] &= (own[coded] == np.frombuffer(leaves, np.uint8).reshape(-1, suite.digest_size)).all(axis=1)

@@ -23,7 +23,7 @@ from airbundle.format.block import HASHED_AT, INDEX_AT, KIND_AT, Kind, digest_fi
 from airbundle.format.geometry import HEADER_SIZE, Placement
 from airbundle.media import system
 from airbundle.transfer.claims import DIGEST_SIZES, claims_of
-from airbundle.transfer.image import Image, digests, layout_of
+from airbundle.transfer.image import Image, digest_rows, layout_of
 from airbundle.transfer.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _read(reader: VolumeReader, name: str, geometry: Geometry, space: Workspace,
         reading = system.read_blocks(descriptor, blocks.reshape(-1).data, size)
     unread = np.arange(len(blocks)) >= reading.length // size
     unread[list(reading.unreadable)] = True
-    own = np.frombuffer(digests(blocks, suite), np.uint8).reshape(len(blocks), -1)
+    own = digest_rows(blocks, suite)
     sound = digest_fields_right(blocks, own) & ~unread
     place = Placement(geometry, _preamble_room(blocks, sound, reading.length // size, geometry))
     image, here = Image(place, blocks[:place.block_count]), slice(place.block_count)
@@ -149,7 +149,7 @@ def _lost(image: Image, sound: Flags, own: Blocks, suite: Suite, space: Workspac
     """Coded blocks that are not there: by their own digests, and by a list if all of one is left."""
     place, geometry = image.place, image.place.geometry
     coded = slice(place.data_at, place.data_at + geometry.coded_blocks)
-    in_place = (image.blocks[:, HASHED_AT:HEADER_SIZE] == image.headers).all(axis=1) & sound
+    in_place = image.in_place & sound
     right, lists = in_place[coded].copy(), []
     for at in place.lists_at:
         if in_place[at:at + geometry.list_blocks].all():
