@@ -97,4 +97,5 @@ PATH_PARTS_MAX: Final = 64
 # An identity file; the longest has four keys in base64.
 IDENTITY_FILE_MAX: Final = 64 * KIB
 # A salvage
+CLAIMS_WITHIN_MAX: Final = 64  # headers that are looked at behind the front of a file, if none is sound
 PREAMBLES_TRIED_MAX: Final = 16  # of one file: anyone can store more, and each costs an opening

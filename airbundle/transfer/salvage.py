@@ -221,7 +221,8 @@ def _take_loose(readers: Iterable[VolumeReader], bundle_id: str, keyring: Keyrin
     failed = 0
     meter.begin("salvaging", 0)
     for segment in loose_segments(readers, bundle_id, keyring, problems):
-        opener = Opener(segment.context, segment.key, segment.geometry.number, segment.geometry.salt)
+        context, commitment, key = segment.unlocked
+        opener = Opener(context, key, segment.geometry.number, segment.geometry.salt)
         try:
             index = _index_of(segment.image, segment.gone, opener)
         except DamagedError as error:
@@ -230,11 +231,11 @@ def _take_loose(readers: Iterable[VolumeReader], bundle_id: str, keyring: Keyrin
             failed += 1
             problems.append(f"{segment.where}: {error.what}")
             continue
-        name = f"{segment.context.bundle_id.hex()[:12]}-{segment.commitment.hex()[:12]}"
+        name = f"{context.bundle_id.hex()[:12]}-{commitment.hex()[:12]}"
         tree = trees.setdefault(name, _Tree(f"{name}/", staging))
         try:
             _make_files(tree, index)
-            _take_chunks(tree, segment.space, segment.image, segment.gone, segment.context, opener, index, problems)
+            _take_chunks(tree, segment.space, segment.image, segment.gone, context, opener, index, problems)
         except DamagedError as error:
             failed += 1
             problems.append(f"{segment.where}: {error.what}")

@@ -14,9 +14,14 @@ from airbundle.cli import reading
 from airbundle.crypto.identities import generate
 from airbundle.crypto.keyfiles import write_private
 from airbundle.errors import DamagedError
+from airbundle.format import limits
+from airbundle.format.block import MAGIC, Kind
+from airbundle.media.volume import VolumeReader
+from airbundle.transfer.claims import claims_within
+from tests.rescue.test_junk import LARGEST
 from tests.transfer.forge import Lies, forge
 from tests.transfer.test_salvage import FILES, salvage, sick, whole, without_statements
-from tests.transfer.workshop import KIB, Keys, Packed, kill_blocks, pack, write_tree
+from tests.transfer.workshop import KIB, Keys, Packed, kill_blocks, overwrite, pack, write_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,3 +83,39 @@ def test_the_command_counts_what_gave_nothing(
     command = ["salvage", *sick.given, "-o", str(tmp_path / "out"), "--key", str(key), "--progress", "none"]
     assert command_line.main([*command, "--unsigned"]) == 12
     assert "and 2 segments of which nothing could be read" in " ".join(capfd.readouterr().err.split())
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("front", [1, 2, 12])
+def test_a_segment_without_a_preamble_opens_with_the_key_of_another(sick: Packed, tmp_path: Path, number: int,
+                                                                     front: int) -> None:
+    """Its first and its last block are gone, and so both copies."""
+    without_statements(sick)
+    path, size = sick.segment(number), 16 * KIB
+    overwrite(path, 0, bytes(front * size))
+    overwrite(path, path.stat().st_size - size, bytes(size))
+    if front == 12:
+        overwrite(path, 13 * size, MAGIC)  # no header, and what follows is one
+    result = salvage(sick, tmp_path / "out", unsigned=True)
+    assert (result.bytes_lost, result.failed, result.problems) == (0, 0, ())
+    for other in sick.volume.glob("0*.abs"):
+        if other != path:
+            other.unlink()
+    with pytest.raises(DamagedError, match=r"no preamble is left in it, and no key of another segment opens it"):
+        salvage(sick, tmp_path / "alone", unsigned=True)
+
+
+def test_headers_cost_no_more_than_so_many_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = (MAGIC + bytes(48) + LARGEST.packed(Kind.DATA) + bytes(8)).ljust(4096, b"x")
+    (tmp_path / "00000000.abs").write_bytes(bytes(4096) + head * 2048)
+    looked: list[int] = []
+    real = VolumeReader.peek
+
+    def peek(reader: VolumeReader, name: str, offset: int, length: int) -> bytes:
+        looked.append(length)
+        return real(reader, name, offset, length)
+
+    monkeypatch.setattr(VolumeReader, "peek", peek)
+    with VolumeReader(str(tmp_path)) as reader:
+        assert claims_within(reader, "00000000.abs") == []
+    assert looked.count(LARGEST.block_size) == limits.CLAIMS_WITHIN_MAX
