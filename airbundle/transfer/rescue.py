@@ -53,7 +53,7 @@ from airbundle.transfer.scan import Sightings, look_over
 from airbundle.transfer.signers import documents_of
 from airbundle.transfer.stated import FoundStatement, found_statements
 from airbundle.transfer.statements import StatementCopy, rank_statements, read_statements
-from airbundle.transfer.strays import require_right_names, require_room, write_strays
+from airbundle.transfer.strays import LABEL, require_right_names, require_room, write_strays
 from airbundle.transfer.verdict import belief_of, describe_volumes
 from airbundle.transfer.verify import counted_back
 from airbundle.transfer.workspace import Workspace
@@ -145,6 +145,14 @@ def _try_one(sources: RawSources, found: Sightings, bundle_id: bytes, documents:
     return yard.report(problem)
 
 
+def _folder_name(bundle: Bundle, number: int, count: int) -> str:
+    """The name that pack gives, if the label is one: names carry no meaning, and a stranger may have stated it."""
+    try:
+        return volumes.volume_name(bundle.statement.label, bundle.id, number, count)
+    except UsageError:
+        return volumes.volume_name(LABEL, bundle.id, number, count)
+
+
 class _Yard:
     """One bundle on its way back into volumes: what steps 4 to 6 share. Memory is two segments, and a row for each."""
 
@@ -160,8 +168,7 @@ class _Yard:
         self._passed_over = 0
         self._problem: AirbundleError | None = None
         count = len(bundle.statement.volumes)
-        paths = {number: os.path.join(target, volumes.volume_name(bundle.statement.label, bundle.id, number, count))
-                 for number in sorted(seen)}
+        paths = {number: os.path.join(target, _folder_name(bundle, number, count)) for number in sorted(seen)}
         self._require_room(target, paths.values())
         self._volumes: dict[int, VolumeWriter] = {}
         self._readers: dict[int, VolumeReader] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,7 @@ from airbundle.media.raw import RawSources
 from airbundle.transfer import scan, stated
 from airbundle.transfer.progress import Meter
 from tests.rescue.disk import lay, only, rescued
+from tests.rescue.test_conflicts import stated_otherwise
 from tests.transfer.forge import Lies, forge
 from tests.transfer.workshop import MIB, Keys, Packed
 
@@ -107,3 +109,19 @@ def test_records_in_front_cost_four_times_their_window(tmp_path: Path, monkeypat
         found = scan.look_over(sources, Meter())
     assert sum(tried) <= 4 * 2 * MIB
     assert (len(tried), len(found.hurt_records), found.crowded) == (64, 4096, 0)
+
+
+@pytest.mark.parametrize("label", ["a/b", "x" * 250, ".."])
+def test_a_label_that_is_no_name_ends_nothing(keys: Keys, small: Packed, tmp_path: Path, label: str) -> None:
+    """Over the genuine catalog anyone can state another label, and where nobody is trusted nothing tells them apart."""
+    stranger = Keys(keys.stranger, keys.reader, keys.second, keys.stranger)
+    record = stated_otherwise(small, tmp_path / "false", stranger, revision=7, label=label)
+    image = lay(tmp_path / "image", [record, *small.volume.iterdir()]).path
+    (tmp_path / "out").mkdir()
+    one = only(api.rescue([str(image)], str(tmp_path / "out")))
+    assert one.exit_status == 0
+    (volume,) = one.volumes
+    assert os.path.dirname(volume) == str(tmp_path / "out")
+    for row in small.rows():
+        path = small.segment(row.number)
+        assert (tmp_path / "out" / os.path.basename(volume) / path.name).read_bytes() == path.read_bytes()
