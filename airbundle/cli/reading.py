@@ -182,7 +182,9 @@ def salvage(volumes: Volumes,
     if not as_json:
         _show_salvage(result)
     error = SalvagedError(f"{result.complete} of {output.counted(len(result.files), 'file')} complete, "
-                          f"{result.bytes_lost:,} of {result.source_bytes:,} bytes lost", where=result.target,
+                          f"{result.bytes_lost:,} of {result.source_bytes:,} bytes lost"
+                          + (f", and {output.counted(result.failed, 'segment')} of which nothing could be read"
+                             if result.failed else ""), where=result.target,
                           hint="this is not the checkpoint that was packed: fetch another copy of the bundle")
     error.report = result
     raise error

@@ -26,7 +26,8 @@ def rescue(
 ) -> None:
     """Make volumes again from drives without a file system, bit for bit, without a key. Never writes to a SOURCE.
 
-    Several sources are merged: give all half-dead copies of a drive, and all drives of a bundle, at once.
+    Several sources are merged, with what is in DIR already: give all half-dead copies of a drive and all drives of a
+    bundle, at once or one after another.
     """
     try:
         with output.ProgressView(progress) as view:

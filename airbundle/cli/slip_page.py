@@ -35,7 +35,8 @@ code { font: 9.5pt/1.3 "DejaVu Sans Mono", "Noto Sans Mono", monospace; overflow
 .qr svg { width: 38mm; height: 38mm }
 .warning { border: .6mm dashed #000; padding: 2mm; font-weight: bold }
 footer { font-size: 8pt; margin-top: 3mm }
-.many, .many code { font-size: 7pt; line-height: 1.15 }
+.many, .many code { font-size: 6.5pt; line-height: 1.1 }
+.many th { width: 14mm }
 .long, .marking.long { font-size: 9pt }
 .tight { font-size: 9pt; line-height: 1.2 }
 .tight td, .tight th { padding-top: .2mm; padding-bottom: .2mm }
@@ -43,6 +44,7 @@ footer { font-size: 8pt; margin-top: 3mm }
 @media screen { body { padding: 14mm 0 } }
 """
 HANDS, HANDS_OF_MANY = 5, 2
+NAME_OF_MANY = 24
 MANY_SIGNERS = 3
 LONG_TEXT, LONGEST_TEXT = 60, 64
 """Characters of the largest type, and of any: `airbundle inspect` shows the rest. A marking is always whole."""
@@ -67,7 +69,8 @@ def slip_page(slip: Slip) -> str:
         "is not verified.</p>")
     fields = "".join("<tr>" + "<td></td>" * 5 + "</tr>" for _ in range(HANDS_OF_MANY if many else HANDS))
     return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{_text(slip.name)}</title><style>{STYLE}</style></head><body{' class="tight"' if many else ""}>
+<html lang="en"><head><meta charset="utf-8"><title>{_text(slip.name)}</title><style>{STYLE}</style></head>
+<body{' class="tight"' if many else ""}>
 {marking}<header><div><h1 class="{_long(slip.label)}">{_text(slip.label)}</h1>
 <p class="volume">volume {_text(slip.volume)}</p></div>
 <div class="qr">{_qr(slip.statement)}the statement's hash</div></header>{warning}
@@ -76,12 +79,12 @@ def slip_page(slip: Slip) -> str:
 <h2>Hands</h2><table class="fields"><tr><th>handed over by (name, signature)</th><th>received by (name, signature)</th>
 <th>date, time</th><th>seal number</th><th>seal whole? remarks</th></tr>{fields}</table>
 <footer><span>airbundle verify reads every byte of this drive without any key.</span>
-<span>airbundle inspect shows the same hash.</span></footer>{marking}</body></html>
+<span>airbundle inspect shows the same hash.</span></footer>{"" if _long(slip.marking) else marking}</body></html>
 """
 
 
 def _signer(signer: SlipSigner, between: str) -> str:
-    name = _text(signer.name) or "<b>nobody that is trusted here</b>"
+    name = _text(signer.name, LONGEST_TEXT if between == "<br>" else NAME_OF_MANY) or "<b>nobody that is trusted here</b>"
     return (f"<tr><th>{_text(signer.role)}</th><td>{name}{between}<code>{_text(signer.hex)}</code>{between}"
             f'<span class="words">{_text(signer.words, 200)}</span></td></tr>')
 

@@ -27,6 +27,9 @@ SLICE_LEAST: Final = 16 * MIB
 BURST_MIN: Final = MIB
 # S-7
 LIST_COMBINATIONS_MAX: Final = 64
+PREAMBLE_OFFERS_MAX: Final = 64  # different blocks that are remembered for one place of a preamble
+# G-9
+PATCHES_MAX: Final = 192 * MIB  # what both codes in turns keep of the members of a group
 # S-14, S-15
 CHUNK_MAX: Final = MIB
 CHUNKS_MAX: Final = 65_536
@@ -69,10 +72,12 @@ VOLUME_FILE_MAX: Final = 4 * GIB - 1  # V-1
 # What a rescue remembers of what it finds on a drive whose file system is gone.
 MAPFILE_MAX: Final = 64 * MIB
 SEGMENTS_SEEN_MAX: Final = 4 * 262_144  # attempts to write a segment, told apart by their whole geometry
+HEADERS_ONLY_MAX: Final = 64 * KIB  # of those such of which no sound block was found yet: a header costs nothing
 BLOCKS_SEEN_MAX: Final = 256 * MIB  # 4 bytes each
 RUNS_SEEN_MAX: Final = 16 * MIB  # stretches of neighbours, 34 bytes each
 HASHED_AGAIN_MAX: Final = 4  # times the bytes of a stretch, for headers in it that claim blocks which overlap
-RECORDS_SEEN_MAX: Final = 4096
+RECORDS_SEEN_MAX: Final = 4096  # and as many that do not carry their digest
+TEXTS_SEEN_MAX: Final = 64 * KIB  # statements as text that can be parsed
 STATEMENTS_SEEN_MAX: Final = 16  # different ones for each bundle that nobody here vouches for
 ROOTS_TRIED_MAX: Final = 64  # rows by which such statements are compared
 STRAY_SHARE: Final = 64  # one in so many blocks of an attempt is there, or without a statement it is not written
@@ -91,9 +96,9 @@ PATH_MAX: Final = 1024
 PATH_PARTS_MAX: Final = 64
 # An identity file; the longest has four keys in base64.
 IDENTITY_FILE_MAX: Final = 64 * KIB
-
-PREAMBLES_TRIED_MAX: Final = 16
-"""Preambles of one file that a salvage tries to open: anyone can store more, and each costs an opening."""
-
+# A salvage
+CLAIMS_WITHIN_MAX: Final = 64  # headers that are looked at behind the front of a file, if none is sound
+PREAMBLES_TRIED_MAX: Final = 16  # of one file: anyone can store more, and each costs an opening
+# V-1: what lies beside the bundle
 CUSTODY_EVENTS_MAX: Final = 1000
 CUSTODY_EVENT_SIZE_MAX: Final = 64 * KIB

@@ -24,7 +24,7 @@ from airbundle.format.names import shown
 from airbundle.media import system
 from airbundle.media.descriptors import Descriptors
 from airbundle.media.drive import filesystem_type, lies_on, physical_device
-from airbundle.media.faults import reporting
+from airbundle.media.faults import DAMAGE, medium_error, reporting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -88,10 +88,9 @@ class RawSources:
     def __iter__(self) -> Iterator[RawSource]:
         return iter(self._all)
 
-    @property
-    def total(self) -> int:
-        """Bytes of all of them."""
-        return sum(source.size for source in self._all)
+    def take_in(self, folder: str) -> None:
+        """One more folder, behind the others. Unlike what was given it may be written to: it is the target's own."""
+        self._all += _carved(folder)
 
     def read(self, number: int, view: memoryview, offset: int, piece: int = system.ALIGNMENT) -> system.Reading:
         """Fill `view` from `offset`; dead pieces are zeros and listed. Raises MediumError when the device is gone."""
@@ -201,10 +200,18 @@ def _holes_of(path: str, size: int) -> Holes:
 
 
 def _carved(path: str) -> list[RawSource]:
-    """The regular files below a folder, in order of their paths; no link is followed (V-1)."""
+    """The regular files below a folder, in order of their paths; no link is followed (V-1).
+
+    Raises MediumError for a folder that may not be read; of one that is damaged nothing is taken.
+    """
     found: list[RawSource] = []
     entries = 0
-    for folder, inner, files in os.walk(path):
+
+    def refuse(error: OSError) -> None:
+        if error.errno not in DAMAGE:
+            raise medium_error(error, error.filename)
+
+    for folder, inner, files in os.walk(path, onerror=refuse):
         inner.sort(key=os.fsencode)
         for name in sorted(files, key=os.fsencode):
             entries += 1

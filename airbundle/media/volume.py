@@ -24,7 +24,7 @@ from airbundle.media.faults import DAMAGE, medium_error, reporting
 from airbundle.media.folder import Folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 README_NAME: Final = "README.txt"
 STATEMENT_NAME: Final = "statement.json"
@@ -45,8 +45,7 @@ _PIECE: Final = system.ALIGNMENT
 
 def volume_name(label: str, bundle_id: bytes, number: int, count: int) -> str:
     """`LABEL-SIXLETTERS-1of2.airbundle`. Raises UsageError when the label cannot stand in the name of a folder."""
-    letters = base64.b32encode(bundle_id).decode().lower()[:6]
-    name = f"{label}-{letters}-{number}of{count}{VOLUME_SUFFIX}"
+    name = f"{label}-{_letters(bundle_id)}-{number}of{count}{VOLUME_SUFFIX}"
     hint = "take a short label of letters, digits and hyphens"
     if "/" in label:
         raise UsageError(f"the label '{shown(label)}' has a '/'", hint=hint, rule="P-1")
@@ -54,6 +53,10 @@ def volume_name(label: str, bundle_id: bytes, number: int, count: int) -> str:
         return SafePath.parse(name)
     except FormatError as error:
         raise UsageError(f"the label cannot be used: {error.what}", hint=hint, rule=error.rule) from error
+
+
+def _letters(bundle_id: bytes) -> str:
+    return base64.b32encode(bundle_id).decode().lower()[:6]
 
 
 def segment_name(number: int) -> str:
@@ -265,6 +268,15 @@ def find_volumes(path: str) -> list[str]:
                     renamed = renamed or speaks_of_volume(entry.name)
     if not found and renamed:
         return [path]
+    return sorted(found, key=os.fsencode)
+
+
+def volumes_named(place: str, bundles: Iterable[bytes]) -> list[str]:
+    """The folders in `place` that have names of volumes of these bundles, whatever their labels. Raises MediumError."""
+    letters = {f"-{_letters(bundle)}-" for bundle in bundles}
+    with reporting(place), os.scandir(place) as entries:
+        found = [entry.path for entry in entries if entry.name.lower().endswith(VOLUME_SUFFIX)
+                 and any(part in entry.name for part in letters) and entry.is_dir(follow_symlinks=False)]
     return sorted(found, key=os.fsencode)
 
 

@@ -16,22 +16,27 @@ by the buffer, whatever lies on the sources.
 from __future__ import annotations
 
 import itertools
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from airbundle.errors import DamagedError
 from airbundle.format import limits
 from airbundle.format.block import DIGEST_AT, HASHED_AT, digest_fields_right
 from airbundle.format.geometry import HEADER_SIZE, Placement
+from airbundle.media import system
 from airbundle.transfer.check import Expected, Findings, judge_image
-from airbundle.transfer.image import Image, copy_blocks, digests, root_of
+from airbundle.transfer.image import Image, copy_blocks, digest_rows, root_of
+from airbundle.transfer.offers import first_fitting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from airbundle.format.block import Blocks, Flags
     from airbundle.media.raw import RawSources
+    from airbundle.media.volume import VolumeReader
     from airbundle.transfer.scan import Sightings
     from airbundle.transfer.workspace import Workspace
 
@@ -71,6 +76,7 @@ def candidates_of(sightings: Sightings, place: Placement, leaves: bytes | None =
     """(1) What was found for a segment; with its leaves the candidates that are theirs come first."""
     geometry = place.geometry
     runs = sightings.of(geometry)
+    runs = runs[np.argsort(~runs["sound"], kind="stable")]  # a header alone costs nothing to write
     runs = runs[np.cumsum(runs["count"].astype(np.int64)) <= limits.CROWD_MAX * place.block_count]
     counts = runs["count"].astype(np.int64)
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -142,13 +148,27 @@ def assemble(work: Workspace, sources: RawSources, sightings: Sightings, expecte
 
 def collect(work: Workspace, sources: RawSources, sightings: Sightings, expected: Expected) \
         -> tuple[Image, Flags, int]:
-    """Steps 1 and 3 alone, where no root is known: the blocks as they were found, where one is, and conflicts."""
+    """Steps 1 and 3 alone, where no root is known: the blocks as they were found, which there are, and conflicts."""
     place = expected.place
     image = Image(place, work.blocks(place.block_count, expected.geometry.block_size))
     found = candidates_of(sightings, place)
     sound = _fill(sources, found, image, expected, None)
-    image.blocks[~sound] = 0
     return image, sound, found.conflicting
+
+
+def keep_there(image: Image, known: Flags, reader: VolumeReader, name: str, expected: Expected, leaves: bytes | None,
+               space: Workspace) -> None:
+    """Take from the file that is to be replaced what `image` does not know better; zeros where there is none.
+
+    Without leaves a sound block that is there stays, whatever else was found for its place.
+    """
+    image.blocks[~known] = 0
+    theirs = Image(image.place, space.blocks(*image.blocks.shape))
+    theirs.blocks[:] = 0
+    with suppress(FileNotFoundError, DamagedError), reader.opened(name) as descriptor:
+        system.read_blocks(descriptor, theirs.blocks.reshape(-1).data, system.ALIGNMENT)
+        kept = ~known | _right(theirs, expected, leaves)
+        image.blocks[kept] = theirs.blocks[kept]
 
 
 def fits_root(sources: RawSources, sightings: Sightings, expected: Expected) -> bool:
@@ -163,8 +183,8 @@ def read_block(sources: RawSources, found: Candidates, row: int, out: Blocks) ->
 
 def carries_its_digest(block: Blocks, expected: Expected) -> bool:
     """Whether one block, shape (B,), is sound."""
-    own = np.frombuffer(digests(block.reshape(1, -1), expected.suite), np.uint8).reshape(1, -1)
-    return bool(digest_fields_right(block.reshape(1, -1), own)[0])
+    one = block.reshape(1, -1)
+    return bool(digest_fields_right(one, digest_rows(one, expected.suite))[0])
 
 
 def _settled_leaves(sources: RawSources, found: Candidates, expected: Expected) -> bytes | None:
@@ -179,12 +199,9 @@ def _settled_leaves(sources: RawSources, found: Candidates, expected: Expected) 
             if carries_its_digest(block, expected):
                 here[block[HEADER_SIZE:].tobytes()] = None
         offers.append(list(here))
-    length = geometry.coded_blocks * geometry.digest_size
-    for choice in itertools.islice(itertools.product(*offers), limits.LIST_COMBINATIONS_MAX):
-        leaves = b"".join(choice)[:length]
-        if root_of(expected.suite, geometry, expected.preamble_hash, leaves) == expected.root:
-            return leaves
-    return None
+    return first_fitting(
+        offers, geometry.coded_blocks * geometry.digest_size,
+        lambda leaves: root_of(expected.suite, geometry, expected.preamble_hash, leaves) == expected.root)
 
 
 def _fill(sources: RawSources, found: Candidates, image: Image, expected: Expected, leaves: bytes | None) -> Flags:
@@ -225,9 +242,8 @@ def _runs_of(found: Candidates, rows: Numbers, size: int) -> list[tuple[int, int
 def _right(image: Image, expected: Expected, leaves: bytes | None) -> Flags:
     """Which blocks carry their own digest, lie where they say, and are their leaf where that is known."""
     suite, place = expected.suite, image.place
-    own = np.frombuffer(digests(image.blocks, suite), np.uint8).reshape(-1, suite.digest_size)
-    right: Flags = (digest_fields_right(image.blocks, own)
-                    & (image.blocks[:, HASHED_AT:HEADER_SIZE] == image.headers).all(axis=1))
+    own = digest_rows(image.blocks, suite)
+    right = digest_fields_right(image.blocks, own) & image.in_place
     if leaves is not None:
         coded = slice(place.data_at, place.data_at + expected.geometry.coded_blocks)
         right[coded] &= (own[coded] == np.frombuffer(leaves, np.uint8).reshape(-1, suite.digest_size)).all(axis=1)

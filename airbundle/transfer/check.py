@@ -14,7 +14,6 @@ Afterwards the buffer holds the segment as it was written, or `whole` is false.
 
 from __future__ import annotations
 
-import itertools
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,11 +22,11 @@ import numpy as np
 
 from airbundle.codec.erasure import recover
 from airbundle.errors import DamagedError
-from airbundle.format import limits
-from airbundle.format.block import HASHED_AT, digest_fields_right, write_digests, write_header
+from airbundle.format.block import digest_fields_right, write_header
 from airbundle.format.geometry import HEADER_SIZE, Geometry, Placement
 from airbundle.media import system
-from airbundle.transfer.image import Image, copy_blocks, digests, layout_of, root_of
+from airbundle.transfer.image import Image, copy_blocks, digest_rows, digests, label_block, layout_of, root_of
+from airbundle.transfer.offers import first_fitting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +53,10 @@ class Expected:
     def place(self) -> Placement:
         """Where its blocks lie."""
         return Placement(self.geometry, self.preamble_length)
+
+    def is_preamble(self, content: bytes) -> bool:
+        """Whether this is the preamble of which the hash is signed (K-7)."""
+        return self.suite.hash(content) == self.preamble_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +125,8 @@ def check_merged(work: Workspace, descriptors: Sequence[int], expected: Expected
     image = Image(place, work.blocks(place.block_count, size))
     unreadable = _read(descriptors[0], image.blocks, size)
     for descriptor in descriptors[1:]:
-        own = _rows(digests(image.blocks, suite), suite)
-        in_place = (image.blocks[:, HASHED_AT:HEADER_SIZE] == image.headers).all(axis=1)
-        for at in np.flatnonzero(~(digest_fields_right(image.blocks, own) & in_place & ~unreadable)):
+        own = digest_rows(image.blocks, suite)
+        for at in np.flatnonzero(~(digest_fields_right(image.blocks, own) & image.in_place & ~unreadable)):
             unreadable[at] = _read(descriptor, image.blocks[at:at + 1], size, offset=int(at) * size)[0]
     return judge_image(work, image, expected, unreadable, 0), image
 
@@ -141,15 +143,15 @@ def judge_image(work: Workspace, image: Image, expected: Expected, unreadable: F
     """Steps 2 to 6 on blocks that are in memory already."""
     place, geometry, suite = image.place, expected.geometry, expected.suite
     # (2)
-    own = _rows(digests(image.blocks, suite), suite)
+    own = digest_rows(image.blocks, suite)
     sound = digest_fields_right(image.blocks, own) & ~unreadable
-    in_place = (image.blocks[:, HASHED_AT:HEADER_SIZE] == image.headers).all(axis=1)
+    in_place = image.in_place
     # (3)
     coded = slice(place.data_at, place.data_at + geometry.coded_blocks)
     leaves, touched = _find_leaves(work, image, expected, own, sound & in_place)
     here = sound
     if touched:  # S-7: what counts is what is in memory now
-        own = _rows(digests(image.blocks, suite), suite)
+        own = digest_rows(image.blocks, suite)
         here = digest_fields_right(image.blocks, own) & ~unreadable
     if leaves is None:
         return _findings(image, sound, in_place, unreadable, surplus, None, leaves=None,
@@ -192,16 +194,10 @@ def recover_checked(engine: Engine, image: Image, suite: Suite, lost: Flags, lea
     """Recover lost coded blocks in place; gives those that are still lost."""
     if not lost.any():
         return lost
-    place = image.place
-    still = recover(engine, layout_of(place.geometry), image.payloads, lost)
-    back = np.flatnonzero(lost & ~still)
+    still = recover(engine, layout_of(image.place.geometry), image.payloads, lost)
     rows = _rows(leaves, suite)
-    for index in back:  # S-8: a recovered block is checked like one that was read
-        at = place.data_at + int(index)
-        write_header(image.blocks, at, 1, image.headers)
-        digest = digests(image.blocks[at:at + 1], suite)
-        write_digests(image.blocks, at, digest, suite.digest_size)
-        if digest != rows[index].tobytes():
+    for index in np.flatnonzero(lost & ~still).tolist():  # S-8: a recovered block is checked like one that was read
+        if label_block(image, suite, index) != rows[index].tobytes():
             still[index] = True
     return still
 
@@ -221,18 +217,15 @@ def _find_leaves(work: Workspace, image: Image, expected: Expected, own: Blocks,
     if fits(recomputed):
         return recomputed, False
     candidates = _list_candidates(image, place.lists_at, geometry.list_blocks, usable)
-    length = geometry.coded_blocks * suite.digest_size
-    if all(candidates):
-        for choice in itertools.islice(itertools.product(*candidates), limits.LIST_COMBINATIONS_MAX):
-            leaves = b"".join(choice)[:length]
-            if fits(leaves):
-                return leaves, False
+    leaves = first_fitting(candidates, geometry.coded_blocks * suite.digest_size, fits)
+    if leaves is not None:
+        return leaves, False
     nothing: list[list[bytes]] = [[] for _ in candidates]
     for offers in (candidates, nothing):  # with what is left of the lists, then without
         found = _leaves_by_recovery(work, image, suite, own, usable, offers)
         if found is not None and fits(found):
             return found, True
-        own = _rows(digests(image.blocks, suite), suite)  # blocks that were ruled out may be others now
+        own = digest_rows(image.blocks, suite)  # blocks that were ruled out may be others now
         usable = usable & digest_fields_right(image.blocks, own)
     return None, True
 
@@ -276,13 +269,7 @@ def _find_preamble(image: Image, expected: Expected, usable: Flags) -> bytes | N
     """A preamble from this segment's copies that has the signed hash, or None (K-7)."""
     place = image.place
     candidates = _list_candidates(image, place.preambles_at, place.preamble_blocks, usable)
-    if not all(candidates):
-        return None
-    for choice in itertools.islice(itertools.product(*candidates), limits.LIST_COMBINATIONS_MAX):
-        preamble = b"".join(choice)[:expected.preamble_length]
-        if expected.suite.hash(preamble) == expected.preamble_hash:
-            return preamble
-    return None
+    return first_fitting(candidates, expected.preamble_length, expected.is_preamble)
 
 
 def _rows(digest_bytes: bytes, suite: Suite) -> Blocks:

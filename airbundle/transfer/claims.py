@@ -17,6 +17,8 @@ from airbundle.format.block import DIGEST_AT, HASHED_AT, KIND_AT, MAGIC, Kind, p
 from airbundle.format.geometry import HEADER_SIZE, Geometry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from airbundle.media.volume import VolumeReader
 
 DIGEST_SIZES = {suite.number: suite.digest_size for suite in SUITES}
@@ -38,13 +40,19 @@ def claims_of(reader: VolumeReader, name: str) -> list[Claim]:
     return [claim for claim in claims if claim.sound] or claims
 
 
+def claims_within(reader: VolumeReader, name: str) -> list[Claim]:
+    """What a file says by the first sound block behind a hole at its front, in its first 8 MiB."""
+    starts = range(0, 8 * limits.BLOCK_MAX, limits.BLOCK_MIN)
+    return [claim for claim in _claims_at(reader, name, starts, limits.CLAIMS_WITHIN_MAX) if claim.sound]
+
+
 def holds_record(reader: VolumeReader, name: str) -> bool:
     """Whether a file says at the beginning of any of its copies that it is a record (chapter 10)."""
     heads = (reader.peek(name, at, HEADER_SIZE) for at in range(0, RECORD_SIZE, COPY_SIZE))
     return any(head[:8] == MAGIC and head[KIND_AT:KIND_AT + 1] == bytes([Kind.RECORD]) for head in heads)
 
 
-def _claims_at(reader: VolumeReader, name: str, starts: tuple[int, ...]) -> list[Claim]:
+def _claims_at(reader: VolumeReader, name: str, starts: Iterable[int], most: int = 16) -> list[Claim]:
     found = []
     for start in starts:
         raw = reader.peek(name, start, HEADER_SIZE)
@@ -58,6 +66,6 @@ def _claims_at(reader: VolumeReader, name: str, starts: tuple[int, ...]) -> list
         block = b"" if start < 0 and geometry.block_size > -start else reader.peek(name, start, geometry.block_size)
         digest = hash_by_suite(geometry.suite)(block[HASHED_AT:]).ljust(HASHED_AT - DIGEST_AT, b"\0")
         found.append(Claim(geometry, len(block) == geometry.block_size and block[DIGEST_AT:HASHED_AT] == digest))
-        if found[-1].sound:
+        if found[-1].sound or len(found) >= most:
             break
     return found

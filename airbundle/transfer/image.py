@@ -18,7 +18,7 @@ from airbundle.format.segment import root_parts
 
 if TYPE_CHECKING:
     from airbundle.codec.engines import Engine
-    from airbundle.format.block import Blocks
+    from airbundle.format.block import Blocks, Flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,12 @@ class Image:
         """Their payloads, shape (n + m·T, P)."""
         return self.coded[:, HEADER_SIZE:]
 
+    @property
+    def in_place(self) -> Flags:
+        """Which blocks say of themselves that they lie where they do (B-5)."""
+        fits: Flags = (self.blocks[:, HASHED_AT:HEADER_SIZE] == self.headers).all(axis=1)
+        return fits
+
 
 def layout_of(geometry: Geometry) -> Layout:
     """The stripes of a segment as the codec wants them."""
@@ -53,6 +59,20 @@ def digests(blocks: Blocks, suite: Suite) -> bytes:
     size, new_hash = blocks.shape[1], suite.new_hash
     flat = blocks.reshape(-1).data
     return b"".join([new_hash(flat[at + HASHED_AT:at + size]).digest() for at in range(0, len(flat), size)])
+
+
+def digest_rows(blocks: Blocks, suite: Suite) -> Blocks:
+    """The same, shape (count, h)."""
+    return np.frombuffer(digests(blocks, suite), np.uint8).reshape(-1, suite.digest_size)
+
+
+def label_block(image: Image, suite: Suite, index: int) -> bytes:
+    """Put the header in front of coded block `index`, of which only the payload is there; gives its digest."""
+    at = image.place.data_at + index
+    write_header(image.blocks, at, 1, image.headers)
+    digest = digests(image.blocks[at:at + 1], suite)
+    write_digests(image.blocks, at, digest, suite.digest_size)
+    return digest
 
 
 def root_of(suite: Suite, geometry: Geometry, preamble_hash: bytes, leaves: bytes) -> bytes:

@@ -20,11 +20,11 @@ import numpy as np
 
 from airbundle.codec.erasure import recover
 from airbundle.format import limits
-from airbundle.format.block import DIGEST_AT, HASHED_AT, write_digests, write_header
+from airbundle.format.block import DIGEST_AT, HASHED_AT
 from airbundle.format.geometry import HEADER_SIZE
 from airbundle.transfer.assemble import Assembled, read_block
 from airbundle.transfer.check import Expected, judge_image
-from airbundle.transfer.image import digests, layout_of
+from airbundle.transfer.image import label_block, layout_of
 from airbundle.transfer.scan import STEP
 
 if TYPE_CHECKING:
@@ -111,10 +111,8 @@ def _by_columns(work: Workspace, sources: RawSources, found: Assembled, expected
         still = recover(work.engine, layout, image.payloads[:, columns], bad[:, first])
         bad[:, first:end] = still[:, None]
     for index in np.flatnonzero(~good & ~bad.any(axis=1)).tolist():
-        at = image.place.data_at + index
-        write_header(image.blocks, at, 1, image.headers)
-        write_digests(image.blocks, at, digests(image.blocks[at:at + 1], expected.suite), expected.suite.digest_size)
-        good[index] = _is_leaf(image.blocks[at], found.findings.leaves, index, expected)
+        label_block(image, expected.suite, index)
+        good[index] = _is_leaf(image.coded[index], found.findings.leaves, index, expected)
 
 
 def _gather_parts(sources: RawSources, found: Assembled, expected: Expected, index: int) -> Flags | None:

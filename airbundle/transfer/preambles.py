@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from airbundle.format import limits
 from airbundle.format.block import DIGEST_AT, HASHED_AT, Kind
 from airbundle.format.geometry import HEADER_SIZE
+from airbundle.transfer.offers import first_fitting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from airbundle.media.volume import VolumeReader
     from airbundle.transfer.check import Expected
-
-
-OFFERS_MAX: Final = limits.LIST_COMBINATIONS_MAX
-"""Blocks that are remembered for one place: anyone can store more of them than memory holds."""
 
 
 def search_preamble(segments: Iterable[tuple[Expected, VolumeReader, str]]) -> bytes | None:
@@ -28,12 +25,11 @@ def search_preamble(segments: Iterable[tuple[Expected, VolumeReader, str]]) -> b
         found = offers.setdefault(size, {index: [] for index in range(place.preamble_blocks)})
         for at, index in itertools.product(place.preambles_at, found):
             payload = _payload(expected, reader.peek(name, (at + index) * size, size), index)
-            if payload is not None and len(found[index]) < OFFERS_MAX and payload not in found[index]:
+            if payload is not None and len(found[index]) < limits.PREAMBLE_OFFERS_MAX and payload not in found[index]:
                 found[index].append(payload)
-        for choice in itertools.islice(itertools.product(*found.values()), limits.LIST_COMBINATIONS_MAX):
-            preamble = b"".join(choice)[:expected.preamble_length]
-            if expected.suite.hash(preamble) == expected.preamble_hash:
-                return preamble
+        preamble = first_fitting(found.values(), expected.preamble_length, expected.is_preamble)
+        if preamble is not None:
+            return preamble
     return None
 
 

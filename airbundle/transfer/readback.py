@@ -33,6 +33,15 @@ def require_image(volume: VolumeWriter, space: Workspace, name: str, image: Imag
             raise _differs(volume, name)
 
 
+def holds_image(volume: VolumeWriter, space: Workspace, name: str, image: Image) -> bool:
+    """Whether the file is there and holds the segment of `image` and nothing behind it; no if it cannot be read."""
+    try:
+        require_image(volume, space, name, image)
+    except (FileNotFoundError, MediumError):
+        return False
+    return True
+
+
 def require_content(volume: VolumeWriter, name: str, content: bytes) -> None:
     """The small file holds `content` and nothing else. Raises MediumError."""
     if not holds_content(volume, name, content):

@@ -10,6 +10,9 @@
 What an attempt that was given up has left has another salt than its row, and is counted and left out. Without a
 statement or a catalog the blocks are written as they were found, under the numbers of their segments, and that is said.
 Nothing is ever written to a source.
+
+What volumes of the same bundles hold that are in the target already is found too, like what lies on a source, and
+merged: so another run never makes them worse, and drives may come one after another.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from airbundle.codec.engines import best_engine
 from airbundle.errors import (
     AirbundleError,
     DamagedError,
@@ -34,9 +38,12 @@ from airbundle.media import volume as volumes
 from airbundle.media.raw import RawSources
 from airbundle.media.volume import VolumeReader
 from airbundle.media.writing import VolumeWriter
+from airbundle.transfer.assemble import keep_there
+from airbundle.transfer.check import check_file
 from airbundle.transfer.ends import prepare_ends, write_ends
 from airbundle.transfer.laying import put_image
 from airbundle.transfer.progress import Meter, Tick
+from airbundle.transfer.readback import holds_image
 from airbundle.transfer.readme import volume_readme
 from airbundle.transfer.reopen import best_effort, learn_preamble, reopened
 from airbundle.transfer.replace import rebuilt_catalog, replace_ends
@@ -45,18 +52,19 @@ from airbundle.transfer.restore import Restorer
 from airbundle.transfer.scan import Sightings, look_over
 from airbundle.transfer.signers import documents_of
 from airbundle.transfer.stated import FoundStatement, found_statements
-from airbundle.transfer.statements import StatementCopy, read_statements
-from airbundle.transfer.strays import require_room, write_strays
+from airbundle.transfer.statements import StatementCopy, rank_statements, read_statements
+from airbundle.transfer.strays import LABEL, require_right_names, require_room, write_strays
 from airbundle.transfer.verdict import belief_of, describe_volumes
 from airbundle.transfer.verify import counted_back
 from airbundle.transfer.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from airbundle.crypto.trust import TrustSet
     from airbundle.format.block import Flags
     from airbundle.format.catalog import Row
+    from airbundle.format.dsse import Envelope
     from airbundle.transfer.assemble import Assembled
     from airbundle.transfer.image import Image
     from airbundle.transfer.open import Bundle
@@ -77,9 +85,13 @@ def rescue(given: Sequence[str], target: str, *, trust: TrustSet, bundle_id: str
     with RawSources(given) as sources:
         sources.require_target(target)
         found = look_over(sources, meter)  # (1)
-        stated = found_statements(sources, found, trust)
         wanted = _wanted(found, bundle_id.lower(), ", ".join(map(shown, given)))
-        wanted.sort(key=lambda one: one not in stated)
+        for folder in volumes.volumes_named(target, wanted):
+            sources.take_in(folder)
+        found = look_over(sources, meter, found)
+        stated = found_statements(sources, found, trust)
+        wanted.sort(key=lambda one: (not any(document.believed for document in stated.get(one, ())),
+                                     one not in stated))  # so that junk takes no room from what is believed
         done = [_rescue_one(sources, found, one, stated.get(one, []), target, trust, meter, problems)
                 for one in wanted]
         read = tuple(ReadSource(source.path, source.size, source.holes.total) for source in sources)
@@ -133,6 +145,14 @@ def _try_one(sources: RawSources, found: Sightings, bundle_id: bytes, documents:
     return yard.report(problem)
 
 
+def _folder_name(bundle: Bundle, number: int, count: int) -> str:
+    """The name that pack gives, if the label is one: names carry no meaning, and a stranger may have stated it."""
+    try:
+        return volumes.volume_name(bundle.statement.label, bundle.id, number, count)
+    except UsageError:
+        return volumes.volume_name(LABEL, bundle.id, number, count)
+
+
 class _Yard:
     """One bundle on its way back into volumes: what steps 4 to 6 share. Memory is two segments, and a row for each."""
 
@@ -142,21 +162,22 @@ class _Yard:
         seen = {row.volume for row in bundle.rows if len(found.of(bundle.expected(row).geometry))}
         self._rows = [row for row in bundle.rows if row.volume in seen]
         self._absent = {row.volume for row in bundle.rows} - seen
-        self._work = Workspace(bundle.largest_segment())
+        self._work, self._helper = (Workspace(bundle.largest_segment(), best_engine()) for _ in range(2))
         self._segments: dict[int, RescuedSegment] = {}
         self._gone: dict[int, Flags | None] = {row.number: None for row in bundle.rows if row.volume not in seen}
         self._passed_over = 0
-        self._require_room(target)
+        self._problem: AirbundleError | None = None
         count = len(bundle.statement.volumes)
-        catalog_size = bundle.expected(bundle.statement.catalog).place.stored_size
+        paths = {number: os.path.join(target, _folder_name(bundle, number, count)) for number in sorted(seen)}
+        self._require_room(target, paths.values())
         self._volumes: dict[int, VolumeWriter] = {}
-        for number in sorted(seen):
-            path = os.path.join(target, volumes.volume_name(bundle.statement.label, bundle.id, number, count))
+        self._readers: dict[int, VolumeReader] = {}
+        for number, path in paths.items():
             sources.require_apart(path)
             self._volumes[number] = stack.enter_context(VolumeWriter(path, bundle_id=bundle.id))
-            prepare_ends(self._volumes[number], volume_readme(bundle.id, number, count), catalog_size)
-        self._readers = {number: stack.enter_context(VolumeReader(volume.path))
-                         for number, volume in self._volumes.items()}
+            self._readers[number] = stack.enter_context(VolumeReader(path))
+            require_right_names(self._readers[number], bundle.id)
+            prepare_ends(self._volumes[number], volume_readme(bundle.id, number, count), self._catalog_size)
 
     def pass_over(self, documents: Sequence[FoundStatement]) -> None:
         """Count the statements of this bundle that were found and not used."""
@@ -166,13 +187,16 @@ class _Yard:
     def _size(self, row: Row) -> int:
         return self._bundle.expected(row).place.stored_size
 
-    def _require_room(self, target: str) -> None:
-        volumes_here = len({row.volume for row in self._rows})
-        require_room(target, sum(map(self._size, self._rows))
-                     + 2 * volumes_here * self._size(self._bundle.statement.catalog))
+    @property
+    def _catalog_size(self) -> int:
+        return self._size(self._bundle.statement.catalog)
+
+    def _require_room(self, target: str, paths: Collection[str]) -> None:
+        require_room(target, sum(map(self._size, self._rows)) + 2 * len(paths) * self._catalog_size,
+                     sum(map(volumes.bytes_in, paths)), self._bundle.largest_segment())
 
     def assemble_all(self) -> None:
-        """(4) Each segment by itself; once more those that had to wait for a preamble from another."""
+        """(4) Each segment by itself; those that had to wait for a preamble from another get it then."""
         self._meter.begin("assembling", sum(map(self._size, self._rows)))
         waiting = []
         for row in self._rows:
@@ -180,7 +204,16 @@ class _Yard:
                 waiting.append(row)
             self._meter.add(self._size(row))
         for row in waiting if self._bundle.segments_preamble is not None else ():
-            self._assemble(row)
+            self._give_preamble(row)
+
+    def _give_preamble(self, row: Row) -> None:
+        """Make a segment whole that was written without its preamble; its blocks may lie nowhere else any more."""
+        findings, image = check_file(self._work, self._readers[row.volume], volumes.segment_name(row.number),
+                                     self._bundle.expected(row))
+        if findings.whole:
+            self._put(row, image)
+            before = self._segments[row.number]
+            self._segments[row.number] = replace(before, recovered=before.missing, whole=True)
 
     def _assemble(self, row: Row) -> bool:
         """Assemble and write one segment; False if all that it lacks is a preamble."""
@@ -190,7 +223,7 @@ class _Yard:
         learn_preamble(bundle, row, done)
         findings, sound = done.findings, done.sound
         if not findings.whole:
-            self._blank(done)
+            self._blank(row, done)
         if findings.whole or sound.any():
             self._put(row, done.image)
         missing = int((~sound).sum())
@@ -207,19 +240,23 @@ class _Yard:
         place = done.image.place
         return slice(place.data_at, place.data_at + place.geometry.coded_blocks)
 
-    def _blank(self, done: Assembled) -> None:
-        """Zeros where nothing is known to be right: what is written is what was signed, or what was found."""
+    def _blank(self, row: Row, done: Assembled) -> None:
+        """Where nothing is known to be right, what is there already, or zeros: nothing is made up."""
         image = done.image
         known = done.sound.copy()
         if done.findings.leaves is not None:
             known[self._coded(done)] = ~done.findings.gone
             for at in image.place.lists_at:
                 known[at:at + image.place.geometry.list_blocks] = True
-        image.blocks[~known] = 0
+        expected = self._bundle.expected(row)
+        keep_there(image, known, self._readers[row.volume], volumes.segment_name(row.number), expected,
+                   done.findings.leaves, self._helper)
 
     def _put(self, row: Row, image: Image) -> None:
+        """Write a segment, unless it is there already."""
         name = volumes.segment_name(row.number)
-        put_image(self._volumes[row.volume], name, image, self._work)
+        if not holds_image(self._volumes[row.volume], self._work, name, image):
+            put_image(self._volumes[row.volume], name, image, self._work)
         self._bundle.segments[row.number] = [(self._readers[row.volume], name)]
 
     def restore_all(self) -> None:
@@ -229,12 +266,11 @@ class _Yard:
             return
         bundle = self._bundle
         bundle.volumes = tuple(self._readers.values())
-        helper = Workspace(bundle.largest_segment(), self._work.engine)
         self._meter.begin("restoring", sum(map(self._size, lacking)))
         for row in lacking:
             image = None
             with suppress(DamagedError):
-                if Restorer(bundle, bundle.groups[row.group]).restore(row, self._work, helper):
+                if Restorer(bundle, bundle.groups[row.group]).restore(row, self._work, self._helper):
                     image = self._work.image
             if image is not None:
                 self._put(row, image)
@@ -250,19 +286,34 @@ class _Yard:
             return
         same = [document for document in documents if document.envelope.payload == bundle.statement_raw]
         readers = tuple(self._readers.values())
-        copies = [StatementCopy(reader, volumes.RECORD_NAME, document.raw, document.envelope, "")
-                  for reader in readers for document in same]
+        stated = {reader.path: read_statements(reader) for reader in readers}
+        copies = [copy for there in stated.values() for copy in there]  # T-8: the signatures that are there stay there
+        copies += [StatementCopy(reader, volumes.RECORD_NAME, document.raw, document.envelope, "")
+                   for reader in readers for document in same]
         exact = documents_of(readers, copies, bundle.statement_raw, self._trust, bundle.suite,
                              bytes.fromhex(bundle.statement.packer))
         catalog = rebuilt_catalog(bundle, self._work).blocks.tobytes()
         for number, volume in self._volumes.items():
             reader = self._readers[number]
-            if any(copy.envelope is not None for copy in read_statements(reader)):  # T-9
+            there = [copy.envelope for copy in stated[reader.path] if copy.envelope is not None]
+            if newer := self._newer(there):
+                self._problem = DamagedError(
+                    f"revision {newer} lies there, of which no catalog can be put together", where=shown(volume.path),
+                    rule="T-7", hint="take its catalog from the packer's machine: verify and repair --sidecar DIR")
+                volume.sync()
+            elif there:  # T-9
                 replace_ends(volume, catalog, exact[reader.path], bundle.suite)
                 volume.discard_leftovers()
                 volume.sync()
             else:
                 write_ends([(volume, {})], catalog=catalog, document=exact[reader.path], suite=bundle.suite)
+
+    def _newer(self, there: Sequence[Envelope]) -> int:
+        """A revision above ours that a volume in the target states, as credibly as ours; 0 if none does (T-7)."""
+        ours = self._bundle
+        ranked = rank_statements(there, self._trust, "")
+        return max((one.statement.revision for one in ranked if one.statement.revision > ours.statement.revision
+                    and (one.judgement is not None or ours.judgement is None)), default=0)
 
     def verdict(self) -> AirbundleError | None:
         """What stands between this and a whole bundle, if anything does."""
@@ -274,7 +325,7 @@ class _Yard:
             return DamagedError("no preamble can be put together", where=where, rule="K-7")
         missing = sorted({*open_rows, *short})
         if not missing:
-            return None
+            return self._problem
         what = f"{len(missing)} of {len(bundle.rows)} segments are not whole"
         if self._absent:
             absent = "; ".join(describe_volumes(bundle, self._absent))

@@ -14,17 +14,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from airbundle.codec.erasure import alternate, recover, weights
 from airbundle.errors import DamagedError
 from airbundle.format import limits
-from airbundle.format.block import write_digests, write_header
 from airbundle.media import volume as volumes
 from airbundle.transfer.check import check_file, recover_checked
-from airbundle.transfer.image import Image, digests, finish, layout_of
+from airbundle.transfer.image import Image, digests, finish, label_block, layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
     from airbundle.transfer.workspace import Workspace
 
     Places = NDArray[np.intp]
-
-PATCHES_MAX: Final = 192 * limits.MIB
 
 
 class Restorer:
@@ -162,7 +159,7 @@ class Restorer:
         gone = self._lacking_of(position, found).copy()
         for index, payload in self._patches[position].items():
             image.payloads[index] = np.frombuffer(payload, np.uint8)
-            _label(image, self._bundle, index)
+            label_block(image, self._bundle.suite, index)
             gone[index] = False
         return image, self._recovered(position, image, gone, found.leaves, space), found.leaves
 
@@ -208,7 +205,7 @@ class Restorer:
         self._add_up(target, image, wanted, lacking, helper)
         gone = gone.copy()
         for index in wanted.tolist():
-            _label(image, self._bundle, index)
+            label_block(image, self._bundle.suite, index)
             gone[index] = False
         if leaves is not None:
             gone[:n] |= _wrong(image, self._bundle, leaves, wanted)
@@ -261,7 +258,7 @@ class Restorer:
             if not self._gone[target][index]:
                 self._patches[target][index] = image.payloads[index].tobytes()
         size = image.place.geometry.payload_size
-        if sum(map(len, self._patches)) * size > PATCHES_MAX:
+        if sum(map(len, self._patches)) * size > limits.PATCHES_MAX:
             raise DamagedError("takes more memory to bring back than may be used", rule="G-9",
                                where=volumes.segment_name(self._members[target].number))
 
@@ -283,13 +280,6 @@ def complete(bundle: Bundle, row: Row, image: Image, space: Workspace) -> bool:
 def _nothing(place: Placement, space: Workspace) -> Image:
     """The image of a segment of which nothing is there."""
     return Image(place, space.blocks(place.block_count, place.geometry.block_size))
-
-
-def _label(image: Image, bundle: Bundle, index: int) -> None:
-    """Header and digest of coded block `index`."""
-    at = image.place.data_at + index
-    write_header(image.blocks, at, 1, image.headers)
-    write_digests(image.blocks, at, digests(image.blocks[at:at + 1], bundle.suite), bundle.suite.digest_size)
 
 
 def _wrong(image: Image, bundle: Bundle, leaves: bytes, wanted: Places) -> Flags:

@@ -21,7 +21,7 @@ import msgspec
 
 from airbundle.codec.engines import best_engine
 from airbundle.crypto.seal import Opener
-from airbundle.errors import DamagedError, FormatError, IncompleteError, UntrustedError, UsageError
+from airbundle.errors import DamagedError, FormatError, IncompleteError, MediumError, UntrustedError, UsageError
 from airbundle.format import limits
 from airbundle.format.names import SafePath
 from airbundle.format.segment import FILLER
@@ -114,8 +114,8 @@ class _Tree:
             if path in self.folders or above & self.files.keys():
                 raise FormatError(f"'{path}' is a file here and a folder there", rule="P-5")
             self.folders |= above
-            known = self.files[path] = _File(start, size)
             self.staging.create(SafePath(self.prefix + path), size)
+            known = self.files[path] = _File(start, size)
         if (known.start, known.size) != (start, size):
             raise FormatError(f"'{path}' is another file in another segment", rule="G-5")
         return known
@@ -155,7 +155,8 @@ def salvage(readers: tuple[VolumeReader, ...], target: str, *, keyring: Keyring,
         meter.begin("naming what has holes", 0)
         files = [file for tree in trees for file in _named(tree, signed=signed)]  # (4)
         if not any(file.holes != ((0, file.size),) or not file.size for file in files):
-            raise DamagedError("nothing can be read with this key", where=readers[0].path,
+            why = f": {problems[0]}" if problems else " with this key"
+            raise DamagedError(f"nothing can be read{why}", where=readers[0].path,
                                hint="airbundle rescue gets more out of a drive than its folders show")
         result = SalvageResult(
             target=target, bundles=tuple(tree.prefix.rstrip("/") for tree in trees), signed=signed, files=tuple(files),
@@ -220,7 +221,8 @@ def _take_loose(readers: Iterable[VolumeReader], bundle_id: str, keyring: Keyrin
     failed = 0
     meter.begin("salvaging", 0)
     for segment in loose_segments(readers, bundle_id, keyring, problems):
-        opener = Opener(segment.context, segment.key, segment.geometry.number, segment.geometry.salt)
+        context, commitment, key = segment.unlocked
+        opener = Opener(context, key, segment.geometry.number, segment.geometry.salt)
         try:
             index = _index_of(segment.image, segment.gone, opener)
         except DamagedError as error:
@@ -229,17 +231,25 @@ def _take_loose(readers: Iterable[VolumeReader], bundle_id: str, keyring: Keyrin
             failed += 1
             problems.append(f"{segment.where}: {error.what}")
             continue
-        name = f"{segment.context.bundle_id.hex()[:12]}-{segment.commitment.hex()[:12]}"
+        name = f"{context.bundle_id.hex()[:12]}-{commitment.hex()[:12]}"
         tree = trees.setdefault(name, _Tree(f"{name}/", staging))
         try:
-            for span in index.files:
-                tree.file(span.path, span.start, span.size)
-            _take_chunks(tree, segment.space, segment.image, segment.gone, segment.context, opener, index, problems)
+            _make_files(tree, index)
+            _take_chunks(tree, segment.space, segment.image, segment.gone, context, opener, index, problems)
         except DamagedError as error:
             failed += 1
             problems.append(f"{segment.where}: {error.what}")
         meter.alive()
     return list(trees.values()), failed
+
+
+def _make_files(tree: _Tree, index: Index) -> None:
+    """The files that a loose segment says it has. Whoever made it says how large they are, so it ends nothing else."""
+    try:
+        for span in index.files:
+            tree.file(span.path, span.start, span.size)
+    except MediumError as error:
+        raise DamagedError(f"{error.where}: {error.what}") from error
 
 
 def _index_of(image: Image, gone: Flags, opener: Opener) -> Index:

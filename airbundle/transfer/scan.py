@@ -15,16 +15,20 @@ of its own, and never meets the one that took its place.
 from __future__ import annotations
 
 import itertools
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from airbundle.crypto.suites import SUITES, suite_by_number
+from airbundle.codec.record import COPY_SIZE, intact_copy
+from airbundle.crypto.suites import SUITES, hash_by_suite, suite_by_number
 from airbundle.errors import FormatError
 from airbundle.format import limits
 from airbundle.format.block import DIGEST_AT, HASHED_AT, INDEX_AT, KIND_AT, MAGIC, Kind, parse_header
+from airbundle.format.dsse import parse_envelope
 from airbundle.format.geometry import GEOMETRY_SIZE, HEADER_SIZE, Geometry
+from airbundle.format.statement import STATEMENT_TYPE
 from airbundle.transfer.claims import DIGEST_SIZES
 
 if TYPE_CHECKING:
@@ -54,7 +58,7 @@ _PREAMBLE_BYTES: Final = limits.PREAMBLE_MAX
 
 @dataclass(slots=True)
 class Sightings:
-    """What was found on all sources. After `settle` the runs are in order of their groups.
+    """What was found on so many `sources`. After `settle` the runs are in order of their groups.
 
     Those of group `g` are `runs[starts[g]:starts[g + 1]]`.
     """
@@ -66,11 +70,13 @@ class Sightings:
     starts: NDArray[np.intp] = field(default_factory=lambda: np.zeros(1, np.intp))
     tags: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
     records: list[tuple[int, int]] = field(default_factory=list)
+    hurt_records: list[tuple[int, int]] = field(default_factory=list)
     texts: list[tuple[int, int]] = field(default_factory=list)
     statements_left_out: dict[bytes, int] = field(default_factory=dict)
     sound: int = 0
     unsound: int = 0
     crowded: int = 0
+    sources: int = 0
 
     def of(self, geometry: Geometry) -> Rows:
         """The runs of one attempt at a segment."""
@@ -107,33 +113,44 @@ class Sightings:
 class _Collector:
     """Puts hits into runs, window by window."""
 
-    def __init__(self) -> None:
-        self.found = Sightings()
-        self._runs: list[Rows] = []
-        self._tags: list[NDArray[np.uint32]] = []
-        self._count = self._run_count = 0
+    def __init__(self, found: Sightings) -> None:
+        self.found = found
+        self._runs: list[Rows] = [found.runs]
+        self._tags: list[NDArray[np.uint32]] = [found.tags]
+        self._count, self._run_count = len(found.tags), len(found.runs)
+        self._headers_only: set[int] = set()
         self.sound_end = 0  # on this source: what begins before is inside a sound block
 
-    def group(self, header: bytes) -> int:
-        """The number of the attempt that a header belongs to; -1 if it breaks B-1 to B-3, or is one too many."""
+    def geometry_of(self, header: bytes) -> Geometry | None:
+        """What a header says of its segment; None if that breaks B-1 to B-3."""
         key = header[HASHED_AT:KIND_AT] + b"\0" + header[KIND_AT + 1:HASHED_AT + GEOMETRY_SIZE]
         number = self.found.numbers.get(key)
         if number is not None:
-            return number
+            return self.found.groups[number]
         try:
-            geometry = parse_header(header, DIGEST_SIZES).geometry
+            return parse_header(header, DIGEST_SIZES).geometry
         except FormatError:
-            return -1
-        if len(self.found.groups) >= limits.SEGMENTS_SEEN_MAX:
-            self.found.crowded += 1
-            return -1
-        self.found.groups.append(geometry)
-        self.found.numbers[key] = len(self.found.groups) - 1
-        return len(self.found.groups) - 1
+            return None
 
-    def note(self, there: list[tuple[int, int]], source: int, positions: list[int]) -> None:
-        """Remember where records or statements may be."""
-        room = limits.RECORDS_SEEN_MAX - len(there)
+    def group(self, geometry: Geometry, *, sound: bool) -> int:
+        """The number of an attempt, of which a `sound` block was found now or not; -1 if it is one too many."""
+        key = geometry.packed()
+        number = self.found.numbers.get(key)
+        if number is None:
+            if (len(self.found.groups) >= limits.SEGMENTS_SEEN_MAX
+                    or (not sound and len(self._headers_only) >= limits.HEADERS_ONLY_MAX)):
+                self.found.crowded += 1
+                return -1
+            number = self.found.numbers[key] = len(self.found.groups)
+            self.found.groups.append(geometry)
+            self._headers_only.add(number)
+        if sound:
+            self._headers_only.discard(number)
+        return number
+
+    def note(self, there: list[tuple[int, int]], source: int, positions: list[int], most: int) -> None:
+        """Remember where statements are, or may be, in at most so many places."""
+        room = most - len(there)
         there += [(source, position) for position in positions[:room]]
         self.found.crowded += max(0, len(positions) - room)
 
@@ -165,21 +182,25 @@ class _Collector:
 
     def settle(self) -> Sightings:
         """Everything, in order of the groups and within them in the order in which it was found."""
+        self.found.by_bundle.clear()
         for geometry in self.found.groups:
             self.found.by_bundle.setdefault(geometry.bundle, []).append(geometry)
-        if self._runs:
-            runs = np.concatenate(self._runs)
-            self.found.runs = runs[np.argsort(runs["group"], kind="stable")]
-            self.found.tags = np.concatenate(self._tags)
+        runs = np.concatenate(self._runs)
+        self.found.runs = runs[np.argsort(runs["group"], kind="stable")]
+        self.found.tags = np.concatenate(self._tags)
         self.found.starts = np.searchsorted(self.found.runs["group"], np.arange(len(self.found.groups) + 1))
         return self.found
 
 
-def look_over(sources: RawSources, meter: Meter) -> Sightings:
-    """Read all sources once, from start to end. Raises MediumError when a device is gone."""
-    collector = _Collector()
-    meter.begin("scanning", sources.total)
-    for number in range(len(sources)):
+def look_over(sources: RawSources, meter: Meter, found: Sightings | None = None) -> Sightings:
+    """Read all sources once, from start to end. Raises MediumError when a device is gone.
+
+    With what was `found` before only those are read that came behind, and their blocks are added to it.
+    """
+    collector = _Collector(found or Sightings())
+    first, collector.found.sources = collector.found.sources, len(sources)
+    meter.begin("scanning", sum(sources[number].size for number in range(first, len(sources))))
+    for number in range(first, len(sources)):
         collector.sound_end = 0
         for window in sources.windows(number):
             hits = _hits(collector, number, window)
@@ -196,8 +217,7 @@ def _hits(collector: _Collector, source: int, window: RawWindow) -> Rows:
     headers = content[:len(words) * STEP].reshape(-1, STEP)[places // STEP, :HEADER_SIZE]
     records = headers[:, KIND_AT] == Kind.RECORD
     texts = np.flatnonzero(words[:-(-window.fresh // STEP)] == _TEXT_WORD) * STEP
-    collector.note(collector.found.records, source, (places[records] + window.start).tolist())
-    collector.note(collector.found.texts, source, (texts + window.start).tolist())
+    _note_statements(collector, source, window, places[records].tolist(), texts.tolist())
     places, headers = places[~records], headers[~records]
     hits = np.empty(len(places), _HIT)
     hits["at"], hits["kind"] = places, headers[:, KIND_AT]
@@ -208,13 +228,43 @@ def _hits(collector: _Collector, source: int, window: RawWindow) -> Rows:
     for first, end in _alike(headers):
         if window.start + int(places[end - 1]) < collector.sound_end:
             continue
-        group = collector.group(headers[first].tobytes())
-        if group >= 0:
+        geometry = collector.geometry_of(headers[first].tobytes())
+        if geometry is not None:
             part = hits[first:end]
-            part["group"] = group
-            budget -= _judge(collector, part, collector.found.groups[group], window, budget)
-    kept: Rows = hits[hits["size"] > 0]
+            budget -= _judge(collector, part, geometry, window, budget)
+            judged = part["size"] > 0
+            if judged.any():
+                part["group"] = collector.group(geometry, sound=bool(part["sound"][judged].any()))
+    kept: Rows = hits[(hits["size"] > 0) & (hits["group"] >= 0)]
     return kept
+
+
+def _note_statements(collector: _Collector, source: int, window: RawWindow, records: list[int],
+                     texts: list[int]) -> None:
+    """What is whole is told from what only begins so, since anyone can fill a drive with beginnings."""
+    whole: list[int] = []
+    hurt: list[int] = []
+    found = collector.found
+    for number, at in enumerate(records):
+        tried = number * COPY_SIZE < limits.HASHED_AGAIN_MAX * len(window.content)
+        (whole if tried and _is_record(window.content[at:at + COPY_SIZE]) else hurt).append(at + window.start)
+    collector.note(found.records, source, whole, limits.RECORDS_SEEN_MAX)
+    collector.note(found.hurt_records, source, hurt, limits.RECORDS_SEEN_MAX)
+    content, begins, end = window.content.tobytes() if texts else b"", [], 0
+    for at in texts:
+        if at >= end and (stop := content.find(b"]}", at, at + limits.STATEMENT_MAX)) > 0:
+            with suppress(FormatError):
+                parse_envelope(content[at:stop + 2], STATEMENT_TYPE)  # T-1
+                begins.append(at + window.start)
+                end = stop
+    collector.note(found.texts, source, begins, limits.TEXTS_SEEN_MAX)
+
+
+def _is_record(copy: Blocks) -> bool:
+    with suppress(FormatError):
+        intact_copy(copy.data, hash_by_suite=hash_by_suite)
+        return True
+    return False
 
 
 def _alike(headers: Blocks) -> Iterator[tuple[int, int]]:

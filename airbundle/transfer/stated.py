@@ -45,7 +45,7 @@ def found_statements(sources: RawSources, sightings: Sightings, trust: TrustSet)
     contents: dict[bytes, None] = {}
     hurt: list[tuple[int, int]] = []
     reached: set[tuple[int, int]] = set()
-    for source, at in sightings.records:
+    for source, at in (*sightings.records, *sightings.hurt_records):
         try:
             content = intact_copy(_read(sources, source, at, COPY_SIZE), hash_by_suite=hash_by_suite)
         except FormatError:

@@ -16,22 +16,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from airbundle.crypto.suites import suite_by_name, suite_by_number
-from airbundle.errors import FormatError, MediumError
+from airbundle.errors import FormatError, MediumError, UsageError
 from airbundle.format import limits
 from airbundle.format.block import INDEX_AT, Kind
 from airbundle.format.geometry import HEADER_SIZE, Geometry
+from airbundle.format.names import shown
 from airbundle.format.statement import parse_statement
 from airbundle.media import volume as volumes
 from airbundle.media.drive import free_space
+from airbundle.media.volume import VolumeReader
 from airbundle.media.writing import VolumeWriter
-from airbundle.transfer.assemble import collect
+from airbundle.transfer.assemble import collect, keep_there
 from airbundle.transfer.check import Expected
+from airbundle.transfer.claims import claims_of
 from airbundle.transfer.ends import encoded_record
 from airbundle.transfer.laying import put_image
 from airbundle.transfer.plan import margin
-from airbundle.transfer.readback import holds_content
+from airbundle.transfer.readback import holds_content, holds_image
 from airbundle.transfer.replace import replace_file
 from airbundle.transfer.rescued import RescuedBundle, RescuedSegment
+from airbundle.transfer.statements import read_statements
 from airbundle.transfer.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -58,21 +62,23 @@ def write_strays(sources: RawSources, sightings: Sightings, bundle: bytes, targe
 
     Raises MediumError, also if there is no room, and UsageError (V-5).
     """
-    best: dict[int, _Stray] = {}
-    for stray in _strays(sources, sightings, bundle):
-        number = stray.geometry.number
-        if number not in best or stray.found > best[number].found:
-            best[number] = stray
     path = os.path.join(target, volumes.volume_name(LABEL, bundle, 1, 1))
+    there = _attempts_there(path)
+    best: dict[int, _Stray] = {}
+    for stray in sorted(_strays(sources, sightings, bundle),
+                        key=lambda stray: (stray.geometry in there, stray.found), reverse=True):
+        best.setdefault(stray.geometry.number, stray)
     written: list[RescuedSegment] = []
     if best or document is not None:
         sources.require_apart(path)
-        require_room(target, sum(_expected(stray).place.stored_size for stray in best.values()))
-        with VolumeWriter(path, bundle_id=bundle) as volume:
-            written = [_write_one(sources, sightings, volume, best[number]) for number in sorted(best)]
+        sizes = [_expected(stray).place.stored_size for stray in best.values()]
+        require_room(target, sum(sizes), volumes.bytes_in(path), max(sizes, default=0))
+        with VolumeWriter(path, bundle_id=bundle) as volume, VolumeReader(path) as reader:
+            require_right_names(reader, bundle)
+            written = [_write_one(sources, sightings, volume, reader, best[number]) for number in sorted(best)]
             volume.discard_leftovers()
             if document is not None:  # the catalog may still be somewhere: with it the volume is what it was
-                _write_statement(volume, document)
+                _write_statement(volume, reader, document)
             volume.sync()
     taken = {id(stray.geometry) for stray in best.values()}
     stale = [count for geometry, count in sightings.attempts(bundle) if id(geometry) not in taken]
@@ -80,12 +86,35 @@ def write_strays(sources: RawSources, sightings: Sightings, bundle: bytes, targe
                          tuple(written), len(stale), sum(stale), (), str(problem), problem.exit_status)
 
 
-def require_room(target: str, needed: int) -> None:
-    """Raise MediumError unless that many bytes fit on the drive."""
-    free = free_space(target)
-    if needed + margin(free, needed) > free:
-        raise MediumError(f"{needed:,} bytes are needed and {free:,} are free", where=target,
-                          hint="free more, or take a larger drive")
+def _attempts_there(path: str) -> set[Geometry]:
+    """The attempts that the files of an earlier rescue are of: without a root nothing says that another is better."""
+    if not os.path.isdir(path):
+        return set()
+    with VolumeReader(path) as reader:
+        return {claim.geometry for name in reader.listing().files for claim in claims_of(reader, name) if claim.sound}
+
+
+def require_right_names(reader: VolumeReader, bundle: bytes) -> None:
+    """Raise UsageError if a file of a volume would be replaced by another segment than it holds."""
+    for name in reader.listing().files:
+        held = {claim.geometry.number for claim in claims_of(reader, name)
+                if claim.sound and claim.geometry.bundle == bundle}
+        if volumes.segment_number(name) is not None and held - {volumes.segment_number(name)}:
+            raise UsageError("holds another segment than its name says", where=shown(os.path.join(reader.path, name)),
+                             hint="move that folder elsewhere and give it as one more SOURCE")
+
+
+def require_room(target: str, needed: int, there: int, largest: int) -> None:
+    """Raise MediumError unless volumes of `needed` bytes fit, of which so many are `there`.
+
+    Where something is, a new file of at most `largest` bytes lies beside the old one until it takes its place.
+    """
+    free, new = free_space(target), max(0, needed - there)
+    spare = margin(free, new) if new else 0
+    more = new + spare + (largest if there else 0)
+    if more > free:
+        raise MediumError(f"{more:,} bytes are needed, {spare:,} of them to stay free, and {free:,} are free",
+                          where=target, hint="free more, or take a larger drive")
 
 
 def _strays(sources: RawSources, sightings: Sightings, bundle: bytes) -> list[_Stray]:
@@ -111,20 +140,26 @@ def _expected(stray: _Stray) -> Expected:
                     preamble_length=stray.preamble_length, preamble_hash=b"")
 
 
-def _write_one(sources: RawSources, sightings: Sightings, volume: VolumeWriter, stray: _Stray) -> RescuedSegment:
+def _write_one(sources: RawSources, sightings: Sightings, volume: VolumeWriter, reader: VolumeReader,
+               stray: _Stray) -> RescuedSegment:
     expected, number = _expected(stray), stray.geometry.number
-    work = Workspace(expected.place.stored_size)
+    work, helper = (Workspace(expected.place.stored_size) for _ in range(2))
+    name = volumes.segment_name(number)
     image, sound, conflicting = collect(work, sources, sightings, expected)
-    put_image(volume, volumes.segment_name(number), image, work)
+    keep_there(image, sound, reader, name, expected, None, helper)
+    if not holds_image(volume, work, name, image):
+        put_image(volume, name, image, work)
     found = int(sound.sum())
     return RescuedSegment(number, 1, len(sound), found, len(sound) - found, 0, conflicting, whole=False)
 
 
-def _write_statement(volume: VolumeWriter, document: FoundStatement) -> None:
-    """The record first; each takes the place of what is there only when it is whole (T-9)."""
+def _write_statement(volume: VolumeWriter, reader: VolumeReader, document: FoundStatement) -> None:
+    """The record first; each takes the place of what is there only when it is whole (T-9). Signatures there stay."""
     suite = suite_by_name(parse_statement(document.envelope.payload).suite)  # K-2
-    for name, content in ((volumes.RECORD_NAME, encoded_record(document.raw, suite)),
-                          (volumes.STATEMENT_NAME, document.raw)):
+    there = [copy.raw for copy in read_statements(reader)[::-1] if copy.raw is not None
+             and copy.envelope is not None and copy.envelope.payload == document.envelope.payload]
+    raw = (*there, document.raw)[0]
+    for name, content in ((volumes.RECORD_NAME, encoded_record(raw, suite)), (volumes.STATEMENT_NAME, raw)):
         if not holds_content(volume, name, content):
             replace_file(volume, name, content)
 

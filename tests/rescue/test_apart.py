@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from airbundle import api
-from airbundle.errors import UsageError
+from airbundle.errors import MediumError, UsageError
 from airbundle.media import drive, raw
 from airbundle.media import volume as names
 from airbundle.media.raw import RawSources
@@ -96,3 +97,23 @@ def test_what_cannot_be_told_is_refused(device: RawSources, tmp_path: Path, monk
     monkeypatch.setattr(raw, "lies_on", fails)
     with pytest.raises(UsageError, match="nothing here tells"):
         device.require_apart(out)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+def test_a_folder_that_cannot_be_listed(small: Packed, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """What may not be read is not left out in silence; what is damaged ends nothing."""
+    (small.volume / "inner").mkdir()
+    real = os.scandir
+
+    def scandir(path: str) -> Iterator[os.DirEntry[str]]:
+        if os.fspath(path).endswith("inner"):
+            raise OSError(number, os.strerror(number), path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    if number == errno.EIO:
+        with RawSources([str(small.volume)]) as sources:
+            assert len(sources) == len(list(small.volume.glob("*.*"))) - 1
+    else:
+        with pytest.raises(MediumError, match="permission denied"):
+            RawSources([str(small.volume)])

@@ -23,7 +23,7 @@ from airbundle.transfer import scan, strays
 from airbundle.transfer.progress import Meter
 from airbundle.transfer.report import Belief
 from tests.rescue.disk import lay, rescued, same
-from tests.transfer.workshop import MIB, Packed, with_digest
+from tests.transfer.workshop import MIB, Packed, block_of, with_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,6 +70,32 @@ def test_a_header_in_every_sector_costs_its_sector(tmp_path: Path, monkeypatch: 
     assert sum(hashed) <= 4 * 8 * MIB
     assert (found.sound, found.unsound) == (0, len(hashed)) == (0, 32)
     assert found.crowded == 7 * MIB // 512 + 1 - 32
+
+
+def test_headers_alone_crowd_no_sound_block_out(small: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "CROWD_MAX", 2)
+    size, whole = small.rows()[0].block_size, small.segment(0).read_bytes()
+    heads = b"".join(whole[at:at + 256].ljust(size, b"x") for at in range(0, len(whole), size))
+    (tmp_path / "junk").write_bytes(heads * 3)
+    image = lay(tmp_path / "image", small.volume.iterdir()).path
+    result = rescued(small, [tmp_path / "junk", image], tmp_path)
+    assert result.bundles[0].segments[0].missing == 0
+
+
+def test_headers_of_no_segment_crowd_no_segment_out(
+        small: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of another attempt, and more of them than are remembered; what is damaged is still put together."""
+    monkeypatch.setattr(limits, "HEADERS_ONLY_MAX", 20)
+    monkeypatch.setattr(limits, "SEGMENTS_SEEN_MAX", 20 + len(small.rows()) + 1)
+    headers = [(MAGIC + bytes(48) + geometry(number=number).packed(Kind.DATA) + bytes(8)).ljust(1024, b"x")
+               for number in range(61)]
+    first = block_of(small.segment(0), 0, small.rows()[0].block_size)
+    (tmp_path / "junk").write_bytes(first[:-1] + b"?" + b"".join(headers[:60]) + bytes(4096))
+    (tmp_path / "late").write_bytes(headers[60] + bytes(4096))  # there is room again: of that attempt more was found
+    drive = lay(tmp_path / "image", small.volume.iterdir())
+    drive.write(drive.at(small.segment(0), 1000), b"damaged")
+    result = rescued(small, [tmp_path / "junk", drive.path, tmp_path / "late"], tmp_path)
+    assert (result.damaged_blocks, result.not_looked_at) == (20 + 1 + 1, 60 - 19)
 
 
 def test_what_lies_in_a_sound_block_is_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,4 +250,4 @@ def test_what_nobody_vouches_for_is_not_called_as_packed(
 def test_a_header_whose_block_is_cut_off(tmp_path: Path) -> None:
     (tmp_path / "image").write_bytes(bytes(4096) + block(geometry())[:2048])
     found = looked_over(tmp_path / "image")
-    assert (len(found.groups), len(found.of(geometry())), found.bundles()) == (1, 0, [])
+    assert (len(found.groups), len(found.of(geometry())), found.bundles()) == (0, 0, [])

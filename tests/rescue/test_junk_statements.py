@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,14 +10,20 @@ from msgspec.structs import replace
 
 from airbundle import api
 from airbundle.crypto.trust import TrustSet
+from airbundle.errors import FormatError
 from airbundle.format import encoding, limits
+from airbundle.format.block import KIND_AT, MAGIC, Kind
 from airbundle.format.catalog import write_table
 from airbundle.format.dsse import Envelope, Signature, write_envelope
 from airbundle.format.statement import STATEMENT_TYPE
 from airbundle.media import volume as names
+from airbundle.media.raw import RawSources
+from airbundle.transfer import scan, stated
+from airbundle.transfer.progress import Meter
 from tests.rescue.disk import lay, only, rescued
+from tests.rescue.test_conflicts import stated_otherwise
 from tests.transfer.forge import Lies, forge
-from tests.transfer.workshop import Keys, Packed
+from tests.transfer.workshop import MIB, Keys, Packed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,3 +78,50 @@ def test_without_trust_the_roots_decide(keys: Keys, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     one = only(api.rescue([str(image)], str(tmp_path / "out")))
     assert (one.revision, one.passed_over) == (0, 1)
+
+
+@pytest.mark.parametrize("left", [names.RECORD_NAME, names.STATEMENT_NAME])
+def test_beginnings_of_statements_keep_the_genuine_one_out_of_nothing(
+        small: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str) -> None:
+    """More of them than are remembered; none of them goes through the code of records, which takes its time."""
+    monkeypatch.setattr(stated, "recover_record", None)
+    monkeypatch.setattr(limits, "RECORDS_SEEN_MAX", 40)
+    monkeypatch.setattr(limits, "TEXTS_SEEN_MAX", 40)
+    record = bytearray(MAGIC.ljust(512, b"\0"))
+    record[KIND_AT] = Kind.RECORD
+    (tmp_path / "junk").write_bytes(bytes(record) * 50 + (b'{"payload":"'.ljust(510, b"A") + b"]}") * 50)
+    gone = {small.volume / name for name in names.STATEMENTS} - {small.volume / left}
+    image = lay(tmp_path / "image", set(small.volume.iterdir()) - gone).path
+    rescued(small, [tmp_path / "junk", image], tmp_path)
+
+
+def test_records_in_front_cost_four_times_their_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record, tried = bytearray(MAGIC.ljust(512, b"\0")), []
+    record[KIND_AT] = Kind.RECORD
+    (tmp_path / "junk").write_bytes(bytes(record) * 4096)
+
+    def intact(copy: memoryview, **_: object) -> bytes:
+        tried.append(len(copy))
+        raise FormatError("not one")
+
+    monkeypatch.setattr(scan, "intact_copy", intact)
+    with RawSources([str(tmp_path / "junk")]) as sources:
+        found = scan.look_over(sources, Meter())
+    assert sum(tried) <= 4 * 2 * MIB
+    assert (len(tried), len(found.hurt_records), found.crowded) == (64, 4096, 0)
+
+
+@pytest.mark.parametrize("label", ["a/b", "x" * 250, ".."])
+def test_a_label_that_is_no_name_ends_nothing(keys: Keys, small: Packed, tmp_path: Path, label: str) -> None:
+    """Over the genuine catalog anyone can state another label, and where nobody is trusted nothing tells them apart."""
+    stranger = Keys(keys.stranger, keys.reader, keys.second, keys.stranger)
+    record = stated_otherwise(small, tmp_path / "false", stranger, revision=7, label=label)
+    image = lay(tmp_path / "image", [record, *small.volume.iterdir()]).path
+    (tmp_path / "out").mkdir()
+    one = only(api.rescue([str(image)], str(tmp_path / "out")))
+    assert one.exit_status == 0
+    (volume,) = one.volumes
+    assert os.path.dirname(volume) == str(tmp_path / "out")
+    for row in small.rows():
+        path = small.segment(row.number)
+        assert (tmp_path / "out" / os.path.basename(volume) / path.name).read_bytes() == path.read_bytes()
