@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from airbundle.station.gates.result import Outcome, RefusalError
+from airbundle.station.gates.result import RefusalError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +30,7 @@ _EXTRA_64, _EXTRA_PADDING = 0x0001, 0x4246  # "FB", by which torch lays storages
 _DIRECTORY_MAX: Final = 64 << 20
 _ENTRIES_MAX: Final = 262_144
 _NAME_MAX: Final = 1024
+_VERSION_MAX: Final = 45
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ def _rows(raw: bytes, count: int) -> Iterator[_Row]:
         fixed = raw[position : position + _CENTRAL.size]
         if len(fixed) != _CENTRAL.size or fixed[:4] != b"PK\1\2":
             raise RefusalError("a directory has fewer rows than its archive says")
-        (_, _, _, flags, method, _, _, crc, stored, size, name_length, extra_length, comment, disk, _, attributes,
+        (_, _, needed, flags, method, _, _, crc, stored, size, name_length, extra_length, comment, disk, _, attributes,
          header) = _CENTRAL.unpack(fixed)
         position += _CENTRAL.size
         name = raw[position : position + name_length]
@@ -138,9 +139,9 @@ def _rows(raw: bytes, count: int) -> Iterator[_Row]:
         if comment or disk or attributes >> 28 not in {0, 8} or extra.keys() - {_EXTRA_64}:
             raise RefusalError("an entry of an archive is a link, has a comment, or what else torch never writes")
         if method or stored != size:
-            raise RefusalError("an entry of an archive is compressed", Outcome.FINDING)
-        if flags not in _FLAGS:
-            raise RefusalError(f"an entry of an archive is encrypted, or has the flags {flags:#x}")
+            raise RefusalError("an entry of an archive is compressed")
+        if flags not in _FLAGS or needed > _VERSION_MAX:
+            raise RefusalError(f"an entry is encrypted, or has flags {flags:#x} or version {needed}")
         yield _Row(name, flags, crc, size, header)
     if position != len(raw):
         raise RefusalError("a directory has more in it than its rows")

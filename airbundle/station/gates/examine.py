@@ -58,7 +58,8 @@ def examine(path: str, content: Content, rules: GateRules, *, beside: Beside | N
         return _check(path, kind, window, rules, beside)
 
     def hidden_gate(window: Window) -> str:
-        walk_hidden(window, HiddenGuard(text=kind in _TEXTS), steps=rules.pickle_steps)
+        word = kind in _TEXTS and window.read(0, min(1, window.size)) == b"c"
+        walk_hidden(window, HiddenGuard(begins_with_name=word), steps=rules.pickle_steps)
         return "no pickle that imports"
 
     run("content", content_gate)

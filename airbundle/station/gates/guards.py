@@ -84,7 +84,7 @@ def _table() -> dict[str, AllowedName]:
     uses |= {f"{_DCP}.metadata.{name}": Use.DESCRIPTION for name in _DESCRIPTIONS}
     for builtins in ("builtins", "__builtin__"):
         uses |= {f"{builtins}.{name}": Use.FACTORY for name in ("list", "dict", "int", "float", "str", "bool")}
-        uses |= {f"{builtins}.set": Use.MEMBERS, f"{builtins}.frozenset": Use.MEMBERS,
+        uses |= {f"{builtins}.bytes": Use.BYTES, f"{builtins}.set": Use.MEMBERS, f"{builtins}.frozenset": Use.MEMBERS,
                  f"{builtins}.bytearray": Use.BYTES, f"{builtins}.complex": Use.COMPLEX}
     uses |= {
         "collections.OrderedDict": Use.TABLE, "collections.Counter": Use.TABLE,
@@ -179,14 +179,14 @@ class TensorGuard:
 class HiddenGuard:
     """For files that should be no pickle: refuses what imports.
 
-    A text may begin with `c` and two words in two lines. So in a `text` a name alone is not enough: the pickle has
-    to do something with it, or to end.
+    A text may begin with `c` and two words in two lines (`begins_with_name`). Then a name alone is not enough: the
+    pickle has to do something with it, or to end.
     """
 
     strict = False
 
-    def __init__(self, *, text: bool) -> None:
-        self._text = text
+    def __init__(self, *, begins_with_name: bool = False) -> None:
+        self._patient = begins_with_name
         self.imported = ""
 
     def find(self, module: str, name: str) -> object:
@@ -194,7 +194,7 @@ class HiddenGuard:
         if not _NAME.fullmatch(module) or not _NAME.fullmatch(name):
             raise MalformedError("what would be imported is no name")
         self.imported = f"{module} {name}"
-        if not self._text:
+        if not self._patient:
             self.refuse()
         return Made("imported", {})
 

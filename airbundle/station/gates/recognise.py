@@ -41,14 +41,20 @@ _SCRIPT: Final = re.compile(rb"\s*(?:#!|<\?php|<%@)", re.IGNORECASE)
 _BINARY: Final = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _KNOWN_BINARY: Final = (b"\x93NUMPY", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf", b"Rar!",
                         b"\x89HDF", b"\x89PNG", b"\xff\xd8\xff", b"%PDF", b"\xd0\xcf\x11\xe0", b"OggS")
-_TEXT_SUFFIXES: Final = frozenset(
-    "txt md rst csv tsv yaml yml toml ini cfg jinja jinja2 j2 template vocab merges bpe codes license bib log".split())
-_SUFFIXES: Final = dict.fromkeys(_TEXT_SUFFIXES, FileKind.TEXT) | dict.fromkeys(
-    ("py pyw pyi pyx pxd ipynb sh bash zsh fish ksh csh bat cmd ps1 psm1 vbs vbe js mjs cjs jse ts wsf hta html htm "
-     "xhtml svg php pl pm rb lua tcl r jl go rs c cc cpp cu cuh h hpp java kt cs swift scala desktop service url scr "
-     "reg inf applescript command mk cmake bzl jsp asp xsl xslt sql awk el vim gradle").split(), FileKind.CODE,
-) | dict.fromkeys(
-    "exe dll so dylib sys com msi jar class pyc pyo pyd whl egg o a ko node apk deb rpm wasm cpl ocx dex pyz lnk".split(),
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_TEXT_SUFFIXES: Final = _words(
+    "txt md rst csv tsv yaml yml toml ini cfg jinja jinja2 j2 template vocab merges bpe codes license bib log")
+_SUFFIXES: Final = dict.fromkeys(_TEXT_SUFFIXES, FileKind.TEXT) | dict.fromkeys(_words(
+    "py pyw pyi pyx pxd ipynb sh bash zsh fish ksh csh bat cmd ps1 psm1 vbs vbe js mjs cjs jse ts wsf hta html htm "
+    "xhtml svg php pl pm rb lua tcl r jl go rs c cc cpp cu cuh h hpp java kt cs swift scala desktop service url scr "
+    "reg inf applescript command mk cmake bzl jsp asp xsl xslt sql awk el vim gradle"), FileKind.CODE,
+) | dict.fromkeys(_words(
+    "exe dll so dylib sys com msi jar class pyc pyo pyd whl egg o a ko node apk deb rpm wasm cpl ocx dex pyz lnk"),
     FileKind.PROGRAM,
 ) | {"json": FileKind.JSON, "jsonl": FileKind.JSON_LINES, "ndjson": FileKind.JSON_LINES}
 _CODE_NAMES: Final = frozenset({"makefile", "dockerfile", "containerfile", "jenkinsfile", "rakefile"})
