@@ -182,13 +182,14 @@ def _entry(window: Window, row: _Row, position: int) -> tuple[ArchiveEntry, int]
     rest = window.read(position + _LOCAL.size, name_length + extra_length)
     extra = _extras(rest[name_length:])
     wide = extra.pop(_EXTRA_64, b"")
-    extra.pop(_EXTRA_PADDING, None)
+    padding = extra.pop(_EXTRA_PADDING, b"")
     described = bool(flags & _DESCRIBED)
-    if not (described and not crc and {size, stored} <= {0, _FULL_32}):
-        size, stored = _widened(wide, size, stored)
-        if (crc, size, stored) != (row.crc, row.size, row.size):
-            raise RefusalError(f"the header of entry {ascii(row.name)[1:80]} disagrees with the directory")
-    if rest[:name_length] != row.name or extra:
+    if described and not crc and {size, stored} <= {0, _FULL_32}:
+        # The sizes are behind the entry; torch has one of them here too.
+        told = {int.from_bytes(wide[at : at + 8], "little") for at in range(0, len(wide), 8)} <= {0, row.size}
+    else:
+        told = (crc, *_widened(wide, size, stored)) == (row.crc, row.size, row.size)
+    if not told or rest[:name_length] != row.name or extra or padding.strip(b"Z\0"):
         raise RefusalError(f"the header of entry {ascii(row.name)[1:80]} disagrees with the directory")
     data = position + _LOCAL.size + len(rest)
     after = data + row.size

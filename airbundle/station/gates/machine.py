@@ -239,7 +239,7 @@ class PickleMachine:
         self._push(self._guard.persistent(self._pop()))
 
     def _persistent_line(self) -> None:
-        self._push(self._guard.persistent(self._stream.line()))
+        self._push(self._guard.persistent(b""))  # what is in the line changes no answer
 
     def _unknown_outside(self) -> None:
         raise MalformedError("a pickle needs an extension or a buffer that no reader has")
