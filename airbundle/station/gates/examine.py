@@ -58,7 +58,7 @@ def examine(path: str, content: Content, rules: GateRules, *, beside: Beside | N
         return _check(path, kind, window, rules, beside)
 
     def hidden_gate(window: Window) -> str:
-        word = kind in _TEXTS and window.read(0, min(1, window.size)) == b"c"
+        word = kind in _TEXTS and window.read(0, min(1, window.size)) in {b"c", b"i"}
         walk_hidden(window, HiddenGuard(begins_with_name=word), steps=rules.pickle_steps)
         return "no pickle that imports"
 

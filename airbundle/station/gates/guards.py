@@ -18,7 +18,7 @@ from airbundle.station.gates.result import RefusalError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_NAME: Final = re.compile(r"[\w.-]{1,256}")
+_NAME: Final = re.compile(r"\S{1,256}")
 _LOCATION: Final = re.compile(r"[a-z]{1,16}(?::[0-9]{1,4})?")
 _LATIN: Final = frozenset({"latin1", "latin-1", "iso-8859-1"})
 _SIZE_MAX: Final = 1 << 60
@@ -179,8 +179,8 @@ class TensorGuard:
 class HiddenGuard:
     """For files that should be no pickle: refuses what imports.
 
-    A text may begin with `c` and two words in two lines (`begins_with_name`). Then a name alone is not enough: the
-    pickle has to do something with it, or to end.
+    A text may begin with `c` or `i` and two words in two lines (`begins_with_name`). Then a name alone is not
+    enough: the pickle has to do something with it, or to end.
     """
 
     strict = False
@@ -206,13 +206,14 @@ class HiddenGuard:
         raise MalformedError("a call of what is no function")
 
     def build(self, target: object, state: object) -> None:
-        """Nothing has a state."""
-        self.call(target, state)
+        """Nothing has a state; setting an empty one of a plain value is what readers pass over."""
+        del state
+        if self.imported or isinstance(target, Made):
+            self.refuse()
 
     def persistent(self, reference: object) -> object:
-        """What a reader makes of it is not known; in a line it is none of torch's."""
-        if isinstance(reference, bytes):
-            raise MalformedError("a reference to something outside")
+        """What a reader makes of it is not known."""
+        del reference
         return Made("outside", {})
 
     def is_table(self, target: object) -> bool:

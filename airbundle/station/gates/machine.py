@@ -221,9 +221,10 @@ class PickleMachine:
         self._push(self._guard.call(made, arguments))
 
     def _instance(self) -> None:
+        self._global()  # before the mark is looked for, as one of Python's two readers does
+        made = self._pop()
         values = self._to_mark()
-        self._global()
-        self._push(self._guard.call(self._pop(), tuple(values)))
+        self._push(self._guard.call(made, tuple(values)))
 
     def _object(self) -> None:
         values = self._to_mark()
@@ -239,7 +240,7 @@ class PickleMachine:
         self._push(self._guard.persistent(self._pop()))
 
     def _persistent_line(self) -> None:
-        self._push(self._guard.persistent(b""))  # what is in the line changes no answer
+        raise MalformedError("a reference in a line is none that any reader of checkpoints follows")
 
     def _unknown_outside(self) -> None:
         raise MalformedError("a pickle needs an extension or a buffer that no reader has")

@@ -77,6 +77,9 @@ def payloads(canary: str) -> dict[str, bytes]:
         "behind hexadecimal": b"I0x1f\n0" + pickle.dumps(deeds["eval"], 0),
         "behind a zero": b"F1.0\0ignored\n0" + pickle.dumps(deeds["eval"], 0),
         "behind a gap of the memo": b"Nr\xff\xff\xff\x000" + pickle.dumps(deeds["eval"], 0),
+        "behind an empty state": b"K\1Nb0" + pickle.dumps(deeds["eval"], 0),
+        "behind a buffer": b"C\1x\x980" + pickle.dumps(deeds["eval"], 0),
+        "behind a reference": b"C\1xQ0" + pickle.dumps(deeds["eval"], 0),
         "behind a set item of a list": b"]K\0aK\0K\x01s0" + pickle.dumps(deeds["eval"], 0),
     }
 
