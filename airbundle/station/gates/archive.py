@@ -71,6 +71,17 @@ def archives(window: Window) -> Iterator[Archive]:
         end = archive.begin
 
 
+def require_no_archive(window: Window) -> None:
+    """Refuse a file that ends like an archive: many readers look for one from the end, whatever is in front."""
+    begin = max(0, window.size - _END.size - _FULL_16)
+    tail = b"".join(window.pieces(begin, window.size))
+    at = tail.find(b"PK\5\6")
+    while at >= 0:
+        if len(tail) - at >= _END.size and _END.unpack_from(tail, at)[-1] == len(tail) - at - _END.size:
+            raise RefusalError(f"the end of a zip archive at {begin + at} of a file that is none")
+        at = tail.find(b"PK\5\6", at + 1)
+
+
 def _archive_at(window: Window, end: int) -> Archive:
     count, size, offset, directory_end = _read_end(window, end)
     directory = directory_end - size

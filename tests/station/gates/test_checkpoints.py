@@ -7,6 +7,7 @@ import io
 import pickle
 import struct
 import zipfile
+from collections import Counter, OrderedDict, defaultdict
 from typing import Any
 
 import pytest
@@ -42,6 +43,14 @@ GOOD: dict[str, tuple[str, bytes]] = {
     "shard": ("__0_0.distcp", torch_zip() * 3),
     "before 1.6": ("model.bin", legacy()),
     "plain": ("random.pkl", pickle.dumps({"a": [1, 2.5, None, True, b"x", {3, 4}, (1, "x")], 7: 1 << 70})),
+    **{f"containers {protocol}": ("extra.pkl", pickle.dumps(
+        [bytearray(b"ab"), bytearray(), b"\xff", b"", 1 + 2j, OrderedDict(a=1), defaultdict(list, a=[1]),
+         Counter("aab"), {1, "a"}, frozenset({1}), {(1, "a"): 1}], protocol)) for protocol in range(2, 6)},
+    "parameter": ("model.pt", torch_zip(state(name("torch._utils", "_rebuild_parameter") + b"(" + tensor() + b"\x88"
+                                              + EMPTY_TABLE + b"tR"))),
+    "attributes": ("model.pt", torch_zip(state(
+        name("torch._tensor", "_rebuild_from_type_v2") + b"(" + name("torch._utils", "_rebuild_parameter")
+        + name("torch", "Tensor") + b"(" + tensor() + b"\x88" + EMPTY_TABLE + b"t}" + text("mark") + b"K\1stR"))),
     "old plain": ("random.pkl", pickle.dumps({"a": [1, 2.5, None, True, {3, 4}, (1, "x")]}, 2)),
 }
 
@@ -105,6 +114,18 @@ OFF = {
     "a storage is called": rebuilt("torch.FloatStorage", number(HUGE)),
     "a list is called": rebuilt("__builtin__.list", number(1)),
     "bytes by number": rebuilt("__builtin__.bytearray", number(HUGE)),
+    "bytes of a text in another code": rebuilt("__builtin__.bytearray", text("x"), text("utf-7")),
+    "bytes of a number and a text": rebuilt("__builtin__.bytearray", number(HUGE), text("latin-1")),
+    "complex of a text": rebuilt("__builtin__.complex", text("1"), text("2")),
+    "complex of one": rebuilt("__builtin__.complex", number(1)),
+    "no such rebuild": rebuilt("torch._tensor._rebuild_from_type_v2", name("torch", "Size"), name("torch", "Tensor"),
+                               b"((tt", b"}"),
+    "attributes of a class": rebuilt("torch._tensor._rebuild_from_type_v2", name("torch._utils", "_rebuild_parameter"),
+                                     name("torch", "Tensor"), b"(" + tensor() + b"\x88" + EMPTY_TABLE + b"t",
+                                     b"}" + text("__class__") + b"K\1s"),
+    "type of no tensor": rebuilt("torch._tensor._rebuild_from_type_v2", name("torch._utils", "_rebuild_parameter"),
+                                 name("torch", "Size"), b"(" + tensor() + b"\x88" + EMPTY_TABLE + b"t", b"}"),
+    "parameter of no tensor": rebuilt("torch._utils._rebuild_parameter", storage(), b"\x88", EMPTY_TABLE),
     "a codec": rebuilt("_codecs.encode", text("x"), text("zip")),
     "a nested set": rebuilt("__builtin__.set", b"((K\1tt"),
     "a factory": rebuilt("collections.defaultdict", name("torch", "device")),

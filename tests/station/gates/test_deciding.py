@@ -118,7 +118,7 @@ def test_results_say_which_gate_and_file() -> None:
     found = examine("a/b.safetensors", Bytes(safetensors()), GateRules())
     assert [(result.gate, result.version, result.path, result.outcome) for result in found] == [
         ("content", VERSION, "a/b.safetensors", Outcome.CLEAN),
-        ("hidden-pickle", VERSION, "a/b.safetensors", Outcome.CLEAN)]
+        ("hidden", VERSION, "a/b.safetensors", Outcome.CLEAN)]
 
 
 def test_details_are_printable_and_short() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
+import zipfile
 from typing import Any
 
 import pytest
@@ -78,6 +80,27 @@ def test_the_header_has_a_limit() -> None:
     raw = with_header(json.dumps({"__metadata__": {"a": "x" * 1000}}).encode())
     assert judge("a.safetensors", raw, GateRules(header_bytes=2000)) is Outcome.CLEAN
     assert judge("a.safetensors", raw, GateRules(header_bytes=1000)) is Outcome.FINDING
+
+
+@pytest.mark.parametrize("magic", [b"MZ", b"#!", b"\x80\2", b"\x80\4", b"c ", b"V ", b"P ", b"U ", b"X ", b"\x82 ",
+                                   b"GG"])
+def test_a_header_whose_length_looks_like_something_else(magic: bytes) -> None:
+    header = b'{"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]}}'
+    raw = with_header(header + b" " * (int.from_bytes(magic, "little") - len(header)), bytes(3))
+    assert raw.startswith(magic)
+    assert judge("model.safetensors", raw, DENY) is Outcome.CLEAN
+    assert judge("weights", raw, DENY) is Outcome.CLEAN
+
+
+@pytest.mark.parametrize("comment", [b"", b"x" * 1000])
+def test_numbers_that_end_like_an_archive(comment: bytes) -> None:
+    """As a tensor they fit; `zipfile`, and with it a reader of models, would find the archive."""
+    archive = torch_zip()[:-2] + struct.pack("<H", len(comment)) + comment
+    for tail, outcome in ((b"", Outcome.FINDING), (b"\0", Outcome.CLEAN)):
+        data = archive + tail
+        raw = safetensors(table(a=("U8", [len(data)], [0, len(data)])), data)
+        assert zipfile.is_zipfile(io.BytesIO(raw)) or tail
+        assert judge("model.safetensors", raw, DENY) is outcome
 
 
 def test_a_pointer_is_named() -> None:

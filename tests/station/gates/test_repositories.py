@@ -112,6 +112,8 @@ def test_sizes_have_limits() -> None:
     assert judge("a.json", raw, GateRules(json_bytes=len(raw), json_values=100)) is Outcome.CLEAN
     assert judge("a.json", raw, GateRules(json_bytes=len(raw) - 1)) is Outcome.FINDING
     assert judge("a.json", raw, GateRules(json_values=99)) is Outcome.FINDING
+    assert judge("a.json", b'{"a": 1, "b": 2}', GateRules(json_values=4)) is Outcome.CLEAN
+    assert judge("a.json", b'{"a": 1, "b": 2}', GateRules(json_values=3)) is Outcome.FINDING
     assert judge("a.jsonl", b"[1]\n" * 100, GateRules(json_values=99)) is Outcome.FINDING
     assert judge("a.json", b"[[[1]]]", GateRules(json_depth=3)) is Outcome.CLEAN
     assert judge("a.json", b"[[[1]]]", GateRules(json_depth=2)) is Outcome.FINDING
