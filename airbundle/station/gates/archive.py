@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from airbundle.station.gates.result import Outcome, RefusalError
+from airbundle.station.gates.result import RefusalError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +30,7 @@ _EXTRA_64, _EXTRA_PADDING = 0x0001, 0x4246  # "FB", by which torch lays storages
 _DIRECTORY_MAX: Final = 64 << 20
 _ENTRIES_MAX: Final = 262_144
 _NAME_MAX: Final = 1024
+_VERSION_MAX: Final = 45
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,17 @@ def archives(window: Window) -> Iterator[Archive]:
         archive = _archive_at(window, end)
         yield archive
         end = archive.begin
+
+
+def require_no_archive(window: Window) -> None:
+    """Refuse a file that ends like an archive: many readers look for one from the end, whatever is in front."""
+    begin = max(0, window.size - _END.size - _FULL_16)
+    tail = b"".join(window.pieces(begin, window.size))
+    at = tail.find(b"PK\5\6")
+    while at >= 0:
+        if len(tail) - at >= _END.size and _END.unpack_from(tail, at)[-1] == len(tail) - at - _END.size:
+            raise RefusalError(f"the end of a zip archive at {begin + at} of a file that is none")
+        at = tail.find(b"PK\5\6", at + 1)
 
 
 def _archive_at(window: Window, end: int) -> Archive:
@@ -128,7 +140,7 @@ def _rows(raw: bytes, count: int) -> Iterator[_Row]:
         fixed = raw[position : position + _CENTRAL.size]
         if len(fixed) != _CENTRAL.size or fixed[:4] != b"PK\1\2":
             raise RefusalError("a directory has fewer rows than its archive says")
-        (_, _, _, flags, method, _, _, crc, stored, size, name_length, extra_length, comment, disk, _, attributes,
+        (_, _, needed, flags, method, _, _, crc, stored, size, name_length, extra_length, comment, disk, _, attributes,
          header) = _CENTRAL.unpack(fixed)
         position += _CENTRAL.size
         name = raw[position : position + name_length]
@@ -138,9 +150,9 @@ def _rows(raw: bytes, count: int) -> Iterator[_Row]:
         if comment or disk or attributes >> 28 not in {0, 8} or extra.keys() - {_EXTRA_64}:
             raise RefusalError("an entry of an archive is a link, has a comment, or what else torch never writes")
         if method or stored != size:
-            raise RefusalError("an entry of an archive is compressed", Outcome.FINDING)
-        if flags not in _FLAGS:
-            raise RefusalError(f"an entry of an archive is encrypted, or has the flags {flags:#x}")
+            raise RefusalError("an entry of an archive is compressed")
+        if flags not in _FLAGS or needed > _VERSION_MAX:
+            raise RefusalError(f"an entry is encrypted, or has flags {flags:#x} or version {needed}")
         yield _Row(name, flags, crc, size, header)
     if position != len(raw):
         raise RefusalError("a directory has more in it than its rows")
@@ -181,13 +193,14 @@ def _entry(window: Window, row: _Row, position: int) -> tuple[ArchiveEntry, int]
     rest = window.read(position + _LOCAL.size, name_length + extra_length)
     extra = _extras(rest[name_length:])
     wide = extra.pop(_EXTRA_64, b"")
-    extra.pop(_EXTRA_PADDING, None)
+    padding = extra.pop(_EXTRA_PADDING, b"")
     described = bool(flags & _DESCRIBED)
-    if not (described and not crc and {size, stored} <= {0, _FULL_32}):
-        size, stored = _widened(wide, size, stored)
-        if (crc, size, stored) != (row.crc, row.size, row.size):
-            raise RefusalError(f"the header of entry {ascii(row.name)[1:80]} disagrees with the directory")
-    if rest[:name_length] != row.name or extra:
+    if described and not crc and {size, stored} <= {0, _FULL_32}:
+        # The sizes are behind the entry; torch has one of them here too.
+        told = {int.from_bytes(wide[at : at + 8], "little") for at in range(0, len(wide), 8)} <= {0, row.size}
+    else:
+        told = (crc, *_widened(wide, size, stored)) == (row.crc, row.size, row.size)
+    if not told or rest[:name_length] != row.name or extra or padding.strip(b"Z\0"):
         raise RefusalError(f"the header of entry {ascii(row.name)[1:80]} disagrees with the directory")
     data = position + _LOCAL.size + len(rest)
     after = data + row.size

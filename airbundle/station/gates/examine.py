@@ -1,14 +1,15 @@
 """The built-in gates over one file. Nothing is loaded, imported or run, and every file gets at least one result.
 
-Each file goes through two gates: `content` is that of what it is, and `hidden-pickle` walks whatever is no pickle as
-if it were one. Whatever goes wrong in a gate is an error of the file, and an error stops an import.
+Each file goes through two gates: `content` is that of what it is, and `hidden` looks for what else it could be read
+as: whatever is no pickle is walked as if it were one, and what is no archive may not end like one. Whatever goes
+wrong in a gate is an error of the file, and an error stops an import.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from airbundle.station.gates.archive import archives
+from airbundle.station.gates.archive import archives, require_no_archive
 from airbundle.station.gates.checkpoints import check_pickle, check_torch_zip, walk_hidden
 from airbundle.station.gates.gguf import check_gguf
 from airbundle.station.gates.guards import HiddenGuard
@@ -58,12 +59,16 @@ def examine(path: str, content: Content, rules: GateRules, *, beside: Beside | N
         return _check(path, kind, window, rules, beside)
 
     def hidden_gate(window: Window) -> str:
-        walk_hidden(window, HiddenGuard(text=kind in _TEXTS), steps=rules.pickle_steps)
-        return "no pickle that imports"
+        if kind is not FileKind.ZIP:
+            require_no_archive(window)
+        if kind is FileKind.PICKLE:
+            return "no archive"
+        word = kind in _TEXTS and window.read(0, min(1, window.size)) in {b"c", b"i"}
+        walk_hidden(window, HiddenGuard(begins_with_name=word), steps=rules.pickle_steps)
+        return "no archive, and no pickle that imports"
 
     run("content", content_gate)
-    if kind is not FileKind.PICKLE:
-        run("hidden-pickle", hidden_gate)
+    run("hidden", hidden_gate)
     return results
 
 

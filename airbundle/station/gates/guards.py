@@ -18,7 +18,7 @@ from airbundle.station.gates.result import RefusalError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_NAME: Final = re.compile(r"[\w.-]{1,256}")
+_NAME: Final = re.compile(r"\S{1,256}")
 _LOCATION: Final = re.compile(r"[a-z]{1,16}(?::[0-9]{1,4})?")
 _LATIN: Final = frozenset({"latin1", "latin-1", "iso-8859-1"})
 _SIZE_MAX: Final = 1 << 60
@@ -84,7 +84,7 @@ def _table() -> dict[str, AllowedName]:
     uses |= {f"{_DCP}.metadata.{name}": Use.DESCRIPTION for name in _DESCRIPTIONS}
     for builtins in ("builtins", "__builtin__"):
         uses |= {f"{builtins}.{name}": Use.FACTORY for name in ("list", "dict", "int", "float", "str", "bool")}
-        uses |= {f"{builtins}.set": Use.MEMBERS, f"{builtins}.frozenset": Use.MEMBERS,
+        uses |= {f"{builtins}.bytes": Use.BYTES, f"{builtins}.set": Use.MEMBERS, f"{builtins}.frozenset": Use.MEMBERS,
                  f"{builtins}.bytearray": Use.BYTES, f"{builtins}.complex": Use.COMPLEX}
     uses |= {
         "collections.OrderedDict": Use.TABLE, "collections.Counter": Use.TABLE,
@@ -179,14 +179,14 @@ class TensorGuard:
 class HiddenGuard:
     """For files that should be no pickle: refuses what imports.
 
-    A text may begin with `c` and two words in two lines. So in a `text` a name alone is not enough: the pickle has
-    to do something with it, or to end.
+    A text may begin with `c` or `i` and two words in two lines (`begins_with_name`). Then a name alone is not
+    enough: the pickle has to do something with it, or to end.
     """
 
     strict = False
 
-    def __init__(self, *, text: bool) -> None:
-        self._text = text
+    def __init__(self, *, begins_with_name: bool = False) -> None:
+        self._patient = begins_with_name
         self.imported = ""
 
     def find(self, module: str, name: str) -> object:
@@ -194,7 +194,7 @@ class HiddenGuard:
         if not _NAME.fullmatch(module) or not _NAME.fullmatch(name):
             raise MalformedError("what would be imported is no name")
         self.imported = f"{module} {name}"
-        if not self._text:
+        if not self._patient:
             self.refuse()
         return Made("imported", {})
 
@@ -206,13 +206,14 @@ class HiddenGuard:
         raise MalformedError("a call of what is no function")
 
     def build(self, target: object, state: object) -> None:
-        """Nothing has a state."""
-        self.call(target, state)
+        """Nothing has a state; setting an empty one of a plain value is what readers pass over."""
+        del state
+        if self.imported or isinstance(target, Made):
+            self.refuse()
 
     def persistent(self, reference: object) -> object:
-        """What a reader makes of it is not known; in a line it is none of torch's."""
-        if isinstance(reference, bytes):
-            raise MalformedError("a reference to something outside")
+        """What a reader makes of it is not known."""
+        del reference
         return Made("outside", {})
 
     def is_table(self, target: object) -> bool:

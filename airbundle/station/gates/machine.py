@@ -216,14 +216,15 @@ class PickleMachine:
 
     def _new_ex(self) -> None:
         keywords, arguments, made = self._pop(), self._pop(), self._pop()
-        if keywords != {}:
+        if self._guard.strict and keywords != {}:
             raise RefusalError("a pickle makes an object with keywords")
         self._push(self._guard.call(made, arguments))
 
     def _instance(self) -> None:
+        self._global()  # before the mark is looked for, as one of Python's two readers does
+        made = self._pop()
         values = self._to_mark()
-        self._global()
-        self._push(self._guard.call(self._pop(), tuple(values)))
+        self._push(self._guard.call(made, tuple(values)))
 
     def _object(self) -> None:
         values = self._to_mark()
@@ -239,7 +240,7 @@ class PickleMachine:
         self._push(self._guard.persistent(self._pop()))
 
     def _persistent_line(self) -> None:
-        self._push(self._guard.persistent(self._stream.line()))
+        raise MalformedError("a reference in a line is none that any reader of checkpoints follows")
 
     def _unknown_outside(self) -> None:
         raise MalformedError("a pickle needs an extension or a buffer that no reader has")

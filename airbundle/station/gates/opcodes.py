@@ -12,6 +12,8 @@ import re
 import struct
 from typing import TYPE_CHECKING, Final
 
+from airbundle.station.gates.result import RefusalError
+
 if TYPE_CHECKING:
     from airbundle.station.gates.window import Window
 
@@ -22,7 +24,7 @@ HUGE: Final = 1 << 2048
 _DIGITS_MAX: Final = 600
 _AHEAD: Final = 16 << 10
 _FAR_AHEAD: Final = 1 << 20
-_NUMBER: Final = re.compile(rb"[-+0-9a-fA-FxXoO_]+")
+_NUMBER: Final = re.compile(rb"[-+.0-9a-fA-FxXoO_\s\0]+")
 
 
 class MalformedError(Exception):
@@ -101,7 +103,16 @@ class PickleStream:
             raise MalformedError("a frame is longer than the pickle")
 
     def line(self) -> bytes:
-        """The bytes up to the next line feed, without it; only the first 64 KiB of a long one."""
+        """A line with a name or a number, without its end. Names of more than 64 KiB are none, numbers are refused."""
+        line = self.long_line(LINE_MAX)
+        if len(line) < LINE_MAX:
+            return line
+        if _NUMBER.fullmatch(line):
+            raise RefusalError(f"a pickle holds a number of more than {LINE_MAX} digits")
+        raise MalformedError("a line does not end")
+
+    def long_line(self, most: int = 1 << 62) -> bytes:
+        """A line with a text, without its end: only the first 64 KiB; at `most` so many bytes are looked at."""
         kept: list[bytes] = []
         length = 0
         while True:
@@ -113,7 +124,7 @@ class PickleStream:
                 kept.append(self._buffer[self._at : end])
             length += end - self._at
             self._at = end
-            if found >= 0:
+            if found >= 0 or length >= most:
                 self._at += 1
                 return b"".join(kept)[:LINE_MAX]
 
@@ -145,7 +156,7 @@ class PickleStream:
 
     def quoted(self) -> str:
         """A line with a text of Python 2 in quotes, with escapes."""
-        line = self.line()
+        line = self.long_line()
         if len(line) == LINE_MAX:
             return ""
         if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in {b"'", b'"'}:
@@ -158,7 +169,7 @@ class PickleStream:
     def raw_unicode(self) -> str:
         r"""A line with a text in which `\uXXXX` stands for a character."""
         try:
-            return str(self.line(), "raw-unicode-escape")
+            return str(self.long_line(), "raw-unicode-escape")
         except UnicodeDecodeError:
             raise MalformedError("a text has a broken escape") from None
 

@@ -74,7 +74,7 @@ class GateRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     unexamined: tuple[str, ...] = ()
     scanners: tuple[Scanner | str, ...] = ()
     json_bytes: int = 64 * MIB
-    json_values: int = 8_000_000
+    json_values: int = 4_000_000
     json_depth: int = 64
     text_bytes: int = 64 * MIB
     header_bytes: int = 64 * MIB

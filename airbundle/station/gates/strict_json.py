@@ -32,7 +32,7 @@ def parse_json(raw: bytes, *, depth: int, values: int, keep: Callable[[dict[str,
     Time is linear in the length, times `depth` for the brackets.
     """
     bare = _STRING.sub(b"", _ESCAPE.sub(b"", raw) if b"\\" in raw else raw)
-    if bare.count(b",") + bare.count(b"[") + bare.count(b"{") > values:
+    if sum(map(bare.count, (b",", b":", b"[", b"{"))) > values:
         raise RefusalError(f"the JSON has more than {values} values")
     skeleton = bare.translate(None, _NOT_BRACKETS).translate(_ONE_KIND_OF_BRACKET)
     for _ in range(depth):
@@ -63,5 +63,5 @@ def check_json(window: Window, rules: GateRules, *, lines: bool) -> str:
     left = rules.json_values
     for document in documents:
         parse_json(document, depth=rules.json_depth, values=left, keep=lambda _: None)
-        left -= 1 + document.count(b",")
+        left -= 1 + document.count(b",") + document.count(b":")
     return f"JSON, {len(raw)} bytes"

@@ -39,7 +39,9 @@ class Window:
         return self._kept[start : start + length]
 
     def pieces(self, offset: int, end: int, length: int = 1 << 20) -> Iterator[bytes]:
-        """The bytes of `[offset, end)` in pieces."""
+        """The bytes of `[offset, end)` in pieces. Refused where the file has not so many."""
+        if end > self.size:
+            raise RefusalError(f"the file ends at {self.size}, in front of what it says to have there")
         while offset < end:
             step = min(length, end - offset)
             yield self._exactly(offset, step)
