@@ -84,7 +84,8 @@ def slip_page(slip: Slip) -> str:
 
 
 def _signer(signer: SlipSigner, between: str) -> str:
-    name = _text(signer.name, LONGEST_TEXT if between == "<br>" else NAME_OF_MANY) or "<b>nobody that is trusted here</b>"
+    longest = LONGEST_TEXT if between == "<br>" else NAME_OF_MANY
+    name = _text(signer.name, longest) or "<b>nobody that is trusted here</b>"
     return (f"<tr><th>{_text(signer.role)}</th><td>{name}{between}<code>{_text(signer.hex)}</code>{between}"
             f'<span class="words">{_text(signer.words, 200)}</span></td></tr>')
 

@@ -238,7 +238,9 @@ class _Import:
             meter.add(file.size)
         results += [scan_with(resolve_scanner(scanner), staging.path) for scanner in rules.scanners]
         self.evidence.examined(results)
-        outcome = decide(results, unexamined=rules.unexamined) if results else Outcome.CLEAN
+        # A scanner that knows no file here says nothing; each file was examined by a gate, or none of it comes in.
+        counted = [one for one in results if one.path or one.outcome is not Outcome.NOT_EXAMINED]
+        outcome = decide(counted, unexamined=rules.unexamined) if counted else Outcome.CLEAN
         if outcome is not Outcome.CLEAN:
             raise _refusal(outcome, [one for one in results if one.outcome is outcome and not (
                 outcome is Outcome.NOT_EXAMINED and is_named(one.path, rules.unexamined))])

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     "[bundle]\nlargest-size = 'big'\n", "[thresholds]\npacker = 0\n", "[[keys]]\nfile = 'keys/alice.pub'\nroles = []\n",
     "[[keys]]\nfile = 'keys/alice.pub'\nroles = ['packer']\n", "[[keys]]\nfile = 'keys/none.pub'\nroles = ['packer']\n",
     "[[series]]\nname = 'a'\npackers = ['rita']\n", "[clock]\nskew = '1w'\n", "[publish]\nlayout = 'zip'\n", "= 1\n",
-    "version = 2\n", "[bundle]\nlongest-life = '1'\n", "[bundle]\nsuite = 'cnsa2'\n[bundle]\n", "\xff\n"])
+    "version = 2\n", "[bundle]\nlongest-life = '1'\n", "[gates]\nallow-globals = ['os.system']\n",
+
+    "[gates]\nscanners = ['none']\n",
+    "[gates]\nallow_globals = []\n", "[bundle]\nsuite = 'cnsa2'\n[bundle]\n", "\xff\n"])
 def test_what_is_not_a_policy(desk: Desk, text: str) -> None:
     desk.policy()
     desk.rule(text)
