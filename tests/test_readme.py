@@ -49,7 +49,7 @@ def begins(line: str) -> str:
 
 def test_the_quick_start_and_the_python_example(place: Path) -> None:
     blocks = BLOCK.findall(README)
-    assert [language for language, _, _ in blocks] == ["sh"] * 7 + ["python"]
+    assert [language for language, _, _ in blocks] == ["sh"] * 8 + ["python"]
     words = ""
     for language, source, shown in blocks:
         if language == "sh":
