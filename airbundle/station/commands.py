@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from airbundle.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +22,12 @@ class CommandEnd:
 
     status: int | None
     said: str
+
+
+def require_program(command: Sequence[str], what: str) -> None:
+    """Raise UsageError unless the program that a policy names is there, before anything is read for it."""
+    if shutil.which(command[0]) is None:
+        raise UsageError(f"{what} is not installed: {command[0]}", hint="install it, or take it out of the policy")
 
 
 def run_command(command: Sequence[str], *, environment: Mapping[str, str], timeout: float) -> CommandEnd:

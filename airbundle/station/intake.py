@@ -31,6 +31,7 @@ from airbundle.media.staged import StagedFile, is_folder, open_staged
 from airbundle.media.staging import StagingTree
 from airbundle.station.admission import Admission, Clock, Drive
 from airbundle.station.audit import AuditLog
+from airbundle.station.commands import require_program
 from airbundle.station.evidence import Evidence, published_ending
 from airbundle.station.gates.examine import examine
 from airbundle.station.gates.result import GateResult, Outcome, decide, is_named
@@ -219,6 +220,10 @@ class _Import:
         place = destination_of(policy.root, policy.rules.publish.layout, bundle.statement, opened.manifest)
         with contextlib.suppress(FileNotFoundError):
             require_writable(_there(place.root))
+        for scanner in map(resolve_scanner, policy.rules.gates.scanners):
+            require_program(scanner.command, f"the scanner {scanner.name}")
+        if policy.rules.publish.hook:
+            require_program(policy.rules.publish.hook, "the hook")
         self._enter(ImportState.OPENED)
         return opened, place
 
