@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import hashlib
 import io
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import reedsolo
@@ -111,16 +112,25 @@ def _reader() -> CodeType:
     return compile(READER.read_text(), str(READER), "exec")
 
 
-_honest = reedsolo.RSCodec.encode
-_encoded: dict[tuple[int, int, int, int, bytes], bytes] = {}
-
-
-def _encode(code: reedsolo.RSCodec, data: bytes) -> bytearray:
+def _remembered(honest: Callable[[reedsolo.RSCodec, bytes], Any]) -> Callable[[reedsolo.RSCodec, bytes], Any]:
     """What the slow code of records gives, computed once for the same bytes: most vectors share their statement."""
-    key = (code.nsym, code.fcr, code.prim, code.generator, bytes(data))
-    if key not in _encoded:
-        _encoded[key] = bytes(_honest(code, data))
-    return bytearray(_encoded[key])
+    known: dict[tuple[int, int, int, int, bytes], Any] = {}
+
+    def answer(code: reedsolo.RSCodec, data: bytes) -> Any:
+        key = (code.nsym, code.fcr, code.prim, code.generator, bytes(data))
+        if key not in known:
+            try:
+                known[key] = honest(code, data)
+            except reedsolo.ReedSolomonError as error:
+                known[key] = error
+        if isinstance(known[key], Exception):
+            raise known[key]
+        return copy.deepcopy(known[key])
+
+    return answer
+
+
+_encode, _decode = _remembered(reedsolo.RSCodec.encode), _remembered(reedsolo.RSCodec.decode)
 
 
 def ask_reader(vector: Vector, place: Path, people: Path) -> Outcome:
@@ -145,7 +155,8 @@ def _run(found: Outcome, verb: str, words: list[str]) -> int:
     """As `python spec/reader.py` does it, without starting Python each time."""
     said, status = io.StringIO(), 0
     with mock.patch.object(sys, "argv", [str(READER), verb, *words]), contextlib.redirect_stderr(said), \
-            contextlib.redirect_stdout(said), mock.patch.object(reedsolo.RSCodec, "encode", _encode):
+            contextlib.redirect_stdout(said), mock.patch.multiple(
+                reedsolo.RSCodec, encode=_encode, decode=_decode):
         try:
             exec(_reader(), {"__name__": "__main__", "__doc__": ""})
         except SystemExit as end:
