@@ -16,7 +16,7 @@ help:
 	@echo 'make test-campaign  long runs with a fixed seed'
 	@echo 'make fuzz           parsers with damaged input; FUZZ_ARGS="--seconds 3600", guided with --atheris'
 	@echo 'make vectors        make fixtures/vectors/ again; the same bytes unless something changed'
-	@echo 'make wheelhouse     all that a machine without a network needs to install; WHEELHOUSE_ARGS="--python 3.12"'
+	@echo 'make wheelhouse     all that a machine without a network needs to install; PYTHON=python3.12 VENV=.venv-3.12 names another Python'
 	@echo 'make bench          airbundle beside tar, zstd, age and par2'
 	@echo 'make clean          remove .venv and all caches'
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from airbundle.api import opened
-from airbundle.errors import AirbundleError
+from airbundle.errors import AirbundleError, FormatError
 from airbundle.format import limits
+from airbundle.media.drive import require_writable
 from airbundle.station import intake as station_intake
 from airbundle.station import receipts
 from airbundle.station.audit import AuditFault, AuditHead, AuditLog
-from airbundle.station.intake import ImportResult, Station
+from airbundle.station.intake import ImportResult
 from airbundle.station.ledger import verify_log
-from airbundle.station.state import RECEIPT_MAX, AuditFiles, StationState, read_bounded
+from airbundle.station.state import RECEIPT_MAX, AuditFiles, read_bounded
+from airbundle.station.station import Station
 from airbundle.transfer.statements import hash_of_document, read_statements
 
 if TYPE_CHECKING:
@@ -36,16 +40,29 @@ def intake(volumes: Sequence[str], *, policy: LoadedPolicy, waivers: Sequence[st
     it did not come in, with an ImportResult as `.report`.
     """
     documents = [read_bounded(path, limits.STATEMENT_MAX) for path in waivers]
-    with Station(policy, waivers=documents) as station, opened(volumes, bundle) as readers:
+    copies = [folder for folder in (receipt_to, policy.receipts_to) if folder]
+    for folder in copies:
+        require_writable(folder)
+    with Station(policy) as station:
         try:
-            result = station_intake.intake(readers, station, pace=pace, progress=progress, announce=announce)
+            result = station_intake.intake(volumes, station, bundle=bundle, waivers=documents, pace=pace,
+                                           progress=progress, announce=announce)
         except AirbundleError as error:
-            if isinstance(error.report, ImportResult) and receipt_to:
-                station.state.copy_receipt(error.report.receipt, receipt_to)
+            if isinstance(error.report, ImportResult):
+                error.report = _copied(error.report, station, copies)
             raise
-        if receipt_to:
-            station.state.copy_receipt(result.receipt, receipt_to)
-        return result
+        return _copied(result, station, copies)
+
+
+def _copied(result: ImportResult, station: Station, folders: Sequence[str]) -> ImportResult:
+    """The result, with a note where its receipt could not be copied: that changes nothing in what happened."""
+    notes = []
+    for folder in folders if result.receipt else ():
+        try:
+            station.state.copy_receipt(result.receipt, folder)
+        except AirbundleError as error:
+            notes.append(f"the receipt was not copied: {error}")
+    return msgspec.structs.replace(result, notes=(*result.notes, *notes))
 
 
 def read_receipt(path: str, *, trust: TrustSet | None, statement: str = "") -> tuple[Receipt, bytes]:
@@ -53,7 +70,10 @@ def read_receipt(path: str, *, trust: TrustSet | None, statement: str = "") -> t
 
     `statement` is a volume, or a file with a statement, that the receipt has to be about.
     """
-    receipt, station = receipts.parse_receipt(read_bounded(path, RECEIPT_MAX), trust)
+    try:
+        receipt, station = receipts.parse_receipt(read_bounded(path, RECEIPT_MAX), trust)
+    except FormatError as error:
+        raise FormatError(f"is no receipt: {error.what}", where=path, rule=error.rule) from None
     if statement:
         receipts.require_statement(receipt, _statement_hashes(statement))
     return receipt, station
@@ -76,5 +96,4 @@ def audit_log(folder: str) -> AuditLog:
 
 def check_audit(folder: str) -> tuple[list[AuditFault], AuditHead]:
     """What is wrong with the audit log of a state folder, and its last line; held against the ledger there."""
-    with StationState(folder) as state:
-        return verify_log(state)
+    return verify_log(folder, audit_log(folder))

@@ -1,7 +1,8 @@
 """Everything that a machine without a network needs to install airbundle: `python tools/wheelhouse.py -o DIR`.
 
-Wheels of airbundle and of all it needs for one Python and one platform, `requirements.txt` with the hash of each,
-`install.sh`, and `sbom.cdx.json` (CycloneDX 1.6). Needs an index to take the wheels from; `install.sh` needs none.
+Wheels of airbundle and of all it needs for the Python that runs this and one platform, `requirements.txt` with the hash
+of each, `install.sh`, `sbom.cdx.json` (CycloneDX 1.6), and `SHA256SUMS` over all of them. Needs an index to take the
+wheels from; `install.sh` needs none. For another Python, run it with that one: what is needed depends on it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from email.parser import BytesParser
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+SUMS = "SHA256SUMS"
 PLATFORMS = {
     "x86_64": ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux1_x86_64"),
     "aarch64": ("manylinux_2_28_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64"),
@@ -70,23 +72,29 @@ class Wheel:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="wheelhouse", description=__doc__)
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "dist" / "wheelhouse")
-    parser.add_argument("--python", default="{}.{}".format(*sys.version_info[:2]), help="such as 3.11")
     parser.add_argument("--machine", default="x86_64", choices=sorted(PLATFORMS))
     options = parser.parse_args()
     folder: Path = options.output
     folder.mkdir(parents=True, exist_ok=True)
+    ours = (folder / SUMS).exists()
     for old in folder.iterdir():
+        if not ours:
+            print(f"{folder} has something in it that this program did not put there", file=sys.stderr)
+            return 2
         old.unlink()
-    fetch(folder, options.python, PLATFORMS[options.machine])
+    python = "{}.{}".format(*sys.version_info[:2])
+    fetch(folder, python, PLATFORMS[options.machine])
     wheels = sorted((read_wheel(path) for path in folder.glob("*.whl")), key=lambda wheel: wheel.name.lower())
     (folder / "requirements.txt").write_text(
         "".join(f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n" for wheel in wheels))
     (folder / "sbom.cdx.json").write_text(json.dumps(sbom(wheels), indent=1) + "\n")
     script = folder / "install.sh"
-    script.write_text(INSTALL.format(python=options.python))
+    script.write_text(INSTALL.format(python=python))
     script.chmod(0o755)
+    sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in sorted(folder.iterdir()))
+    (folder / SUMS).write_text(sums)
     size = sum(path.stat().st_size for path in folder.iterdir())
-    print(f"{len(wheels)} wheels for Python {options.python} on {options.machine}, {size >> 20} MiB: {folder}")
+    print(f"{len(wheels)} wheels for Python {python} on {options.machine}, {size >> 20} MiB: {folder}")
     return 0
 
 

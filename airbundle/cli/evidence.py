@@ -10,6 +10,7 @@ import typer
 from airbundle import api, station_api
 from airbundle.cli import output
 from airbundle.cli.choices import Json, Trust
+from airbundle.crypto.identities import fingerprint_hex
 from airbundle.errors import DamagedError, UsageError
 from airbundle.station.receipts import Receipt, receipt_page
 from airbundle.station.state import RECEIPT_SUFFIX
@@ -38,13 +39,14 @@ def verify_receipt(path: ReceiptFile, trust: Trust = None,
                        metavar="VOLUME|FILE", help="The bundle, or the statement that the packer kept.")] = "",
                    as_json: Json = False) -> None:
     """Check the station's signature, and that the receipt is about a bundle that you have."""
-    found, _ = station_api.read_receipt(path, trust=api.load_trust(*trust or ()), statement=statement)
+    trusted = api.load_trust(*trust or ())
+    found, station = station_api.read_receipt(path, trust=trusted, statement=statement)
     if as_json:
         output.emit("receipt verify", found)
         return
     _show_short(found)
     about = ", about this statement" if statement else ""
-    output.good(f"verified: the receipt is signed by the station {found.station}{about}")
+    output.good(f"verified: signed by '{trusted.name(station)}', {fingerprint_hex(station)}{about}")
 
 
 def _show_short(found: Receipt) -> None:
@@ -60,8 +62,11 @@ def show_audit(folder: StateFolder, as_json: Json = False) -> None:
     if as_json:
         output.emit("audit show", lines)
         return
-    output.table([(line.number, output.moment(line.time), line.event, line.bundle[:12], line.code, line.detail)
-                  for line in lines], head=("line", "time", "event", "bundle", "code", "detail"))
+    for line in lines:
+        code = f" ({line.code})" if line.code else ""
+        output.tell(f"{line.number:6} {output.moment(line.time)}  {line.bundle[:12]:12}  {line.event}{code}")
+        if line.detail:
+            output.tell(f"       {line.detail}")
 
 
 @audit.command("verify")

@@ -100,7 +100,7 @@ def good(text: str) -> None:
 
 def warn(text: str) -> None:
     """A yellow line, on stderr."""
-    err.print(Text(f"warning: {shown(text)}", style="yellow"))
+    err.print(Text(_folded(f"warning: {shown(text)}"), style="yellow"))
 
 
 def emit(command: str, value: object) -> None:

@@ -13,14 +13,14 @@ from airbundle.cli import output, words
 from airbundle.cli.choices import BundleId, Jobs, Json, KeyPassphrase, ProgressStyle, Volumes
 from airbundle.crypto.identities import generate
 from airbundle.crypto.keyfiles import write_private, write_public
-from airbundle.errors import AirbundleError, PolicyError, UsageError
+from airbundle.errors import AirbundleError, PolicyError, StrangerError, UsageError
 from airbundle.format.quantities import parse_span
 from airbundle.media import keystore
 from airbundle.station.intake import ImportResult
 from airbundle.station.policy import LoadedPolicy, load_policy
 from airbundle.station.policy_text import explain, write_policy
-from airbundle.station.states import STEPS, ImportState
-from airbundle.station.waivers import WAIVABLE, add_signature, make_waiver
+from airbundle.station.states import MEANING, STEPS
+from airbundle.station.waivers import WAIVABLE, add_signature, make_waiver, parse_waiver
 from airbundle.transfer.workspace import Pace
 
 policy = typer.Typer(no_args_is_help=True, help="What a station lets in.", add_completion=False)
@@ -33,9 +33,14 @@ TIGHTER = ("suite", "largest-size", "series", "altered-blocks")
 def import_(volumes: Volumes, policy_file: PolicyFile,
             waiver: Annotated[list[str] | None, typer.Option(
                 "--waiver", metavar="FILE", help="An exception signed by an administrator.")] = None,
-            suite: Annotated[str, typer.Option(help="Make the policy stricter: no weaker suite than this.")] = "",
-            largest_size: Annotated[str, typer.Option(help="Make the policy stricter: nothing larger.")] = "",
-            series: Annotated[str, typer.Option(help="Make the policy stricter: this series only.")] = "",
+            suite: Annotated[str, typer.Option(
+                metavar="cnsa2", help="Make the policy stricter: no weaker suite than this.")] = "",
+            largest_size: Annotated[str, typer.Option(
+                metavar="SIZE", help="Make the policy stricter: nothing larger.")] = "",
+            series: Annotated[str, typer.Option(metavar="NAME", help="Make the policy stricter: this series only.")]
+            = "",
+            altered_blocks: Annotated[str, typer.Option(
+                metavar="refuse", help="Make the policy stricter: no block that somebody altered.")] = "",
             receipt_to: Annotated[str, typer.Option(
                 metavar="DIR", help="Copy the receipt there too, such as onto a drive.")] = "",
             bundle: BundleId = "", jobs: Jobs = 0, progress: ProgressStyle = "auto", as_json: Json = False) -> None:
@@ -43,12 +48,11 @@ def import_(volumes: Volumes, policy_file: PolicyFile,
 
     The same command goes on after it was stopped, or with the next volume.
     """
-    flags = {"suite": suite, "largest-size": largest_size, "series": series}
-    states: list[ImportState] = []
+    flags = {"suite": suite, "largest-size": largest_size, "series": series, "altered-blocks": altered_blocks}
     with output.ProgressView(progress) as view:
         try:
             result = station_api.intake(volumes, policy=_load(policy_file, flags), waivers=waiver or (), bundle=bundle,
-                                pace=Pace(jobs=jobs), progress=view, announce=states.append, receipt_to=receipt_to)
+                                pace=Pace(jobs=jobs), progress=view, receipt_to=receipt_to)
         except AirbundleError as error:
             if isinstance(error.report, ImportResult):
                 _show_refusal(error, error.report, as_json=as_json)
@@ -67,11 +71,18 @@ def import_(volumes: Volumes, policy_file: PolicyFile,
 
 def _show_refusal(error: AirbundleError, result: ImportResult, *, as_json: bool) -> None:
     if not as_json:
-        output.table([("bundle", result.bundle or "-"), ("state", f"{result.state}: {STEPS[result.state]}"),
-                      ("code", result.code), ("receipt", result.receipt)])
-    if isinstance(error, PolicyError) and error.code in WAIVABLE and result.statement:
-        error.hint += (f"\nan administrator can lift it: airbundle waive {result.statement} "
-                       f"--allow {error.code} --reason TEXT --sign NAME.key -o FILE")
+        output.table([("state", result.state.value), ("because", MEANING.get(result.code, STEPS[result.state])),
+                      ("code", ", ".join(dict.fromkeys((result.code, *result.codes)))),
+                      ("bundle", result.bundle or "-"), ("receipt", result.receipt or "-")])
+    for note in result.notes:
+        output.warn(note)
+    if isinstance(error, StrangerError):
+        error.hint = "compare its words with the packer, then add its public key to [[keys]] of the policy"
+    waivable = [code for code in dict.fromkeys(result.codes) if code in WAIVABLE]
+    if isinstance(error, PolicyError) and waivable and len(waivable) == len(set(result.codes)) and result.statement:
+        allow = " ".join(f"--allow {code}" for code in waivable)
+        error.hint += (f"\nif that is wrong, an administrator can lift it: airbundle waive {result.statement} {allow} "
+                       "--reason TEXT --sign NAME.key -o FILE")
 
 
 def _load(path: str, flags: dict[str, str]) -> LoadedPolicy:
@@ -102,6 +113,8 @@ def init_policy(
         path: Annotated[str, typer.Argument(metavar="FILE", help="The policy to write, such as policy.toml.")],
         packer: Annotated[list[str] | None, typer.Option(metavar="NAME.pub", help="A packer's key.")] = None,
         releaser: Annotated[list[str] | None, typer.Option(metavar="NAME.pub", help="A releaser's key.")] = None,
+        courier: Annotated[list[str] | None, typer.Option(
+            metavar="NAME.pub", help="Who signs events of custody and nothing else.")] = None,
         administrator: Annotated[list[str] | None, typer.Option(
             metavar="NAME.pub", help="Whose waivers are taken.")] = None,
         name: Annotated[str, typer.Option(help="Name of the station.")] = "station", as_json: Json = False) -> None:
@@ -112,7 +125,7 @@ def init_policy(
     words.check_name(name)
     folder, file = os.path.split(os.path.abspath(path))
     given = {"packer": packer or keystore.public_files(keystore.trust_folder()), "releaser": releaser or [],
-             "administrator": administrator or []}
+             "administrator": administrator or [], "courier": courier or []}
     keys: dict[str, list[str]] = {}
     for role, paths in given.items():
         for each in paths:
@@ -144,20 +157,24 @@ def init_policy(
 def waive(subject: Annotated[str, typer.Argument(metavar="HASH", help="As the refusal named it.")],
           sign: Annotated[str, typer.Option("--sign", metavar="NAME.key", help="An administrator's key.")],
           target: Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Where to write it.")],
-          allow: Annotated[list[str] | None, typer.Option(metavar="CODE", help="Which refusal it lifts.")] = None,
-          reason: Annotated[str, typer.Option(help="Why, in one line.")] = "",
+          allow: Annotated[list[str] | None, typer.Option(
+              metavar="CODE", help=f"Which refusal it lifts, once for each: {', '.join(WAIVABLE)}.")] = None,
+          reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, in one line.")] = "",
           lasts: Annotated[str, typer.Option(metavar="SPAN", help="How long it holds.")] = "7d",
           add_to: Annotated[str, typer.Option(metavar="FILE", help="Sign this waiver too, as a second one.")] = "",
           key_passphrase_file: KeyPassphrase = None, as_json: Json = False) -> None:
     """Sign an exception from a station's policy, for one bundle and one time."""
     identity = words.load_identity(sign, key_passphrase_file)
     if add_to:
-        raw = add_signature(keystore.read_key_file(add_to), identity)
+        raw = add_signature(keystore.read_key_file(add_to), identity, subject=subject)
     else:
         raw = make_waiver(identity, subject=subject, allow=allow or (), reason=reason, now=int(time.time()),
                           seconds=parse_span(lasts))
     keystore.write_key_file(target, raw, secret=False)
     if as_json:
         output.emit("waive", {"waiver": target, "signed_by": identity.public.hex})
-    else:
-        output.good(f"signed: {target}")
+        return
+    said = parse_waiver(raw)
+    output.table([("for", said.subject), ("lifts", ", ".join(said.allow)), ("reason", said.reason),
+                  ("holds until", output.moment(said.until)), ("signed by", identity.public.hex)])
+    output.good(f"signed: {target}")

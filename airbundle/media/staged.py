@@ -40,6 +40,20 @@ class StagedFile:
         return bytes(buffer[:got])
 
 
+class StagedPath:
+    """One file, opened for each read: any number of them can be at hand."""
+
+    def __init__(self, staging: StagingTree, path: SafePath) -> None:
+        self._staging, self.path = staging, path
+        with open_staged(staging, path) as file:
+            self.size = file.size
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """As `StagedFile.read_at`."""
+        with open_staged(self._staging, self.path) as file:
+            return file.read_at(offset, length)
+
+
 @contextlib.contextmanager
 def open_staged(staging: StagingTree, path: SafePath) -> Iterator[StagedFile]:
     """A file of the tree. Raises MediumError."""
@@ -120,6 +134,11 @@ def write_reference(path: str, text: str) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         system.sync_directory(os.path.dirname(path))
+
+
+def is_taken(path: str) -> bool:
+    """Whether anything but an empty folder is there."""
+    return os.path.lexists(path) and not (is_folder(path) and not os.listdir(path))
 
 
 def is_folder(path: str) -> bool:

@@ -19,6 +19,8 @@ from airbundle.errors import AirbundleError, PolicyError, ThresholdError
 from airbundle.format.names import shown
 from airbundle.format.quantities import parse_size, parse_span
 from airbundle.media.source import SALVAGE_MARKER
+from airbundle.media.staged import is_taken
+from airbundle.station.ledger import place_of
 from airbundle.station.policy import PACKER, SUITE_ORDER
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from airbundle.format.statement import Statement
     from airbundle.station.ledger import Ledger
     from airbundle.station.policy import LoadedPolicy, RoleHolder
+    from airbundle.station.publish import Destination
     from airbundle.station.waivers import Waiver
     from airbundle.transfer.report import Report
 
@@ -38,13 +41,14 @@ ROLES: Final = ("packer", "releaser")
 class Drive(msgspec.Struct, frozen=True):
     """A drive as it is here: the volume on it (0: not known), its serial number, and the one that was recorded.
 
-    `events` are those of custody, a line each (`?` in front of one that proves nothing), `broken` what is wrong.
+    `kinds` are the events of custody that hold, `events` all of them, a line each, `broken` what is wrong with them.
     """
 
     volume: int
     path: str
     serial: str
     recorded: str | None
+    kinds: tuple[str, ...] = ()
     events: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
 
@@ -63,6 +67,7 @@ class Clock:
 
     clock: int
     newest: int
+    skew: int
 
     @property
     def now(self) -> int:
@@ -72,7 +77,7 @@ class Clock:
     @property
     def note(self) -> str:
         """What to say of a clock that is behind; nothing otherwise."""
-        if self.clock >= self.newest:
+        if self.clock + self.skew >= self.newest:
             return ""
         return (f"the station's clock says {_day(self.clock)}, which is before {_day(self.newest)}, the newest signed "
                 "time published here: that time counts. Set the clock")
@@ -87,7 +92,8 @@ class Admission:
     clock: Clock
     waivers: Sequence[Waiver] = ()
     checks: list[Check] = field(default_factory=list)
-    used: list[Waiver] = field(default_factory=list)
+    used: list[str] = field(default_factory=list)
+    _to_note: list[tuple[str, str, str]] = field(default_factory=list)
     _failures: list[AirbundleError] = field(default_factory=list)
 
     def judge_statement(self, statement: Statement, statement_hash: str, signers: Sequence[PublicIdentity],
@@ -100,19 +106,22 @@ class Admission:
         self._make("size", lambda: self._size(stored), statement_hash)
         self._make("drives", lambda: self._drives(drives), statement_hash)
         self._make("custody", lambda: self._custody(drives), statement_hash)
-        self.raise_first()
+        self._end_of_stage(statement.bundle)
 
-    def judge_manifest(self, manifest: Manifest, statement_hash: str) -> None:
-        """What only a key shows. Raises the first refusal."""
+    def judge_manifest(self, manifest: Manifest, statement: Statement, statement_hash: str,
+                       destination: Destination) -> None:
+        """What only a key shows, and where it would go. Raises the first refusal."""
         self._make("content size", lambda: self._size(manifest.size), statement_hash)
         self._make("files", lambda: self._files(manifest), statement_hash)
         self._make("salvage", lambda: _not_salvaged(manifest), "")
-        self.raise_first()
+        self._make("place", lambda: self._place(statement, destination), "")
+        self._end_of_stage(statement.bundle)
 
     def judge_report(self, report: Report, statement_hash: str) -> None:
         """What was found while the bulk was read. Raises the first refusal."""
+        self.checks = [check for check in self.checks if check.name != "altered blocks"]
         self._make("altered blocks", lambda: self._altered(report), statement_hash)
-        self.raise_first()
+        self._end_of_stage(report.bundle)
 
     def judge_again(self, statement: Statement, statement_hash: str) -> None:
         """What another import may have changed meanwhile. Raises PolicyError."""
@@ -120,9 +129,24 @@ class Admission:
         self._make("replay", lambda: self._replay(statement), statement_hash)
         self._make("sequence", lambda: self._sequence(statement), statement_hash)
         self.checks = kept if not self._failures else kept + self.checks
-        self.raise_first()
+        self._raise_first()
 
-    def raise_first(self) -> None:
+    def note_waivers(self, bundle: str) -> None:
+        """A line in the audit log for each refusal that a waiver lifted. Not with the station's lock held."""
+        while self._to_note:
+            subject, code, reason = self._to_note.pop(0)
+            self.ledger.note("waived", bundle=bundle, code=code, detail=reason, facts={"subject": subject})
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """The codes of everything that failed."""
+        return tuple(error.code for error in self._failures)
+
+    def _end_of_stage(self, bundle: str) -> None:
+        self.note_waivers(bundle)
+        self._raise_first()
+
+    def _raise_first(self) -> None:
         """Raise what failed; signatures come before the policy."""
         if self._failures:
             raise min(self._failures, key=lambda error: error.exit_status)
@@ -135,10 +159,10 @@ class Admission:
             waiver = next((one for one in self.waivers if subject and one.subject == subject
                            and error.code in one.allow), None)
             if waiver is not None:
-                if waiver not in self.used:
-                    self.used.append(waiver)
-                    self.ledger.note("waived", code=error.code, detail=f"{', '.join(waiver.allow)}: {waiver.reason}",
-                                     facts={"subject": subject})
+                lifted = f"{error.code}: {waiver.reason}"
+                if lifted not in self.used:
+                    self.used.append(lifted)
+                    self._to_note.append((subject, error.code, waiver.reason))
                 self.checks.append(Check(name, "waived", f"{error.what}; waived: {waiver.reason}"))
                 return
             if error.code in {"future-dated", "expired"} and self.clock.note:
@@ -272,8 +296,7 @@ class Admission:
     def _custody(self, drives: Sequence[Drive]) -> str:
         rules = self.policy.rules.custody
         for drive in drives:
-            there = {line.split(" ")[0] for line in drive.events}
-            if missing := [kind for kind in rules.required if kind not in there]:
+            if missing := [kind for kind in rules.required if kind not in drive.kinds]:
                 raise PolicyError("custody", f"the drive with volume {drive.volume or '?'} has no event "
                                   f"{' and no event '.join(missing)}", where=drive.path)
         said = "; ".join(f"volume {drive.volume or '?'}: {problem}" for drive in drives for problem in drive.broken)
@@ -287,6 +310,18 @@ class Admission:
         if len(manifest.files) > most:
             raise PolicyError("too-many-files", f"{len(manifest.files)} files, this station takes {most}")
         return str(len(manifest.files))
+
+    def _place(self, statement: Statement, destination: Destination) -> str:
+        """The place has to be free, and what points to the newest there has to belong to the same series."""
+        if is_taken(destination.target):
+            raise PolicyError("occupied", "there is something already", where=shown(destination.target),
+                              hint="if it was imported, nothing has to be done; else find out who put it there")
+        owner = self.ledger.owner(place_of(destination.target))
+        if owner is not None and owner != (statement.series,):
+            raise PolicyError("label", f"{shown(place_of(destination.target))} belongs to "
+                              f"{f'series {shown(owner[0])}' if owner[0] else 'bundles without a series'} here",
+                              hint="pack it with another --label, or with another hf-repo")
+        return destination.target
 
     def _altered(self, report: Report) -> str:
         """Altered is what somebody wrote; damage by chance is no reason to refuse what was put right."""

@@ -86,9 +86,9 @@ class AuditLog:
             if raw.endswith(b"\n"):
                 yield name, parse_line(raw), _hash(raw)
 
-    def since(self, number: int) -> list[AuditLine]:
-        """The lines behind line `number`."""
-        return [line for _, line, _ in self.lines() if line.number > number]
+    def since(self, number: int) -> list[tuple[str, AuditLine]]:
+        """The lines behind line `number`, each with its hash."""
+        return [(found, line) for _, line, found in self.lines() if line.number > number]
 
     def holds(self, head: AuditHead) -> bool:
         """Whether the log has this line."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING
 
-from airbundle.errors import AirbundleError
+from airbundle.format import encoding
 from airbundle.station.gates.result import GateResult, Outcome
 from airbundle.station.receipts import (
     FINDINGS_MAX,
@@ -16,8 +15,7 @@ from airbundle.station.receipts import (
     GateLine,
     Receipt,
     SignerLine,
-    receipt_page,
-    write_receipt,
+    receipt_documents,
 )
 from airbundle.station.state import PAGE_SUFFIX, RECEIPT_SUFFIX
 from airbundle.station.states import ImportState
@@ -26,19 +24,12 @@ from airbundle.version import WRITER
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from airbundle.errors import AirbundleError
     from airbundle.format.manifest import Manifest
     from airbundle.station.admission import Admission, Drive
-    from airbundle.station.intake import Station
+    from airbundle.station.station import Station
     from airbundle.transfer.open import Bundle
     from airbundle.transfer.report import Report
-
-
-PUBLISHED_NAME = "published"
-
-
-def published_ending(bundle: str) -> str:
-    """How the name of the receipt of a publication ends."""
-    return f"{bundle}-{PUBLISHED_NAME}{RECEIPT_SUFFIX}"
 
 
 class Evidence:
@@ -49,10 +40,9 @@ class Evidence:
         self._began = int(time.time())
         self._clock = time.monotonic()
         self._bundle: Bundle | None = None
-        self._drives: tuple[Drive, ...] = ()
+        self.drives: tuple[Drive, ...] = ()
         self._report: Report | None = None
         self._results: list[GateResult] = []
-        self._target = ""
         self.files = self.size = self.bytes_read = 0
 
     @property
@@ -75,53 +65,42 @@ class Evidence:
         """How long it has taken."""
         return time.monotonic() - self._clock
 
+    @property
+    def gate_notes(self) -> tuple[str, ...]:
+        """What was let in although a gate or scanner examined nothing."""
+        return tuple(f"{one.path or 'the folder'}: not examined by {one.gate}" for one in self._results
+                     if one.outcome is Outcome.NOT_EXAMINED)[:FINDINGS_MAX]
+
     def found(self, bundle: Bundle, drives: tuple[Drive, ...]) -> None:
         """The bundle was opened."""
-        self._bundle, self._drives = bundle, drives
-
-    def enter(self, state: ImportState) -> None:
-        """A state was reached: a line in the audit log."""
-        self._station.ledger.note(state.value, bundle=self.bundle_id)
+        self._bundle, self.drives = bundle, drives
 
     def opened(self, manifest: Manifest) -> None:
         """The list of files is known."""
         self.files, self.size = len(manifest.files), manifest.size
 
-    def read(self, report: Report) -> None:
-        """Everything was read."""
+    def read(self, report: Report, drives: Sequence[Drive]) -> None:
+        """What was read, also by earlier runs, from these drives."""
         self._report, self.bytes_read = report, report.bytes_read
+        self.drives = tuple({(drive.volume, drive.serial, drive.path): drive for drive in drives}.values())
 
     def examined(self, results: Sequence[GateResult]) -> None:
         """What the gates said."""
         self._results = list(results)
 
-    def publishing(self, target: str) -> None:
-        """Everything holds: the receipt of the publication is written, and counts when the content is in its place."""
-        self._target = target
-        document, page = self._documents(ImportState.PUBLISHED, None)
-        name = self._name(PUBLISHED_NAME)
-        self._station.state.hold_receipt(self.bundle_id, {name + PAGE_SUFFIX: page.encode(),
-                                                          name + RECEIPT_SUFFIX: document})
+    def payload_of_publication(self, target: str) -> bytes:
+        """What the receipt will say once the content is in its place."""
+        return encoding.encode(self._receipt(ImportState.PUBLISHED, None, target))
 
     def close(self, state: ImportState, error: AirbundleError) -> str:
         """The receipt of an import that was not let in; gives its path."""
-        self._target = ""
         self._station.ledger.note(state.value, bundle=self.bundle_id, code=error.code, detail=str(error))
-        document, page = self._documents(state, error)
-        name = self._name(error.code)
+        payload = encoding.encode(self._receipt(state, error, ""))
+        name, document, page = receipt_documents(payload, self._station.key)
         self._station.state.save_receipt(name + PAGE_SUFFIX, page.encode())
         return self._station.state.save_receipt(name + RECEIPT_SUFFIX, document)
 
-    def _name(self, code: str) -> str:
-        moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._began))
-        return f"{moment}-{os.getpid()}-{self.bundle_id or 'unknown'}-{code}"
-
-    def _documents(self, state: ImportState, error: AirbundleError | None) -> tuple[bytes, str]:
-        receipt = self._receipt(state, error)
-        key = self._station.key
-        return write_receipt(receipt, key), receipt_page(receipt, key.public.key_id)
-
-    def _receipt(self, state: ImportState, error: AirbundleError | None) -> Receipt:
+    def _receipt(self, state: ImportState, error: AirbundleError | None, target: str) -> Receipt:
         bundle, policy, head = self._bundle, self._station.policy, self._station.ledger.head()
         statement = bundle.statement if bundle is not None and bundle.distrust is None else None
         report = self._report
@@ -132,19 +111,23 @@ class Evidence:
             label=statement.label if statement else "", marking=statement.marking if statement else "",
             series=statement.series if statement else None, sequence=statement.sequence if statement else None,
             suite=statement.suite if statement else "", revision=statement.revision if statement else 0,
-            volumes=len(statement.volumes) if statement else 0, drives=self._drives, signers=self._signers(),
+            volumes=len(statement.volumes) if statement else 0, drives=self.drives, signers=self._signers(),
             checks=tuple(self._admission.checks), blocks=_counts(report),
             findings=tuple(f"{one.volume}: {one.file}: {one.problem}" for one in report.findings[:FINDINGS_MAX])
             if report else (),
             gates=_gate_lines(self._results), gate_findings=_gate_findings(self._results),
-            waivers=tuple(f"{', '.join(one.allow)}: {one.reason}" for one in self._admission.used), files=self.files,
-            bytes=self.size, target=self._target, policy=policy.digest, audit=AuditRef(head.number, head.hash),
-            began=self._began, ended=int(time.time()), clock=self._admission.clock.note, writer=WRITER)
+            waivers=tuple(self._admission.used), files=self.files, bytes=self.size, target=target,
+            policy=policy.digest, tighter=tuple(f"{name} = {value}" for name, value in policy.tighter),
+            audit=AuditRef(head.number, head.hash), began=self._began, ended=int(time.time()),
+            clock=self._admission.clock.note, writer=WRITER)
 
     def _signers(self) -> tuple[SignerLine, ...]:
+        """Who signed; of what nobody here vouches for, the packer that it names."""
         bundle = self._bundle
-        if bundle is None or bundle.judgement is None:
+        if bundle is None:
             return ()
+        if bundle.judgement is None:
+            return (SignerLine(bundle.statement.packer, "", ()),)
         known = {holder.key_id: holder for holder in self._station.policy.holders}
         lines = [SignerLine(public.key_id.hex(), known[public.key_id].identity.name, tuple(known[public.key_id].roles))
                  for public in bundle.judgement.valid]

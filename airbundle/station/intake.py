@@ -2,13 +2,13 @@
 
 The steps, in order (the states are those of `states.py`):
 
-1. what an earlier run has left between intention and publication is settled; ledger and audit log know of each other
+1. begun: waivers hold, ledger and audit log know of each other, and what an earlier run left is settled
 2. found: statement, signatures, catalog, as every reader opens them
 3. admitted: the policy on all that is public (`admission.py`)
-4. opened: a key of the station, the policy on the list of files, a place, the right to write there
+4. opened: a key of the station, the policy on the list of files, a place, the right to write, the programs needed
 5. unpacked: every byte verified into a staging folder on the file system of the place; nothing of it is seen there
 6. examined: altered blocks, then every file through the gates
-7. published: intention, one rename, the ledger's transaction; then links, receipt, hook
+7. published: intention, one rename, the ledger's transaction; then links, receipt, hook (`station.py`)
 
 A receipt is written whatever the end. The drives are only read.
 """
@@ -17,36 +17,31 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from airbundle.crypto.envelope import Keyring
 from airbundle.errors import AirbundleError, FormatError, GateError
 from airbundle.format.names import SafePath, shown
-from airbundle.format.quantities import parse_size, parse_span
 from airbundle.media.drive import device_serial, require_writable
-from airbundle.media.staged import StagedFile, is_folder, open_staged
+from airbundle.media.staged import StagedPath, open_staged
 from airbundle.media.staging import StagingTree
-from airbundle.station.admission import Admission, Clock, Drive
-from airbundle.station.audit import AuditLog
+from airbundle.station.admission import Admission, Drive
 from airbundle.station.commands import require_program
-from airbundle.station.evidence import Evidence, published_ending
+from airbundle.station.evidence import Evidence
 from airbundle.station.gates.examine import examine
 from airbundle.station.gates.result import GateResult, Outcome, decide, is_named
 from airbundle.station.gates.rules import resolve_scanner
 from airbundle.station.gates.scanning import scan_with
-from airbundle.station.hook import run_hook
-from airbundle.station.ledger import Entry, Ledger
-from airbundle.station.publish import Destination, destination_of, point_at
-from airbundle.station.state import StationState, to_syslog
-from airbundle.station.states import ImportState, end_of
-from airbundle.station.waivers import read_waiver
+from airbundle.station.ledger import Entry
+from airbundle.station.publish import Destination, destination_of
+from airbundle.station.states import NEXT, ImportState, end_of
 from airbundle.transfer.custody import CustodyChain, read_chain
+from airbundle.transfer.finding import open_volumes
 from airbundle.transfer.open import Bundle, Opened, open_bundle, open_manifest
 from airbundle.transfer.progress import Meter, Tick
-from airbundle.transfer.unpack import fill, staging_key
+from airbundle.transfer.unpack import Filled, fill, require_unchanged, staging_key
 from airbundle.transfer.whose import volumes_of
 
 if TYPE_CHECKING:
@@ -55,10 +50,12 @@ if TYPE_CHECKING:
     from airbundle.crypto.trust import TrustSet
     from airbundle.format.statement import Statement
     from airbundle.media.volume import VolumeReader
-    from airbundle.station.policy import LoadedPolicy
+    from airbundle.station.station import Station
     from airbundle.transfer.workspace import Pace
 
 _NOTED_GATE_RESULTS: Final = 3
+_NOT_KEPT: Final = frozenset({"gate-finding", "gate-not-examined", "altered-blocks"})
+"""Refusals after which what was unpacked is thrown away: it will not come in another time either."""
 
 
 class ImportResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +63,7 @@ class ImportResult(msgspec.Struct, frozen=True, kw_only=True):
 
     state: ImportState
     code: str = ""
+    codes: tuple[str, ...] = ()
     bundle: str = ""
     statement: str = ""
     label: str = ""
@@ -79,130 +77,91 @@ class ImportResult(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
 
 
-class Station:
-    """A station with its ledger and audit log open. Use as a context; one for each thread."""
-
-    def __init__(self, policy: LoadedPolicy, *, waivers: Sequence[bytes] = (), clock: int | None = None) -> None:
-        """Settles what an earlier run left. Raises UsageError, MediumError, DamagedError, PolicyError."""
-        self.policy = policy
-        self._clock = clock
-        self.key = policy.station_key()
-        self.state = StationState(policy.state)
-        try:
-            rules = policy.rules.audit
-            log = AuditLog(self.state.audit, rotate=parse_size(rules.rotate),
-                           forward=to_syslog if rules.syslog else None)
-            self.ledger = Ledger(self.state, log)
-            self.waivers = tuple(read_waiver(raw, policy, self.clock().now) for raw in waivers)
-            self.ledger.require_told(catch_up=self._may_catch_up)
-            self.settled = self._settle()
-        except BaseException:
-            self.state.close()
-            raise
-
-    def clock(self) -> Clock:
-        """The time that counts now."""
-        return Clock(int(time.time()) if self._clock is None else self._clock, self.ledger.newest())
-
-    def newest(self, statement_created: int) -> int:
-        """What of a signed time may count from now on: a date ahead of the clock moves nothing."""
-        skew = parse_span(self.policy.rules.clock.skew)
-        return statement_created if statement_created <= self.clock().clock + skew else 0
-
-    def finish(self, entry: Entry) -> tuple[str, ...]:
-        """What follows a publication: links, receipt, hook. Gives what is to be said of it."""
-        rules = self.policy.rules.publish
-        point_at(rules.layout, entry.target)
-        self.state.release_receipt(entry.bundle)
-        notes = run_hook(rules.hook, entry)
-        for note in notes:
-            self.ledger.note("hook failed", bundle=entry.bundle, detail=note)
-        self.ledger.conclude(entry.bundle)
-        return notes
-
-    def _settle(self) -> set[str]:
-        """Finish or drop what was stopped, of bundles that nobody is importing just now. Gives what was finished."""
-        finished = set()
-        for entry in self.ledger.stopped():
-            with contextlib.ExitStack() as stack:
-                if not stack.enter_context(self.state.importing(entry.bundle)):
-                    continue
-                if self.ledger.settle(entry, in_place=is_folder(entry.target), newest=self.newest(entry.created)):
-                    self.finish(entry)
-                    finished.add(entry.bundle)
-        return finished
-
-    def _may_catch_up(self, last_line: str) -> bool:
-        return any(waiver.subject == last_line and "ledger-restored" in waiver.allow for waiver in self.waivers)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.state.close()
-
-
-def intake(readers: tuple[VolumeReader, ...], station: Station, *, pace: Pace | None = None,
-           progress: Callable[[Tick], None] | None = None,
+def intake(volumes: Sequence[str], station: Station, *, bundle: str = "", waivers: Sequence[bytes] = (),
+           pace: Pace | None = None, progress: Callable[[Tick], None] | None = None,
            announce: Callable[[ImportState], None] | None = None) -> ImportResult:
-    """Import one bundle. `announce` hears each state. Raises why it did not come in, with an ImportResult as report.
+    """Import the bundle at `volumes`. `announce` hears each state. Raises why it did not come in.
 
-    Raises UntrustedError, PolicyError, GateError, NoKeyError, IncompleteError, DamagedError, MediumError, UsageError.
+    Raises UntrustedError, PolicyError, GateError, NoKeyError, IncompleteError, DamagedError, MediumError, UsageError,
+    each with an ImportResult as report.
     """
-    run = _Import(readers, station, announce or (lambda _: None))
+    run = _Import(station, announce or (lambda _: None))
     try:
-        return run.take(pace, Meter(progress))
+        with contextlib.ExitStack() as stack:
+            run.begin(waivers)
+            readers = open_volumes(volumes, bundle)
+            for reader in readers:
+                stack.callback(reader.close)
+            return run.take(readers, pace, Meter(progress))
     except AirbundleError as error:
-        error.where = error.where or readers[0].path
+        error.where = error.where or (volumes[0] if volumes else "")
         error.report = run.give_up(error)
+        raise
+    except KeyboardInterrupt:
+        run.stopped()
         raise
 
 
 class _Import:
     """One import on its way."""
 
-    def __init__(self, readers: tuple[VolumeReader, ...], station: Station,
-                 announce: Callable[[ImportState], None]) -> None:
-        self.readers, self.station, self.announce = readers, station, announce
-        self.admission = Admission(station.policy, station.ledger, station.clock(), station.waivers)
+    def __init__(self, station: Station, announce: Callable[[ImportState], None]) -> None:
+        self.station, self.announce = station, announce
+        self.state = ImportState.BEGUN
+        self.admission = Admission(station.policy, station.ledger, station.clock())
         self.evidence = Evidence(station, self.admission)
 
-    def take(self, pace: Pace | None, meter: Meter) -> ImportResult:
+    def begin(self, waivers: Sequence[bytes]) -> None:
+        """Step 1."""
+        self.admission.waivers = self.station.read_waivers(waivers)
+        self.station.settle(self.admission.waivers)
+        self.admission.clock = self.station.clock()
+        self.announce(ImportState.BEGUN)
+
+    def take(self, readers: tuple[VolumeReader, ...], pace: Pace | None, meter: Meter) -> ImportResult:
         """Steps 2 to 7."""
-        bundle = open_bundle(self.readers, self.station.policy.trust)
+        bundle = open_bundle(readers, self.station.policy.trust)
         self.evidence.found(bundle, drives := drives_of(bundle, self.station.policy.trust))
         self._enter(ImportState.FOUND)
         if bundle.distrust is not None:
             raise bundle.distrust
-        statement = bundle.statement
-        if statement.bundle in self.station.settled:  # the run before this one was stopped behind the rename
-            return self._done(statement, ())
+        if bundle.statement.bundle in self.station.finished:  # the run before this one was stopped behind the rename
+            return self._done(bundle.statement, ("this finishes what an earlier run had begun",))
         self._admit(bundle, drives)
-        with self._alone(statement.bundle):
-            opened, place = self._open(bundle)
-            with StagingTree(place.target, staging_key(bundle), place.staging) as staging:
-                report = fill(staging, bundle, opened, pace=pace, meter=meter, kept=True)
-                self.evidence.read(report)
-                self._enter(ImportState.UNPACKED)
-                staging.keep(kept=False)  # what is refused from here on is not kept
-                self.admission.judge_report(report, bundle.statement_hash)
-                self._examine(staging, opened, meter)
+        with self.station.state.importing(bundle.statement.bundle, required=True):
+            opened, destination = self._open(bundle)
+            with StagingTree(destination.target, staging_key(bundle), destination.staging) as staging:
                 staging.keep()
-                return self._publish(bundle, opened, place, staging, meter)
+                try:
+                    self._unpack(bundle, opened, staging, pace, meter)
+                    self._examine(staging, opened, meter)
+                except AirbundleError as error:
+                    staging.keep(kept=error.code not in _NOT_KEPT)
+                    raise
+                return self._publish(bundle, opened, destination, staging, meter)
 
     def give_up(self, error: AirbundleError) -> ImportResult:
         """The end of an import that was not let in: audit line and receipt."""
-        state = end_of(error.exit_status)
+        state, path = end_of(error.exit_status), ""
+        notes: tuple[str, ...] = ()
+        try:
+            self.admission.note_waivers(self.evidence.bundle_id)
+            path = self.evidence.close(state, error)
+        except AirbundleError as other:  # the state folder has no room, say: the refusal stays what it is
+            notes = (f"no receipt could be written: {other}",)
         self.announce(state)
-        path = self.evidence.close(state, error)
-        return self._result(state, path, code=error.code)
+        return self._result(state, path, code=error.code, notes=notes)
+
+    def stopped(self) -> None:
+        """The person, or the system, ended it: what was unpacked is kept."""
+        with contextlib.suppress(AirbundleError):
+            self.station.ledger.note("interrupted", bundle=self.evidence.bundle_id)
 
     def _enter(self, state: ImportState) -> None:
-        self.evidence.enter(state)
+        assert state in NEXT[self.state], f"{self.state} does not lead to {state}"
+        self.state = state
+        self.station.ledger.note(state.value, bundle=self.evidence.bundle_id)
         self.announce(state)
-
-    def _alone(self, bundle: str) -> contextlib.AbstractContextManager[object]:
-        return self.station.state.importing(bundle, required=True)
 
     def _admit(self, bundle: Bundle, drives: Sequence[Drive]) -> None:
         """Step 3."""
@@ -215,17 +174,34 @@ class _Import:
         """Step 4."""
         policy = self.station.policy
         opened = open_manifest(bundle, Keyring(policy.opening_keys()))
-        self.admission.judge_manifest(opened.manifest, bundle.statement_hash)
         self.evidence.opened(opened.manifest)
-        place = destination_of(policy.root, policy.rules.publish.layout, bundle.statement, opened.manifest)
-        with contextlib.suppress(FileNotFoundError):
-            require_writable(_there(place.root))
+        destination = destination_of(policy.root, policy.rules.publish.layout, bundle.statement, opened.manifest)
+        self.admission.judge_manifest(opened.manifest, bundle.statement, bundle.statement_hash, destination)
+        for folder in {_there(destination.root), _there(os.path.dirname(destination.target))}:
+            require_writable(folder)
         for scanner in map(resolve_scanner, policy.rules.gates.scanners):
             require_program(scanner.command, f"the scanner {scanner.name}")
         if policy.rules.publish.hook:
             require_program(policy.rules.publish.hook, "the hook")
         self._enter(ImportState.OPENED)
-        return opened, place
+        return opened, destination
+
+    def _unpack(self, bundle: Bundle, opened: Opened, staging: StagingTree, pace: Pace | None, meter: Meter) -> None:
+        """Step 5, and the end of a run that others have to follow: what was altered on a drive is judged before."""
+        witness = msgspec.json.encode(self.evidence.drives).decode()
+        try:
+            filled = fill(staging, bundle, opened, pace=pace, meter=meter, kept=True, witness=witness)
+        except AirbundleError as error:
+            if isinstance(error.report, Filled):
+                self._look_at(error.report, bundle)
+            raise
+        self._enter(ImportState.UNPACKED)
+        self._look_at(filled, bundle)
+
+    def _look_at(self, filled: Filled, bundle: Bundle) -> None:
+        drives = [drive for text in filled.witnesses for drive in msgspec.json.decode(text, type=tuple[Drive, ...])]
+        self.evidence.read(filled.report, drives)
+        self.admission.judge_report(filled.report, bundle.statement_hash)
 
     def _examine(self, staging: StagingTree, opened: Opened, meter: Meter) -> None:
         """Step 6. Raises GateError for the first file that is not clean."""
@@ -235,11 +211,9 @@ class _Import:
         meter.begin("examining", opened.manifest.size)
         for file in opened.manifest.files:
             meter.alive()
-            with open_staged(staging, SafePath(file.path)) as content, contextlib.ExitStack() as others:
-                def beside(path: str, others: contextlib.ExitStack = others) -> StagedFile | None:
-                    return others.enter_context(open_staged(staging, SafePath(path))) if path in paths else None
-
-                results += examine(file.path, content, rules, beside=beside)
+            with open_staged(staging, SafePath(file.path)) as content:
+                results += examine(file.path, content, rules, beside=lambda path: StagedPath(
+                    staging, SafePath(path)) if path in paths else None)
             meter.add(file.size)
         results += [scan_with(resolve_scanner(scanner), staging.path) for scanner in rules.scanners]
         self.evidence.examined(results)
@@ -247,39 +221,44 @@ class _Import:
         counted = [one for one in results if one.path or one.outcome is not Outcome.NOT_EXAMINED]
         outcome = decide(counted, unexamined=rules.unexamined) if counted else Outcome.CLEAN
         if outcome is not Outcome.CLEAN:
-            raise _refusal(outcome, [one for one in results if one.outcome is outcome and not (
+            raise _refusal(outcome, [one for one in counted if one.outcome is outcome and not (
                 outcome is Outcome.NOT_EXAMINED and is_named(one.path, rules.unexamined))])
+        if rules.scanners:  # they could write where they read
+            require_unchanged(staging, opened)
         self._enter(ImportState.EXAMINED)
 
-    def _publish(self, bundle: Bundle, opened: Opened, place: Destination, staging: StagingTree,
+    def _publish(self, bundle: Bundle, opened: Opened, destination: Destination, staging: StagingTree,
                  meter: Meter) -> ImportResult:
         """Step 7."""
         statement = bundle.statement
         meter.begin("publishing", 0)
         entry = Entry(statement.bundle, bundle.statement_hash, statement.series, statement.sequence, statement.created,
-                      place.target)
-        self.evidence.publishing(place.target)
+                      destination.target)
+        tree = destination.prepare(staging, opened.manifest)
+        self.station.state.hold_payload(entry.bundle, self.evidence.payload_of_publication(destination.target))
         self.station.ledger.publish(
-            entry, lambda: place.put(staging, opened.manifest), newest=self.station.newest(statement.created),
+            entry, lambda: staging.publish(tree), newest=self.station.newest(statement.created),
             check=lambda: self.admission.judge_again(statement, bundle.statement_hash))
+        self.admission.note_waivers(statement.bundle)
         return self._done(statement, self.station.finish(entry))
 
     def _done(self, statement: Statement, notes: tuple[str, ...]) -> ImportResult:
         entry = self.station.ledger.find(statement.bundle)
         assert entry is not None
         self.announce(ImportState.PUBLISHED)
-        return self._result(ImportState.PUBLISHED, self.station.state.receipt_path(published_ending(statement.bundle)),
-                            target=entry.target, notes=notes)
+        return self._result(ImportState.PUBLISHED, self.station.receipt_of(statement.bundle), target=entry.target,
+                            notes=(*notes, *self.station.notes))
 
     def _result(self, state: ImportState, receipt: str, *, code: str = "", target: str = "",
                 notes: tuple[str, ...] = ()) -> ImportResult:
         evidence = self.evidence
         noted = tuple(f"{check.name}: {check.detail}" for check in self.admission.checks if check.outcome in {
             "noted", "waived"})
-        return ImportResult(state=state, code=code, bundle=evidence.bundle_id,
-                            statement=evidence.statement, label=evidence.label, target=target,
-                            files=evidence.files, bytes=evidence.size, read=evidence.bytes_read, receipt=receipt,
-                            clock=self.admission.clock.note, notes=(*noted, *notes), seconds=evidence.seconds)
+        return ImportResult(state=state, code=code, codes=self.admission.refusals, bundle=evidence.bundle_id,
+                            statement=evidence.statement, label=evidence.label, target=target, files=evidence.files,
+                            bytes=evidence.size, read=evidence.bytes_read, receipt=receipt,
+                            clock=self.admission.clock.note, notes=(*noted, *evidence.gate_notes, *notes),
+                            seconds=evidence.seconds)
 
 
 def drives_of(bundle: Bundle, trust: TrustSet) -> tuple[Drive, ...]:
@@ -292,9 +271,8 @@ def drives_of(bundle: Bundle, trust: TrustSet) -> tuple[Drive, ...]:
         except FormatError as error:
             chain = CustodyChain(problems=(str(error),))
         recorded = chain.serial or (bundle.statement.volumes[number - 1].serial if number else None)
-        events = tuple(f"{'?' if link.problem else ''}{link.event.event} by {link.name or 'a stranger'}"
-                       f"{f', seal {link.event.seal}' if link.event.seal else ''}" for link in chain.links)
-        drives.append(Drive(number, reader.path, device_serial(reader.path), recorded, events, chain.problems))
+        drives.append(Drive(number, reader.path, device_serial(reader.path), recorded, chain.sound_kinds,
+                            chain.lines, chain.problems))
     return tuple(drives)
 
 
@@ -303,8 +281,9 @@ def _refusal(outcome: Outcome, results: Sequence[GateResult]) -> GateError:
                      for one in results[:_NOTED_GATE_RESULTS])
     more = len(results) - _NOTED_GATE_RESULTS
     error = GateError(f"{said}{f'; and {more} more' if more > 0 else ''}",
-                      hint="the receipt has all of it; gates.unexamined names what may pass unexamined"
-                      if outcome is Outcome.NOT_EXAMINED else "the receipt has all of it")
+                      hint="airbundle receipt show has all of it" + (
+                          "; gates.unexamined of the policy names what may pass unexamined"
+                          if outcome is Outcome.NOT_EXAMINED else ""))
     error.code = f"gate-{outcome.value}"
     return error
 

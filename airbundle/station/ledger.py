@@ -1,7 +1,7 @@
 """The ledger: which bundles were published, and the highest number of each series. SQLite, write-ahead log.
 
-A bundle is *intended* before its content is renamed into place, *published* after, and *done* when links, receipt and
-hook have followed, each in one transaction; only the second moves a series on. So a stick with nothing but a genuine
+A bundle is *intended* before its content is renamed into place, and *published* after, in one transaction, which alone
+moves a series on; the intention goes when links, receipt and hook have followed. So a stick with nothing but a genuine
 statement burns no number, and whoever finds an intention after a kill looks whether the content is there.
 
 Ledger and audit log hold each other: the ledger keeps the last line of the log. One that is further behind than a kill
@@ -16,6 +16,7 @@ import msgspec
 
 from airbundle.errors import DamagedError, PolicyError
 from airbundle.station.audit import AuditFault, AuditHead, AuditLine, AuditLog
+from airbundle.station.state import recorded_head
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,18 +25,20 @@ if TYPE_CHECKING:
 
 INTENDED: Final = "intended"
 PUBLISHED: Final = "published"
-DONE: Final = "done"
 LEDGER_RESTORED: Final = "ledger-restored"
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS bundles (
     bundle TEXT PRIMARY KEY, statement TEXT NOT NULL, series TEXT, sequence INTEGER, created INTEGER NOT NULL,
-    target TEXT NOT NULL, state TEXT NOT NULL) WITHOUT ROWID;
+    target TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS intentions (
+    bundle TEXT PRIMARY KEY, statement TEXT NOT NULL, series TEXT, sequence INTEGER, created INTEGER NOT NULL,
+    target TEXT NOT NULL, published INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS series (series TEXT PRIMARY KEY, sequence INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS places (place TEXT PRIMARY KEY, series TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS heads (
     one INTEGER PRIMARY KEY CHECK (one = 1), number INTEGER NOT NULL, hash TEXT NOT NULL, newest INTEGER NOT NULL);
 INSERT OR IGNORE INTO heads VALUES (1, 0, '', 0);
 """
-
 
 class Entry(msgspec.Struct, frozen=True):
     """A bundle of the ledger. `created` in seconds since 1970."""
@@ -52,30 +55,37 @@ class Ledger:
     """The ledger of a station with its audit log. Methods that write take the station's lock themselves."""
 
     def __init__(self, state: StationState, log: AuditLog) -> None:
-        self._state, self._log, self._database = state, log, state.connection
+        self._state, self._log, self._database = state, log, state.database
+        self._told = False
         with state.publishing():
-            self._database.executescript(_SCHEMA)
+            self._database.script(_SCHEMA)
 
     def find(self, bundle: str) -> Entry | None:
         """The entry of a bundle that was published."""
-        return self._entry(bundle, PUBLISHED, DONE)
+        rows = self._database.run("SELECT * FROM bundles WHERE bundle = ?", bundle)
+        return Entry(*rows[0]) if rows else None
 
     def highest(self, series: str) -> int | None:
         """The highest number of a series that was published."""
-        row = self._database.execute("SELECT sequence FROM series WHERE series = ?", (series,)).fetchone()
-        return row[0] if row else None
+        rows = self._database.run("SELECT sequence FROM series WHERE series = ?", series)
+        return int(rows[0][0]) if rows else None
+
+    def owner(self, place: str) -> tuple[str | None] | None:
+        """The series whose content the link or reference of `place` points to, in a tuple; None before the first."""
+        rows = self._database.run("SELECT series FROM places WHERE place = ?", place)
+        return (rows[0][0],) if rows else None
 
     def newest(self) -> int:
         """The newest signed time of what was published; 0 for nothing."""
-        return int(self._database.execute("SELECT newest FROM heads").fetchone()[0])
+        return int(self._database.run("SELECT newest FROM heads")[0][0])
 
     def head(self) -> AuditHead:
         """The line of the audit log that the ledger knows as the last."""
-        return AuditHead(*self._database.execute("SELECT number, hash FROM heads").fetchone())
+        return AuditHead(*self._database.run("SELECT number, hash FROM heads")[0])
 
     def note(self, event: str, *, bundle: str = "", code: str = "", detail: str = "",
              facts: dict[str, str | int | None] | None = None) -> AuditHead:
-        """Add a line to the audit log, and remember it."""
+        """Add a line to the audit log, and remember it, unless the two do not know of each other."""
         with self._state.publishing():
             return self._note(event, bundle=bundle, code=code, detail=detail, facts=facts)
 
@@ -88,106 +98,108 @@ class Ledger:
         """
         with self._state.publishing():
             check()
-            self._write(entry, INTENDED)
+            self._intend(entry, published=False)
             self._note(INTENDED, bundle=entry.bundle, facts=_facts(entry))
             put_in_place()
             self._enter(entry, newest)
 
     def stopped(self) -> list[Entry]:
-        """Bundles whose publication was begun and is not done."""
-        rows = self._database.execute("SELECT bundle FROM bundles WHERE state <> ?", (DONE,)).fetchall()
-        return [entry for row in rows if (entry := self._entry(row[0], INTENDED, PUBLISHED))]
+        """Bundles whose publication was begun and not concluded."""
+        return [Entry(*row[:-1]) for row in self._database.run("SELECT * FROM intentions")]
 
     def settle(self, entry: Entry, *, in_place: bool, newest: int) -> bool:
         """Whether a publication that was stopped was one; if its content is not `in_place` it is dropped."""
         with self._state.publishing():
-            if self._entry(entry.bundle, INTENDED) is None:
-                return self._entry(entry.bundle, PUBLISHED) is not None
+            rows = self._database.run("SELECT published FROM intentions WHERE bundle = ?", entry.bundle)
+            if not rows or rows[0][0]:
+                return bool(rows)
             if in_place:
                 self._enter(entry, newest)
             else:
-                self._database.execute("DELETE FROM bundles WHERE bundle = ?", (entry.bundle,))
+                self._database.run("DELETE FROM intentions WHERE bundle = ?", entry.bundle)
                 self._note("dropped", bundle=entry.bundle)
             return in_place
 
     def conclude(self, bundle: str) -> None:
         """Links, receipt and hook have followed."""
         with self._state.publishing():
-            self._database.execute("UPDATE bundles SET state = ? WHERE bundle = ? AND state = ?",
-                                   (DONE, bundle, PUBLISHED))
+            self._database.run("DELETE FROM intentions WHERE bundle = ? AND published = 1", bundle)
 
     def require_told(self, *, catch_up: Callable[[str], bool]) -> None:
         """Ledger and audit log have to know of each other.
 
-        `catch_up`, asked with the hash of the log's last line, says whether an administrator lets an older ledger be
-        brought up to date from the log. Raises DamagedError if the log was cut or edited, PolicyError for the ledger.
+        `catch_up`, asked with the hash of the first line that the ledger does not know, says whether an administrator
+        lets it be brought up to date from the log. Raises DamagedError if the log was cut or edited, PolicyError for
+        the ledger.
         """
         with self._state.publishing():
-            known, last = self.head(), self._log.head()
+            known = self.head()
             if not self._log.holds(known):
                 raise DamagedError(f"the audit log does not have line {known.number} as the ledger knows it",
                                    where=self._state.audit.folder, hint="it was cut or edited: airbundle audit verify")
             behind = self._log.since(known.number)
-            if len(behind) == 1 and self._explains(behind[0]):
-                self._remember(last)
-            elif behind:
-                if not catch_up(last.hash):
+            if len(behind) > 1 or not all(self._explains(line) for _, line in behind):
+                unknown = behind[0][0]
+                if not catch_up(unknown):
                     raise PolicyError(
                         LEDGER_RESTORED, f"the ledger knows {known.number} lines of the audit log, which has "
-                        f"{last.number}: it was put back from a backup", where=self._state.folder,
-                        hint=f"airbundle waive {last.hash} --allow {LEDGER_RESTORED} brings it up to date")
-                self._replay(behind)
+                        f"{behind[-1][1].number}: it was put back from a backup", where=self._state.folder,
+                        hint=f"airbundle waive {unknown} --allow {LEDGER_RESTORED} --reason TEXT --sign NAME.key "
+                        "-o FILE brings it up to date")
+                self._replay([line for _, line in behind])
                 self._note("ledger brought up to date", detail=f"from line {known.number}")
+            self._remember(self._log.head())
+            self._told = True
 
     def _explains(self, line: AuditLine) -> bool:
         """Whether a kill between writing this line and remembering it left the ledger as it is."""
         if line.event in {INTENDED, PUBLISHED}:
-            return self._entry(line.bundle, INTENDED, PUBLISHED, DONE) is not None
+            return self.find(line.bundle) is not None or any(
+                entry.bundle == line.bundle for entry in self.stopped())
         return True
 
     def _enter(self, entry: Entry, newest: int) -> None:
         """The transaction that publishes; the line of the audit log is written in it."""
-        with self._database:
-            self._database.execute("BEGIN IMMEDIATE")
+        with self._database.transaction():
             self._move_on(entry, newest)
+            self._intend(entry, published=True)
             self._note(PUBLISHED, bundle=entry.bundle, facts=_facts(entry) | {"newest": newest})
 
     def _move_on(self, entry: Entry, newest: int) -> None:
-        self._write(entry, PUBLISHED)
+        self._database.run("INSERT OR REPLACE INTO bundles VALUES (?, ?, ?, ?, ?, ?)",
+                           *msgspec.structs.astuple(entry))
+        self._database.run("INSERT OR REPLACE INTO places VALUES (?, ?)", place_of(entry.target), entry.series)
         if entry.series is not None:
-            self._database.execute(
-                "INSERT INTO series VALUES (?, ?) ON CONFLICT (series) DO UPDATE SET sequence = "
-                "max(sequence, excluded.sequence)", (entry.series, entry.sequence))
-        self._database.execute("UPDATE heads SET newest = max(newest, ?)", (newest,))
+            self._database.run("INSERT INTO series VALUES (?, ?) ON CONFLICT (series) DO UPDATE SET sequence = "
+                               "max(sequence, excluded.sequence)", entry.series, entry.sequence)
+        self._database.run("UPDATE heads SET newest = max(newest, ?)", newest)
+
+    def _intend(self, entry: Entry, *, published: bool) -> None:
+        self._database.run("INSERT OR REPLACE INTO intentions VALUES (?, ?, ?, ?, ?, ?, ?)",
+                           *msgspec.structs.astuple(entry), int(published))
 
     def _replay(self, lines: list[AuditLine]) -> None:
-        with self._database:
-            self._database.execute("BEGIN IMMEDIATE")
+        with self._database.transaction():
             for line in lines:
                 if line.event == PUBLISHED:
                     facts = {name: line.facts.get(name) for name in Entry.__struct_fields__}
                     entry = msgspec.convert(facts | {"bundle": line.bundle}, Entry)
                     self._move_on(entry, int(line.facts["newest"] or 0))
-                    self._database.execute("UPDATE bundles SET state = ? WHERE bundle = ?", (DONE, entry.bundle))
-
-    def _write(self, entry: Entry, state: str) -> None:
-        self._database.execute("INSERT OR REPLACE INTO bundles VALUES (?, ?, ?, ?, ?, ?, ?)",
-                               (*msgspec.structs.astuple(entry), state))
-
-    def _entry(self, bundle: str, *states: str) -> Entry | None:
-        """The entry of a bundle if it is in one of these states."""
-        row = self._database.execute("SELECT bundle, statement, series, sequence, created, target, state FROM bundles "
-                                     "WHERE bundle = ?", (bundle,)).fetchone()
-        return Entry(*row[:-1]) if row and row[-1] in states else None
 
     def _note(self, event: str, *, bundle: str = "", code: str = "", detail: str = "",
               facts: dict[str, str | int | None] | None = None) -> AuditHead:
         head = self._log.append(event, bundle=bundle, code=code, detail=detail, facts=facts)
-        self._remember(head)
+        if self._told:
+            self._remember(head)
         return head
 
     def _remember(self, head: AuditHead) -> None:
-        self._database.execute("UPDATE heads SET number = ?, hash = ?", (head.number, head.hash))
+        self._database.run("UPDATE heads SET number = ?, hash = ?", head.number, head.hash)
+
+
+def place_of(target: str) -> str:
+    """The folder in which a link or a reference points to the newest content: what a series owns."""
+    return target.rpartition("/")[0]
 
 
 def _facts(entry: Entry) -> dict[str, str | int | None]:
@@ -195,12 +207,16 @@ def _facts(entry: Entry) -> dict[str, str | int | None]:
     return {name: value for name, value in facts.items() if name != "bundle"}
 
 
-def verify_log(state: StationState) -> tuple[list[AuditFault], AuditHead]:
-    """What is wrong with the audit log of a station, also where it ends, and its last line."""
-    log = AuditLog(state.audit, rotate=0)
+def verify_log(folder: str, log: AuditLog) -> tuple[list[AuditFault], AuditHead]:
+    """What is wrong with the audit log of a state folder, also where it ends, and its last line. Changes nothing."""
     faults = list(log.faults())
-    known = Ledger(state, log).head()
+    recorded = recorded_head(folder)
+    if recorded is None:
+        return [*faults, AuditFault(folder, 0, "there is no ledger that knows how the log ends")], AuditHead()
+    known = AuditHead(*recorded)
     if not faults and not log.holds(known):
-        faults.append(AuditFault(state.audit.folder, known.number, "the ledger knows this line otherwise: it was "
-                                                                   "edited, or it and what followed were deleted"))
-    return faults, log.head() if not faults else AuditHead()
+        faults.append(AuditFault(folder, known.number, "the ledger knows this line otherwise: it was edited, or it and "
+                                                       "what followed were deleted"))
+    if not faults and len(log.since(known.number)) > 1:
+        faults.append(AuditFault(folder, known.number, "the ledger knows no later line: it was put back from a backup"))
+    return faults, AuditHead() if faults else log.head()

@@ -117,6 +117,12 @@ class PublishTable(_Table, frozen=True):
     hook: tuple[str, ...] = ()
 
 
+class ReceiptTable(_Table, frozen=True):
+    """Receipts: a folder that gets a copy of each, such as one on another machine's share (none: no copy)."""
+
+    copy_to: str = ""
+
+
 class AuditTable(_Table, frozen=True):
     """The audit log: also to the system's log, and when a new file is begun."""
 
@@ -138,6 +144,7 @@ class Policy(_Table, frozen=True):
     custody: CustodyTable = CustodyTable()
     gates: GateRules = GateRules()
     publish: PublishTable = PublishTable()
+    receipts: ReceiptTable = ReceiptTable()
     audit: AuditTable = AuditTable()
 
     def series_of(self, name: str) -> SeriesTable | None:
@@ -160,13 +167,17 @@ class RoleHolder:
 
 @dataclass(frozen=True, slots=True)
 class LoadedPolicy:
-    """A policy with the keys that it names. Paths are absolute; `digest` is SHA-256 over all that decides."""
+    """A policy with the keys that it names. Paths are absolute; `digest` is SHA-256 over all that decides.
+
+    `tighter` is what flags and environment added.
+    """
 
     rules: Policy
     path: str
     holders: tuple[RoleHolder, ...]
     trust: TrustSet
     digest: str
+    tighter: tuple[tuple[str, str], ...] = ()
 
     @property
     def folder(self) -> str:
@@ -182,6 +193,12 @@ class LoadedPolicy:
     def root(self) -> str:
         """Where content is published."""
         return os.path.join(self.folder, self.rules.publish.root)
+
+    @property
+    def receipts_to(self) -> str:
+        """The folder that gets a copy of each receipt; nothing if there is none."""
+        folder = self.rules.receipts.copy_to
+        return os.path.join(self.folder, folder) if folder else ""
 
     def holders_of(self, role: str) -> tuple[RoleHolder, ...]:
         """The keys of one role."""
@@ -208,15 +225,19 @@ def load_policy(path: str, tighter: Iterable[tuple[str, str]] = ()) -> LoadedPol
     except msgspec.ValidationError as error:
         raise UsageError(shown(str(error)), where=path,
                          hint="airbundle policy init writes one with every key") from None
+    tighter = tuple(tighter)
     rules = tightened(_checked(rules, path), tighter)
     holders = tuple(RoleHolder(load_public(os.path.join(os.path.dirname(path), key.file)), key.roles)
                     for key in rules.keys)
     if len({holder.key_id for holder in holders}) != len(holders):
         raise UsageError("a key stands in it twice", where=path, hint="give all its roles in one place")
+    if len({holder.identity.name for holder in holders}) != len(holders):
+        raise UsageError("two keys in it have the same name", where=path,
+                         hint="series are bound to names: make one of the keys anew under another name")
     _require_known_packers(rules, holders, path)
     document = {"policy": rules, "keys": [(holder.key_id.hex(), holder.roles) for holder in holders]}
     digest = hashlib.sha256(msgspec.json.encode(document, order="deterministic")).hexdigest()
-    return LoadedPolicy(rules, path, holders, TrustSet(holder.identity for holder in holders), digest)
+    return LoadedPolicy(rules, path, holders, TrustSet(holder.identity for holder in holders), digest, tuple(tighter))
 
 
 def tightened(rules: Policy, tighter: Iterable[tuple[str, str]]) -> Policy:
@@ -230,7 +251,7 @@ def tightened(rules: Policy, tighter: Iterable[tuple[str, str]]) -> Policy:
             smaller = min(bundle.largest_size, value, key=parse_size)
             bundle = msgspec.structs.replace(bundle, largest_size=smaller)
         elif name == "series":
-            found = rules.series_of(value)
+            found = next((table for table in series if fnmatch.fnmatchcase(value, table.name)), None)
             if series and found is None:
                 raise UsageError(f"the policy knows no series '{shown(value)}'",
                                  hint="airbundle policy check shows them")

@@ -69,6 +69,9 @@ root = "models"
 layout = "plain"              # or "hf-cache": bundles carry --meta hf-repo=ORG/NAME
 hook = []                     # a command that is run afterwards
 
+[receipts]
+copy-to = ""                  # a folder that gets a copy of each receipt
+
 [audit]
 syslog = false
 rotate = "16M"

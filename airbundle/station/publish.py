@@ -57,15 +57,17 @@ class Destination:
         """The folder for staging, on the same file system."""
         return os.path.join(self.root, STAGING_PLACE)
 
-    def put(self, staging: StagingTree, manifest: Manifest) -> None:
-        """Make the content visible. Raises MediumError."""
+    def prepare(self, staging: StagingTree, manifest: Manifest) -> str:
+        """Do everything but the rename, and wait for the medium; gives the tree to be renamed. Raises MediumError."""
         if self.layout == "plain":
-            staging.publish()
-            return
-        names = {file.path: _blob_name(staging, file, _large_names(staging, manifest.files)) for file in manifest.files}
+            staging.sync()
+            return staging.path
+        large = _large_names(staging, manifest.files)
+        names = {file.path: _blob_name(staging, file, large) for file in manifest.files}
         blobs = os.path.join(os.path.dirname(os.path.dirname(self.target)), "blobs")
         tree = link_blobs(staging, blobs, names, {file.path: file.sha256 for file in manifest.files})
-        staging.publish(tree)
+        staging.sync()
+        return tree
 
 
 def destination_of(root: str, layout: str, statement: Statement, manifest: Manifest) -> Destination:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 RECEIPT_TYPE: Final = "application/vnd.airbundle.receipt.v1+json"
 FINDINGS_MAX: Final = 200
+PUBLISHED_NAME: Final = "published"
 WIDTH: Final = 78
 
 
@@ -107,6 +108,7 @@ class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     bytes: Int53
     target: str
     policy: HexDigest
+    tighter: tuple[str, ...]
     audit: AuditRef
     began: Int53
     ended: Int53
@@ -114,10 +116,18 @@ class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     writer: str
 
 
-def write_receipt(receipt: Receipt, identity: PrivateIdentity) -> bytes:
-    """The signed document."""
-    payload = encoding.encode(receipt)
-    return write_envelope(Envelope(RECEIPT_TYPE, payload, (sign(identity, RECEIPT_TYPE, payload),)))
+def receipt_documents(payload: bytes, identity: PrivateIdentity) -> tuple[str, bytes, str]:
+    """Name, signed document and page of a receipt. Raises FormatError for a payload that is none."""
+    receipt = encoding.decode(payload, Receipt, limit=RECEIPT_MAX, rule="L-5")
+    document = write_envelope(Envelope(RECEIPT_TYPE, payload, (sign(identity, RECEIPT_TYPE, payload),)))
+    moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(receipt.began))
+    name = published_name(receipt.bundle) if not receipt.code else f"{receipt.bundle or 'unknown'}-{receipt.code}"
+    return f"{moment}-{receipt.audit.number:06d}-{name}", document, receipt_page(receipt, identity.public.key_id)
+
+
+def published_name(bundle: str) -> str:
+    """How the name of the receipt of a publication ends."""
+    return f"{bundle}-{PUBLISHED_NAME}"
 
 
 def parse_receipt(raw: bytes, trust: TrustSet | None) -> tuple[Receipt, bytes]:
@@ -154,7 +164,8 @@ def receipt_page(receipt: Receipt, station: bytes) -> str:
         ("statement", receipt.statement or "-"), ("what", receipt.what), ("exit status", str(receipt.exit)),
         ("published to", receipt.target or "-"), ("content", f"{receipt.files} files, {receipt.bytes} bytes"),
         ("began", _time(receipt.began)), ("ended", _time(receipt.ended)), ("clock", receipt.clock or "in order"),
-        ("policy", receipt.policy), ("audit line", f"{receipt.audit.number}, {receipt.audit.hash}"),
+        ("policy", ", ".join((receipt.policy, *receipt.tighter))),
+        ("audit line", f"{receipt.audit.number}, {receipt.audit.hash}"),
         ("written by", receipt.writer)]
     lines += _rows(rows)
     for title, found in (
@@ -173,8 +184,8 @@ def receipt_page(receipt: Receipt, station: bytes) -> str:
             ("Waivers", list(receipt.waivers))):
         if found:
             lines += ["", title, *(line for text in found for line in _wrapped(text, "  "))]
-    lines += ["", "Signed by the station's key", f"  {fingerprint_hex(station)}", f"  {fingerprint_words(station)}",
-              "What counts is the signed document beside this page: airbundle receipt verify."]
+    lines += ["", "Signed by the station's key", f"  {fingerprint_hex(station)}",
+              *_wrapped(fingerprint_words(station), "  ", "  "), "What counts is the signed document beside this page: airbundle receipt verify."]
     return "\n".join(lines) + "\n"
 
 

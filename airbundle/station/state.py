@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sqlite3
-import syslog
-from typing import TYPE_CHECKING, Final, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from airbundle.errors import MediumError, UsageError
 from airbundle.format import limits
@@ -22,11 +21,12 @@ from airbundle.media.state import save_document
 from airbundle.media.streams import make_private
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 POLICY_MAX: Final = limits.MIB
 RECEIPT_MAX: Final = 16 * limits.MIB
 BUSY_TIMEOUT: Final = 30.0  # seconds
+LEDGER_NAME: Final = "ledger.sqlite"
 AUDIT_SUFFIX: Final = ".jsonl"
 RECEIPT_SUFFIX: Final = ".receipt.json"
 PAGE_SUFFIX: Final = ".receipt.txt"
@@ -64,25 +64,11 @@ class StationState:
         self.folder = os.path.abspath(folder)
         with reporting(self.folder):
             make_private(self.folder)
-            for name in ("audit", "receipts", "locks"):
+            _require_ours(self.folder)
+            for name in ("audit", "receipts", "held", "locks"):
                 make_private(os.path.join(self.folder, name))
         self.audit = AuditFiles(os.path.join(self.folder, "audit"))
-        self.connection = self._connect()
-
-    def _connect(self) -> sqlite3.Connection:
-        path = os.path.join(self.folder, "ledger.sqlite")
-        try:
-            with contextlib.suppress(FileExistsError):
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            if connection.execute("PRAGMA quick_check").fetchone() != ("ok",):
-                raise sqlite3.DatabaseError("quick_check finds it damaged")
-        except (OSError, sqlite3.Error) as error:
-            raise MediumError(f"the ledger cannot be opened: {error}", where=path,
-                              hint="restore the state folder from its backup") from error
-        return connection
+        self.database = Database(os.path.join(self.folder, LEDGER_NAME))
 
     @contextlib.contextmanager
     def publishing(self) -> Iterator[None]:
@@ -115,23 +101,19 @@ class StationState:
         save_document(path, content)
         return path
 
-    def hold_receipt(self, bundle: str, documents: Mapping[str, bytes]) -> None:
-        """Keep the receipt of a publication, by the names that it will have, until `release_receipt`."""
-        folder = self._held(bundle)
-        with reporting(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            os.makedirs(folder, mode=0o700)
-        for name, content in documents.items():
-            save_document(os.path.join(folder, name), content)
+    def hold_payload(self, bundle: str, payload: bytes) -> None:
+        """Keep what the receipt of a publication will say; it is none before it is signed."""
+        save_document(self._held(bundle), payload)
 
-    def release_receipt(self, bundle: str) -> None:
-        """What was held is a receipt from now on; does nothing if that was done."""
-        folder = self._held(bundle)
-        with reporting(folder), contextlib.suppress(FileNotFoundError):
-            for name in sorted(os.listdir(folder)):
-                os.replace(os.path.join(folder, name), os.path.join(self._receipts, name))
-            system.sync_directory(self._receipts)
-            os.rmdir(folder)
+    def held_payload(self, bundle: str) -> bytes:
+        """What was held; nothing if nothing is."""
+        path = self._held(bundle)
+        return read_bounded(path, RECEIPT_MAX) if os.path.exists(path) else b""
+
+    def drop_payload(self, bundle: str) -> None:
+        """Nothing is held any more."""
+        with reporting(self._receipts), contextlib.suppress(FileNotFoundError):
+            os.unlink(self._held(bundle))
 
     def receipt_path(self, ending: str) -> str:
         """The newest receipt whose name ends so; nothing if there is none."""
@@ -141,6 +123,7 @@ class StationState:
 
     def copy_receipt(self, path: str, folder: str) -> None:
         """Put a receipt and its page into another folder too, such as one on a drive. Raises MediumError."""
+        folder = os.path.abspath(folder)
         for each in (path, path.removesuffix(RECEIPT_SUFFIX) + PAGE_SUFFIX):
             save_document(os.path.join(folder, os.path.basename(each)), read_bounded(each, RECEIPT_MAX))
 
@@ -149,11 +132,11 @@ class StationState:
         return os.path.join(self.folder, "receipts")
 
     def _held(self, bundle: str) -> str:
-        return os.path.join(self._receipts, "held", bundle)
+        return os.path.join(self.folder, "held", bundle)
 
     def close(self) -> None:
         """Close the ledger."""
-        self.connection.close()
+        self.database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -162,8 +145,81 @@ class StationState:
         self.close()
 
 
+class Database:
+    """The ledger's file. Its errors are MediumErrors."""
+
+    def __init__(self, path: str) -> None:
+        """Open it, or make it. Raises MediumError, also for one that is damaged."""
+        self._path = path
+        with self._reporting():
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            self._connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            if self._connection.execute("PRAGMA quick_check").fetchone() != ("ok",):
+                raise sqlite3.DatabaseError("quick_check finds it damaged")
+
+    def script(self, commands: str) -> None:
+        """Run several commands without values. Raises MediumError."""
+        with self._reporting():
+            self._connection.executescript(commands)
+
+    def run(self, command: str, *values: str | int | None) -> list[tuple[Any, ...]]:
+        """Run one command; gives its rows. Raises MediumError."""
+        with self._reporting():
+            return self._connection.execute(command, values).fetchall()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything that is run inside happens, or nothing of it. Raises MediumError."""
+        self.run("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self.run("ROLLBACK")
+            raise
+        self.run("COMMIT")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    @contextlib.contextmanager
+    def _reporting(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise MediumError(f"the ledger cannot be used: {error}", where=self._path,
+                              hint="look for room and permissions; if it is damaged, restore the state folder from "
+                              "its backup") from error
+
+
+def recorded_head(folder: str) -> tuple[int, str] | None:
+    """What the ledger in a state folder knows of the audit log, read without changing it; None if there is none."""
+    path = os.path.join(os.path.abspath(folder), LEDGER_NAME)
+    if not os.path.exists(path):
+        return None
+    try:
+        with contextlib.closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True)) as connection:
+            row = connection.execute("SELECT number, hash FROM heads").fetchone()
+    except sqlite3.Error as error:
+        raise MediumError(f"the ledger cannot be read: {error}", where=path) from error
+    return (int(row[0]), str(row[1])) if row else None
+
+
+def _require_ours(folder: str) -> None:
+    """Raise UsageError if others than this user can enter the state folder."""
+    found = os.stat(folder)
+    if os.name != "nt" and (found.st_uid != os.geteuid() or found.st_mode & 0o077):
+        raise UsageError("others can enter the state folder", where=shown(folder),
+                         hint="it has to belong to the station's user, with mode 0700")
+
+
 def to_syslog(line: str) -> None:
     """Give a line to the system's log, which passes it to the journal."""
+    import syslog  # noqa: PLC0415 - not on every system
+
     syslog.openlog("airbundle", 0, syslog.LOG_AUTHPRIV)
     syslog.syslog(syslog.LOG_NOTICE, line)
 
@@ -175,7 +231,7 @@ class AuditFiles:
         self.folder = folder
 
     def lines(self) -> Iterator[tuple[str, bytes]]:
-        """File name and content of each line, without its end; a torn last line has no end. Raises MediumError."""
+        """File name and content of each line, with its end; a torn last line has none. Raises MediumError."""
         for name in self.names():
             with reporting(os.path.join(self.folder, name)), open(os.path.join(self.folder, name), "rb") as file:
                 for line in file:

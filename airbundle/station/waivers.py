@@ -51,6 +51,8 @@ def make_waiver(identity: PrivateIdentity, *, subject: str, allow: Collection[st
     if unknown or not allow:
         raise UsageError(f"'{', '.join(unknown)}' cannot be waived" if unknown else "nothing is to be waived",
                          hint=f"known are: {', '.join(WAIVABLE)}")
+    if not reason.strip():
+        raise UsageError("a waiver needs a reason", hint="--reason TEXT, in one line")
     try:
         check_public_text(reason)
         payload = encoding.encode(Waiver(1, subject, tuple(sorted(allow)), reason, now, now + seconds))
@@ -60,9 +62,16 @@ def make_waiver(identity: PrivateIdentity, *, subject: str, allow: Collection[st
     return write_envelope(Envelope(WAIVER_TYPE, payload, (sign(identity, WAIVER_TYPE, payload),)))
 
 
-def add_signature(raw: bytes, identity: PrivateIdentity) -> bytes:
-    """The same waiver with one more signature. Raises FormatError."""
+def parse_waiver(raw: bytes) -> Waiver:
+    """What a waiver says, whoever signed it. Raises FormatError."""
+    return _parse(parse_envelope(raw, WAIVER_TYPE).payload)
+
+
+def add_signature(raw: bytes, identity: PrivateIdentity, *, subject: str) -> bytes:
+    """The same waiver with one more signature. Raises UsageError if it is for another subject, FormatError."""
     envelope = parse_envelope(raw, WAIVER_TYPE)
+    if _parse(envelope.payload).subject != subject:
+        raise UsageError("the waiver is for something else", hint="look at it, and give the hash that it names")
     signature = sign(identity, WAIVER_TYPE, envelope.payload)
     return write_envelope(Envelope(WAIVER_TYPE, envelope.payload, (*envelope.signatures, signature)))
 

@@ -71,6 +71,24 @@ class CustodyChain:
     last: str = ""
 
     @property
+    def is_broken(self) -> bool:
+        """Whether more is wrong than that somebody unknown here has signed."""
+        return (bool(self.problems) and any(link.problem and link.name for link in self.links)) or any(
+            problem.endswith(("in its place", "before it")) for problem in self.problems)
+
+    @property
+    def sound_kinds(self) -> tuple[str, ...]:
+        """The events that hold."""
+        return tuple(link.event.event for link in self.links if not link.problem)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Each event for a person."""
+        return tuple(f"{link.event.event} by {link.name or 'a stranger'}"
+                     f"{f', seal {link.event.seal}' if link.event.seal else ''}"
+                     f"{f' ({link.problem})' if link.problem else ''}" for link in self.links)
+
+    @property
     def serial(self) -> str:
         """The drive's serial number by the last event of a trusted key that has one."""
         return next((link.event.serial for link in reversed(self.links) if link.event.serial and link.name
@@ -85,7 +103,7 @@ def read_chain(bundle: Bundle, reader: VolumeReader, trust: TrustSet) -> Custody
                                   payload_limit=limits.CUSTODY_EVENT_SIZE_MAX)
         event = _parse(envelope.payload)
         link = CustodyLink(event, envelope.signatures[0].key_id, trust.name(envelope.signatures[0].key_id) or "",
-                           _problem(bundle, envelope, event, trust))
+                           _problem(bundle, reader, envelope, event, trust))
         if event.number != place:
             problems.append(f"event {place} is missing: {name} stands in its place")
         elif event.previous != previous:
@@ -102,7 +120,7 @@ def add_to_chain(bundle: Bundle, reader: VolumeReader, chain: CustodyChain, iden
     """Sign one more event and write it onto the volume. Raises UsageError, also for a chain that is broken."""
     if kind not in KINDS:
         raise UsageError(f"'{kind}' is no event of custody", hint=f"known are: {', '.join(KINDS)}")
-    if any(link.event.number != place for place, link in enumerate(chain.links, 1)):
+    if chain.is_broken:
         raise UsageError("the events on this drive are not whole: nothing is added to them", where=reader.path,
                          hint="airbundle custody show says what is wrong")
     try:
@@ -120,7 +138,7 @@ def add_to_chain(bundle: Bundle, reader: VolumeReader, chain: CustodyChain, iden
     return event
 
 
-def _problem(bundle: Bundle, envelope: Envelope, event: CustodyEvent, trust: TrustSet) -> str:
+def _problem(bundle: Bundle, reader: VolumeReader, envelope: Envelope, event: CustodyEvent, trust: TrustSet) -> str:
     """What is wrong with one event by itself."""
     signature = envelope.signatures[0]
     public = trust.find(signature.key_id)
@@ -130,7 +148,13 @@ def _problem(bundle: Bundle, envelope: Envelope, event: CustodyEvent, trust: Tru
         check(public, signature, CUSTODY_TYPE, envelope.payload)
     except ForgedError:
         return "its signature does not hold"
-    return "it is of another bundle" if event.bundle != bundle.statement.bundle else ""
+    if event.bundle != bundle.statement.bundle:
+        return "it is of another bundle"
+    here = volumes_of(bundle, reader.path)
+    if event.volume and here and event.volume not in here:
+        return f"it is of volume {event.volume}"
+    same = event.statement == bundle.statement_hash or bundle.statement.revision > 0  # a rewrap makes another statement
+    return "" if same else "it names another statement"
 
 
 def _parse(payload: bytes) -> CustodyEvent:

@@ -51,12 +51,32 @@ class _Seen(msgspec.Struct, frozen=True, tag="seen"):
     copies: list[tuple[int, int]]
 
 
+class Wrong(msgspec.Struct, frozen=True, tag="wrong"):
+    """What was found in one file of a volume, `FOLDER/FILE`, in some run: counts of blocks."""
+
+    file: str
+    problem: str
+    unreadable: int
+    damaged: int
+    misplaced: int
+    altered: int
+
+
+class _Witnessed(msgspec.Struct, frozen=True, tag="witnessed"):
+    """What a caller wants to be told again when all is there, such as which drives were here."""
+
+    text: str
+
+
 class Summed(msgspec.Struct, frozen=True, tag="summed"):
     """A segment that is being added up: from the members `given` of its group, of which the sum `has` some."""
 
     number: int
     given: list[int]
     has: list[int]
+
+
+_Note = _Landed | _Written | _Seen | Summed | Wrong | _Witnessed
 
 
 class Landing:
@@ -74,10 +94,12 @@ class Landing:
         self.seen: set[int] = set()
         self.copies: set[tuple[int, int]] = set()
         self.sums: dict[int, Summed] = {}
+        self.wrongs: dict[str, Wrong] = {}
+        self.witnesses: list[str] = []
         head = msgspec.json.encode(_Head(bundle, tuple(include)))
         if self._log.records[:1] == [head]:
             for record in self._log.records[1:]:
-                self._take(msgspec.json.decode(record, type=_Landed | _Written | _Seen | Summed))
+                self._take(msgspec.json.decode(record, type=_Note))
         else:
             self._log.keep(0)
             staging.clear()
@@ -88,13 +110,17 @@ class Landing:
         """Whether an earlier run has left something to go on with."""
         return bool(self.done or self.sums)
 
-    def _take(self, note: _Landed | _Written | _Seen | Summed) -> None:
+    def _take(self, note: _Note) -> None:
         if isinstance(note, _Landed):
             self.done.update(note.numbers)
         elif isinstance(note, _Written):
             if note.boot == self._boot:
                 self.done.add(note.number)
                 self._fresh.append(note.number)
+        elif isinstance(note, Wrong):
+            self.wrongs[note.file] = note
+        elif isinstance(note, _Witnessed):
+            self.witnesses.append(note.text)
         elif isinstance(note, _Seen):
             self.seen.update(note.volumes)
             self.copies.update(note.copies)
@@ -113,6 +139,19 @@ class Landing:
             self._bytes += size
             if self._bytes >= SYNC_EVERY:
                 self._note()
+
+    def wrong(self, note: Wrong) -> None:
+        """Something is wrong with a file, whatever becomes of what it holds."""
+        with self._lock:
+            self.wrongs[note.file] = note
+            self._log.append(msgspec.json.encode(note), durable=False)
+
+    def witness(self, text: str) -> None:
+        """Remember a text, once."""
+        with self._lock:
+            if text and text not in self.witnesses:
+                self.witnesses.append(text)
+                self._log.append(msgspec.json.encode(_Witnessed(text)))
 
     def see(self, volumes: Iterable[int], copies: Iterable[tuple[int, int]] = ()) -> None:
         """These volumes are here, and these re-laid copies by number and count."""

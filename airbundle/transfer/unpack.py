@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
+import os
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -31,14 +32,14 @@ from airbundle.media import volume as volumes
 from airbundle.media.flow import StreamWriter
 from airbundle.media.staging import StagingTree, require_space
 from airbundle.transfer.content import Contents
-from airbundle.transfer.landing import Landing
+from airbundle.transfer.landing import Landing, Wrong
 from airbundle.transfer.open import Bundle, Opened, open_bundle, open_manifest
 from airbundle.transfer.progress import Meter, Tick
 from airbundle.transfer.restore import Restorer, beyond_repair
 from airbundle.transfer.schedule import run_all
 from airbundle.transfer.seal import open_chunks, open_index
 from airbundle.transfer.sums import RunningSum, add_up
-from airbundle.transfer.verdict import Tally, describe_copies, describe_volumes, elsewhere, make_report
+from airbundle.transfer.verdict import Tally, describe, describe_copies, describe_volumes, elsewhere, make_report
 from airbundle.transfer.verify import check_catalogs, check_statements, read_segment
 from airbundle.transfer.whose import copies_absent, copies_here, volumes_absent, volumes_here
 from airbundle.transfer.workspace import Pace, Workspace, Workspaces
@@ -104,7 +105,7 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, keyring: Keyring, 
         raise bundle.distrust
     opened = open_manifest(bundle, keyring)
     with StagingTree(target, key=staging_key(bundle)) as staging:
-        report = fill(staging, bundle, opened, include=include, pace=pace, meter=meter)  # (2) to (4)
+        report = fill(staging, bundle, opened, include=include, pace=pace, meter=meter).report  # (2) to (4)
         meter.begin("publishing", 0)
         staging.publish()  # (5)
     files, folders = _wanted(opened, include)
@@ -119,15 +120,23 @@ def staging_key(bundle: Bundle) -> str:
     return bundle.statement.bundle[:12]
 
 
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What is in the staging tree now: what was found on the medium in all runs, and their witnesses."""
+
+    report: Report
+    witnesses: tuple[str, ...]
+
+
 def fill(staging: StagingTree, bundle: Bundle, opened: Opened, *, include: Sequence[str] = (),
-         pace: Pace | None = None, meter: Meter, kept: bool = False) -> Report:
+         pace: Pace | None = None, meter: Meter, kept: bool = False, witness: str = "") -> Filled:
     """Steps 2 to 4: everything that is wanted, verified, in `staging`, and what was found on the medium.
 
     With `kept` the staging folder stays whatever happens here, so that a later run goes on with it; without, only
-    where volumes are missing or one was pulled. Raises AirbundleError.
+    where volumes are missing or one was pulled. `witness` is kept with it, and given back by the run that finishes.
+    Raises AirbundleError with what was found so far, a Filled, as its report.
     """
     began = time.monotonic()
-    contents = Contents(opened.manifest, len(bundle.data_rows))
     files, folders = _wanted(opened, include)
     tally = Tally([], [], [])
     check_statements(bundle, tally)
@@ -135,31 +144,58 @@ def fill(staging: StagingTree, bundle: Bundle, opened: Opened, *, include: Seque
     with _landing(staging, bundle, include) as landing:
         staging.keep(kept=kept or landing.begun)
         landing.see(volumes_here(bundle), copies_here(bundle))
+        landing.witness(witness)
+        for reader, name, findings in bundle.catalog_findings:
+            _remember_wrong(landing, reader, name, findings)
         resumed = bool(landing.done)
-        rows = _needed(bundle, contents, files, landing)
-        require_space(staging.path, sum(opened.manifest.segments[row.number].length for row in rows))
-        work = _work(bundle, opened, contents, staging, landing, tally, pace or Pace(), meter, files, rows)
-        meter.begin("unpacking", sum(opened.manifest.segments[row.number].length for row in rows))
         try:
-            _take_files(work, rows)  # (3)
-            _take_groups(work)  # (4)
-        except (IncompleteError, MediumError) as error:
-            if isinstance(error, IncompleteError) or _is_on(error, bundle.volumes):
+            _take_all(staging, bundle, opened, landing, tally, files, pace or Pace(), meter)
+        except AirbundleError as error:
+            if isinstance(error, IncompleteError) or (isinstance(error, MediumError) and _is_on(error, bundle.volumes)):
                 staging.keep()
                 landing.flush()
+            tally.recall(landing.wrongs)
+            error.report = Filled(make_report(bundle, tally, opened=True, began=began), tuple(landing.witnesses))
             raise
-        _require_landed(work)
         for file in files.values():
             if file.size == 0:  # the others were made when their first bytes came
                 staging.touch(SafePath(file.path))
         for folder in folders:
             staging.make_folder(SafePath(folder))
         staging.keep(kept=False)
-        staging.require_only({file.path: file.size for file in files.values()}, folders)
-        if resumed:  # what an earlier run wrote has been out of our hands
-            staging.require_digests({file.path: file.sha256 for file in files.values()})
+        require_unchanged(staging, opened, include=include, digests=resumed)
         staging.keep(kept=kept)
-    return make_report(bundle, tally, opened=True, began=began)
+        tally.recall(landing.wrongs)
+        return Filled(make_report(bundle, tally, opened=True, began=began), tuple(landing.witnesses))
+
+
+def _take_all(staging: StagingTree, bundle: Bundle, opened: Opened, landing: Landing, tally: Tally,
+              files: dict[int, FileRow], pace: Pace, meter: Meter) -> None:
+    contents = Contents(opened.manifest, len(bundle.data_rows))
+    rows = _needed(bundle, contents, files, landing)
+    size = sum(opened.manifest.segments[row.number].length for row in rows)
+    require_space(staging.path, size)
+    work = _work(bundle, opened, contents, staging, landing, tally, pace, meter, files, rows)
+    meter.begin("unpacking", size)
+    _take_files(work, rows)  # (3)
+    _take_groups(work)  # (4)
+    _require_landed(work)
+
+
+def require_unchanged(staging: StagingTree, opened: Opened, *, include: Sequence[str] = (),
+                      digests: bool = True) -> None:
+    """Raise MediumError unless the tree holds what is wanted and nothing else, with `digests` byte for byte."""
+    files, folders = _wanted(opened, include)
+    staging.require_only({file.path: file.size for file in files.values()}, folders)
+    if digests:  # what an earlier run, or another program, had in its hands
+        staging.require_digests({file.path: file.sha256 for file in files.values()})
+
+
+def _remember_wrong(landing: Landing, reader: VolumeReader, name: str, findings: Findings) -> None:
+    problem = describe(findings)
+    if problem:
+        landing.wrong(Wrong(f"{os.path.basename(reader.path)}/{name}", problem, findings.unreadable, findings.damaged,
+                            findings.misplaced, findings.altered))
 
 
 def _is_on(error: AirbundleError, readers: tuple[VolumeReader, ...]) -> bool:
@@ -259,6 +295,8 @@ def _parts(work: _Work, rows: Sequence[Row]) -> list[tuple[Row, ...]]:
 def _take_file(work: _Work, row: Row, space: Workspace, *, wanted: bool) -> Found:
     """Read one segment; write out what it holds if it is whole and `wanted`, else leave it open."""
     found = read_segment(work.bundle, row, space, from_medium=False)
+    for reader, name, findings in found:
+        _remember_wrong(work.landing, reader, name, findings)
     if not found or found[-1][2].lost:
         work.open_rows.update([row.number] if wanted else [])
     elif wanted:

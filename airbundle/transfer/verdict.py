@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -22,10 +23,11 @@ from airbundle.transfer.report import Belief, Condition, FileFindings, Report
 from airbundle.transfer.whose import copies_absent, volumes_absent, volumes_not_seen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from airbundle.media.volume import VolumeReader
     from airbundle.transfer.check import Findings
+    from airbundle.transfer.landing import Wrong
     from airbundle.transfer.open import Bundle
 
 PRECEDENCE: Final = (1, 2, 130, 9, 5, 6, 8, 7, 4, 3, 11, 10)
@@ -62,6 +64,19 @@ class Tally:
             self.files.append(FileFindings(
                 reader.path, name, findings.number, problem, findings.unreadable, findings.damaged,
                 findings.misplaced, findings.altered, findings.surplus, findings.whole))
+
+    def recall(self, notes: Mapping[str, Wrong]) -> None:
+        """Add what earlier runs found in files that were not read now."""
+        known = {f"{os.path.basename(found.volume)}/{found.file}" for found in self.files}
+        for path, note in notes.items():
+            if path not in known:
+                volume, _, file = path.partition("/")
+                self.files.append(FileFindings(volume, file, None, note.problem, note.unreadable, note.damaged,
+                                               note.misplaced, note.altered))
+                self.unreadable += note.unreadable
+                self.damaged += note.damaged
+                self.misplaced += note.misplaced
+                self.altered += note.altered
 
     def note(self, reader: VolumeReader, name: str, problem: str, *, whole: bool = True) -> None:
         """Something wrong with a file that is not a matter of blocks."""

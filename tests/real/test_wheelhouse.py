@@ -13,7 +13,7 @@ import pytest
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
-ALONE = ["unshare", "-rn"] if shutil.which("unshare") else []
+ALONE = ["unshare", "-rn"]
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +49,22 @@ def test_a_wheel_that_was_exchanged_is_refused(wheelhouse: Path, tmp_path: Path)
     assert not (tmp_path / "there" / "bin" / "airbundle").exists()
 
 
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis").write_text("x")
+    done = subprocess.run([sys.executable, ROOT / "tools" / "wheelhouse.py", "-o", tmp_path], check=False,
+                          capture_output=True)
+    assert done.returncode == 2
+    assert (tmp_path / "thesis").exists()
+
+
 def test_every_wheel_is_in_the_list_with_its_hash(wheelhouse: Path) -> None:
     text = (wheelhouse / "requirements.txt").read_text()
     listed = dict(re.findall(r"^(\S+)==\S+ --hash=sha256:([0-9a-f]{64})$", text, re.MULTILINE))
     assert len(listed) == len(list(wheelhouse.glob("*.whl"))) > 10
+    check = subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], check=False, cwd=wheelhouse,
+                           capture_output=True, text=True)
+    assert check.returncode == 0
+    assert len(check.stdout.splitlines()) == len(list(wheelhouse.iterdir())) - 1
     document = json.loads((wheelhouse / "sbom.cdx.json").read_text())
     assert document["specVersion"] == "1.6"
     assert {part["name"]: part["hashes"][0]["content"] for part in document["components"]} == listed

@@ -29,7 +29,7 @@ if __name__ == "__main__":
     Landing.add = add  # type: ignore[method-assign]
     steps: list[tuple[Any, str]] = [
         (system, "write_all"), (system, "sync_file"), (Folder, "sync"), (Folder, "rename"), (os, "replace"),
-        (os, "fsync"), (os, "rename"), (os, "link"), (os, "symlink"), (os, "rmdir"), (Ledger, "_write"),
+        (os, "fsync"), (os, "rename"), (os, "link"), (os, "symlink"), (os, "rmdir"), (Ledger, "_intend"),
         (Ledger, "_remember"), (Ledger, "_move_on"), (Ledger, "_enter"), (Ledger, "conclude")]
     for owner, name in steps:
         bomb.laid_to(owner, name)

@@ -78,7 +78,8 @@ class Desk:
     def pack(self, name: str = "one", *, by: PrivateIdentity | None = None, released: bool = True, drives: int = 1,
              files: Mapping[str, bytes] | None = None, source: Path | None = None,
              sequence: int | None = None, series: str | None = "llama",
-             meta: Sequence[tuple[str, str]] = (), segment_size: int = 64 * KIB, **declared: Any) -> list[str]:
+             meta: Sequence[tuple[str, str]] = (), segment_size: int = 64 * KIB, label: str = "model",
+             **declared: Any) -> list[str]:
         """A bundle on drives of its own; its volumes."""
         source = source or write_tree(self.place / name / "source", model(len(name)) if files is None else files)
         targets = [self.place / name / f"drive-{number}" for number in range(drives)]
@@ -86,7 +87,7 @@ class Desk:
             target.mkdir(parents=True)
         result = api.pack(str(source), [str(target) for target in targets], sign=by or self.people.alice,
                           to=[self.people.station.public], pace=PACE, options=Options(segment_size=segment_size),
-                          declared=Declared(label="model", series=series if sequence is not None else None,
+                          declared=Declared(label=label, series=series if sequence is not None else None,
                                             sequence=sequence, meta=tuple(meta), **declared))
         if released:
             self.release(result.volumes)

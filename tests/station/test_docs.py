@@ -9,7 +9,7 @@ from pathlib import Path
 from airbundle import errors
 from airbundle.station.gates.result import Outcome
 from airbundle.station.ledger import LEDGER_RESTORED
-from airbundle.station.states import STEPS, ImportState, end_of
+from airbundle.station.states import MEANING, STEPS, ImportState, end_of
 from airbundle.station.waivers import WAIVABLE
 from tests.test_spec import error_classes
 
@@ -25,7 +25,7 @@ def table(head: str) -> list[list[str]]:
 
 
 def test_the_table_of_states() -> None:
-    assert {row[0]: row[1] for row in table("| state | means")[0:]} | {} == {
+    assert {row[0]: row[1] for row in table("| state | means")} == {
         state.value: STEPS[state] for state in ImportState}
 
 
@@ -40,6 +40,7 @@ def test_the_table_of_codes() -> None:
     known[LEDGER_RESTORED] = 6
     known |= {f"gate-{outcome.value}": 7 for outcome in Outcome if outcome is not Outcome.CLEAN}
     assert written == known
+    assert {row[0]: row[2] for row in table("| code | exit")} == MEANING
     assert set(WAIVABLE) <= {code for code, status in written.items() if status == 6}
 
 

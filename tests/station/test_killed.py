@@ -18,7 +18,6 @@ import pytest
 from airbundle.errors import PolicyError
 from airbundle.format.limits import KIB
 from airbundle.media.state import AppendLog
-from airbundle.station.ledger import DONE
 from airbundle.transfer import landing
 from airbundle.transfer.finding import open_volumes
 from airbundle.transfer.landing import Landing
@@ -105,11 +104,12 @@ def is_concluded(desk: Desk, bundle: Bundle) -> bool:
         return False
     connection = sqlite3.connect(file)
     try:
-        row = connection.execute("SELECT state FROM bundles WHERE bundle = ?", (bundle.statement.bundle,)).fetchone()
+        rows = connection.execute("SELECT 1 FROM bundles").fetchall()
+        left = connection.execute("SELECT 1 FROM intentions").fetchall()
     except sqlite3.OperationalError:
-        row = None
+        rows, left = [], []
     connection.close()
-    return bool(row == (DONE,))
+    return bool(rows and not left)
 
 
 def left_over(desk: Desk, bundle: Bundle, notes: Path) -> int:
@@ -124,6 +124,7 @@ def left_over(desk: Desk, bundle: Bundle, notes: Path) -> int:
         if raw:
             reader: Any = Landing.__new__(Landing)
             reader.done, reader.seen, reader.copies, reader.sums = set(), set(), set(), {}
+            reader.wrongs, reader.witnesses = {}, []
             reader._fresh, reader._boot = [], boot()
             for record in raw[1:]:
                 reader._take(decoded(record))
@@ -137,7 +138,7 @@ def boot() -> str:
 
 
 def decoded(record: bytes) -> Any:
-    return msgspec.json.decode(record, type=landing._Landed | landing._Written | landing._Seen | landing.Summed)
+    return msgspec.json.decode(record, type=landing._Note)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -41,7 +41,7 @@ def test_every_fact_is_in_it(taken: tuple[Desk, list[str], ImportResult]) -> Non
     assert {gate.gate: gate.not_clean for gate in receipt.gates}["content"] == 0
     names = [check.name for check in receipt.checks]
     assert names == ["signatures", "suite", "replay", "series", "sequence", "marking", "created", "expiry", "size",
-                     "drives", "custody", "content size", "files", "salvage", "altered blocks"]
+                     "drives", "custody", "content size", "files", "salvage", "place", "altered blocks"]
     line = next(line for line in desk.audit() if line.number == receipt.audit.number)
     assert line.event == "examined"
 

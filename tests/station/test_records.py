@@ -16,8 +16,8 @@ from airbundle import station_api
 from airbundle.cli.main import main
 from airbundle.errors import AirbundleError, DamagedError, PolicyError
 from airbundle.station.audit import AuditLog
-from airbundle.station.intake import Station
 from airbundle.station.state import StationState
+from airbundle.station.station import Station
 from tests.station.desk import Desk
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def test_the_chain_goes_on_over_files(desk: Desk) -> None:
             log.append("tried", detail=str(number))
         assert len(state.audit.names()) > 3
         assert not list(log.faults())
-        assert [line.detail for line in log.since(30)] == [str(number) for number in range(30, 40)]
+        assert [line.detail for _, line in log.since(30)] == [str(number) for number in range(30, 40)]
         (Path(state.audit.folder) / state.audit.names()[1]).unlink()
         assert any("deleted" in fault.what for fault in log.faults())
 
@@ -148,7 +148,8 @@ def station_key(desk: Desk, name: str) -> bytes:
 
 def test_two_imports_at_once(desk: Desk) -> None:
     """Of different bundles both come in; of the same one only one does. Ledger and log hold."""
-    bundles = [desk.pack(name, sequence=number, series=name) for number, name in enumerate(("a", "bb", "ccc"), 1)]
+    bundles = [desk.pack(name, sequence=number, series=name, label=name)
+               for number, name in enumerate(("a", "bb", "ccc"), 1)]
     ends: list[Any] = []
 
     def take(volumes: list[str]) -> None:

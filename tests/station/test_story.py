@@ -19,9 +19,9 @@ from airbundle.errors import IncompleteError, PolicyError
 from airbundle.format.dsse import parse_envelope
 from airbundle.format.statement import STATEMENT_TYPE, parse_statement
 from airbundle.format.statement import write_statement as statement_json
-from airbundle.station.intake import Station, intake
+from airbundle.station.intake import intake
 from airbundle.station.states import ENDS, NEXT, ImportState
-from airbundle.transfer.finding import open_volumes
+from airbundle.station.station import Station
 from tests.station.desk import DAY, Desk
 from tests.transfer.forge import write_statement
 from tests.transfer.workshop import PACE, Keys, block_of, digests, flip, overwrite, with_digest
@@ -34,9 +34,8 @@ HUB = '[publish]\nlayout = "hf-cache"\n'
 
 def at(desk: Desk, volumes: list[str], clock: float) -> ImportResult:
     """Import with the station's clock at another time."""
-    readers = open_volumes(volumes)
     with Station(desk.policy(), clock=int(clock)) as station:
-        return intake(readers, station, pace=PACE)
+        return intake(volumes, station, pace=PACE)
 
 
 def refused_at(desk: Desk, volumes: list[str], clock: float, code: str) -> str:
@@ -54,7 +53,7 @@ def test_three_drives_one_lost_into_a_model_cache(desk: Desk) -> None:
     shutil.rmtree(volumes[1])
     states: list[ImportState] = []
     result = desk.take([volumes[0], volumes[2]], announce=states.append)
-    assert [*states] == ["found", "admitted", "opened", "unpacked", "examined", "published"]
+    assert [*states] == ["begun", "found", "admitted", "opened", "unpacked", "examined", "published"]
     root = desk.high / "models" / "models--org--model"
     snapshot = root / "snapshots" / ("ab" * 20)
     assert result.target == str(snapshot)
@@ -131,11 +130,11 @@ def test_expired_and_dated_into_the_future(desk: Desk) -> None:
 def test_a_clock_that_stands_still_at_1970(desk: Desk) -> None:
     """What was published is a clock too: what has expired by it is refused, and nothing can push it on."""
     now = time.time()
-    old = desk.pack("old", sequence=1, series="a", expires=int(now) + 5)
+    old = desk.pack("old", sequence=1, series="a", label="a", expires=int(now) + 5)
     hint = refused_at(desk, old, 0, "future-dated")
     assert hint
-    at(desk, desk.pack("new", sequence=1, series="b"), now + 1)
-    third = desk.pack("third", sequence=1, series="c")
+    at(desk, desk.pack("new", sequence=1, series="b", label="b"), now + 1)
+    third = desk.pack("third", sequence=1, series="c", label="c")
     result = at(desk, third, 0)
     assert "1970-01-01" in result.clock
     receipt = desk.receipt(result)
@@ -172,7 +171,8 @@ def test_a_stranger(desk: Desk) -> None:
     volumes = desk.pack(by=desk.people.mallory, released=False, sequence=1)
     error = desk.refused("stranger", 5, volumes)
     receipt = desk.receipt(error.report)  # type: ignore[arg-type]
-    assert (receipt.label, receipt.series, receipt.signers) == ("", None, ())
+    assert (receipt.label, receipt.series) == ("", None)
+    assert [(signer.key, signer.name) for signer in receipt.signers] == [(desk.people.mallory.public.key_id.hex(), "")]
 
 
 def test_a_releaser_is_no_packer(desk: Desk) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from airbundle import load_public
 from airbundle.cli.main import VERBS
+from airbundle.cli.slip import QUIET
 from airbundle.crypto.keyfiles import write_private
 from tests.station.desk import Desk, model
 from tests.transfer.workshop import write_tree
@@ -104,6 +105,8 @@ def test_no_verb_opens_a_socket(desk: Desk) -> None:
         ["policy", "check", str(desk.file)], ["import", "d1", *policy], ["audit", "verify", state],
         ["receipt", "verify", "RECEIPT", "--trust", pub[2]], ["rewrap", "d2", *sign, *opens, "--add", "new.pub"],
         ["waive", "ab" * 32, "--allow", "replay", "--reason", "x", *sign, "-o", "waiver"],
+        ["custody", "show", "d1", *trust], ["slip", "d1", "-o", "slip.html", *trust], ["policy", "init", "own.toml"],
+        ["audit", "show", state], ["receipt", "show", "RECEIPT"], ["trust", "remove", "new"],
         ["rescue", "d1", "-o", "rescued"], ["doctor"], ["demo", "--size", "1M"]]
     for line in lines:
         words = [fill(word, desk) for word in line]
@@ -111,6 +114,7 @@ def test_no_verb_opens_a_socket(desk: Desk) -> None:
         assert not calls_of_network(desk, words), line
     tried = {line[0] for line in lines}
     assert set(VERBS) - tried == {"salvage"}  # which needs a bundle that cannot be verified, and reads as unpack does
+    assert "--host-resolver-rules=MAP * ~NOTFOUND" in QUIET  # a browser that prints a slip finds nobody
 
 
 HAVE_PROGRESS = {"pack", "sign", "verify", "repair", "copy", "unpack", "import", "rewrap", "rescue"}

@@ -43,7 +43,8 @@ def test_a_refusal_is_lifted_for_one_bundle_and_logged(desk: Desk) -> None:
     assert [check.outcome for check in receipt.checks if check.name == "sequence"] == ["waived"]
     assert any("waived" in note for note in result.notes)
     lines = [line for line in desk.audit() if line.event == "waived"]
-    assert [line.detail for line in lines] == ["rollback: asked for by phone"]
+    assert [(line.code, line.detail, line.bundle) for line in lines] == [
+        ("rollback", "asked for by phone", result.bundle)]
     desk.refused("rollback", 6, other)  # and the series stays where it was
 
 
@@ -95,8 +96,10 @@ def test_two_administrators(desk: Desk) -> None:
     with pytest.raises(ThresholdError):
         read_waiver(raw, policy, NOW)
     with pytest.raises(FormatError):
-        read_waiver(add_signature(raw, desk.people.admin), policy, NOW)  # the same key twice
-    assert read_waiver(add_signature(raw, desk.people.mallory), policy, NOW).subject == SUBJECT
+        read_waiver(add_signature(raw, desk.people.admin, subject=SUBJECT), policy, NOW)  # the same key twice
+    with pytest.raises(UsageError):
+        add_signature(raw, desk.people.mallory, subject="cd" * 32)
+    assert read_waiver(add_signature(raw, desk.people.mallory, subject=SUBJECT), policy, NOW).subject == SUBJECT
 
 
 def test_by_command(desk: Desk, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
