@@ -91,8 +91,9 @@ def main() -> int:
     script = folder / "install.sh"
     script.write_text(INSTALL.format(python=python))
     script.chmod(0o755)
-    sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in sorted(folder.iterdir()))
-    (folder / SUMS).write_text(sums)
+    files = sorted(folder.iterdir())
+    (folder / SUMS).write_text("".join(
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files))
     size = sum(path.stat().st_size for path in folder.iterdir())
     print(f"{len(wheels)} wheels for Python {python} on {options.machine}, {size >> 20} MiB: {folder}")
     return 0

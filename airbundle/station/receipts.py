@@ -185,7 +185,8 @@ def receipt_page(receipt: Receipt, station: bytes) -> str:
         if found:
             lines += ["", title, *(line for text in found for line in _wrapped(text, "  "))]
     lines += ["", "Signed by the station's key", f"  {fingerprint_hex(station)}",
-              *_wrapped(fingerprint_words(station), "  ", "  "), "What counts is the signed document beside this page: airbundle receipt verify."]
+              *_wrapped(fingerprint_words(station), "  ", "  "),
+              "What counts is the signed document beside this page (airbundle receipt verify)."]
     return "\n".join(lines) + "\n"
 
 
