@@ -186,7 +186,7 @@ def receipt_page(receipt: Receipt, station: bytes) -> str:
             lines += ["", title, *(line for text in found for line in _wrapped(text, "  "))]
     lines += ["", "Signed by the station's key", f"  {fingerprint_hex(station)}",
               *_wrapped(fingerprint_words(station), "  ", "  "),
-              "What counts is the signed document beside this page (airbundle receipt verify)."]
+              "What counts is the signed document beside this page: airbundle receipt verify"]
     return "\n".join(lines) + "\n"
 
 

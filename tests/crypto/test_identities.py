@@ -177,6 +177,8 @@ def test_points_have_one_spelling(alice: PrivateIdentity) -> None:
     bad: list[dict[str, Any]] = [
         {"x25519": (x | 1 << 255).to_bytes(32, "little")},  # the same point for X25519, another half for K-4
         {"x25519": (P + 9).to_bytes(32, "little")},
+        {"x25519": P.to_bytes(32, "little")},
+        {"ed25519": P.to_bytes(32, "little")},
         {"ed25519": (P + 3).to_bytes(32, "little")},
         {"ed25519": (P + 3 | 1 << 255).to_bytes(32, "little")},
     ]

@@ -6,11 +6,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from airbundle.errors import FormatError
 from airbundle.format import encoding, limits
-from airbundle.format.block import MAGIC, Kind, parse_header
+from airbundle.format.block import MAGIC, Kind, parse_header, write_digests
 from airbundle.format.catalog import parse_body, write_body
 from airbundle.format.dsse import Envelope, Signature, parse_envelope, write_envelope
 from airbundle.format.geometry import GEOMETRY, HEADER_SIZE, Geometry, Placement, stripe_shape
@@ -327,3 +328,32 @@ def test_names_and_texts() -> None:
     check_public_text("t" * 256)
     with pytest.raises(FormatError):
         check_public_text("t" * 257)
+
+
+def test_what_a_writer_takes_by_default() -> None:
+    assert (limits.BLOCK_DEFAULT, limits.SLICE_LEAST, limits.SLICE_DEFAULT) == (64 * KIB, 16 * MIB, 64 * MIB)
+
+
+def test_the_field_of_a_digest_is_written_whole() -> None:
+    """What lay in the buffer before does not stay behind a shorter digest (B-7)."""
+    blocks = np.full((4, 256), 0xEE, np.uint8)
+    write_digests(blocks, 1, bytes(range(64)), 32)
+    assert blocks[1, 8:40].tobytes() == bytes(range(32))
+    assert blocks[2, 8:40].tobytes() == bytes(range(32, 64))
+    assert not blocks[1:3, 40:56].any()
+    assert (blocks[[0, 3]] == 0xEE).all()
+    assert (blocks[1:3, 56:] == 0xEE).all()
+
+
+def test_a_path_twice_is_refused_and_a_folder_inside_one_is_seen() -> None:
+    def files(*paths: str) -> tuple[FileRow, ...]:
+        return tuple(FileRow(path, 0, "0" * 64) for path in paths)
+
+    for paths in (("a", "a"), ("a/b/c", "a/b/c")):
+        with pytest.raises(FormatError) as caught:
+            write_manifest(manifest(files=files(*paths), segments=()))
+        assert caught.value.rule == "P-5"
+    for paths in (("a/b/c", "a/b"), ("a/b/c", "A/b/d"), ("a/x/c", "a/X/d")):
+        with pytest.raises(FormatError) as caught:
+            write_manifest(manifest(files=files(*sorted(paths)), segments=()))
+        assert caught.value.rule == "P-5"
