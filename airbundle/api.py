@@ -186,9 +186,14 @@ def read_custody(volume: str, *, trust: TrustSet, bundle: str = "") -> CustodyCh
 
 def add_custody(volume: str, *, sign: PrivateIdentity, kind: str, trust: TrustSet, seal: str = "", note: str = "",
                 serial: str = "", bundle: str = "") -> CustodyEvent:
-    """Sign an event of custody (`kind`) and write it onto the volume; the serial number is the drive's by default."""
+    """Sign an event of custody (`kind`) and write it onto the volume; the serial number is the drive's by default.
+
+    Raises UntrustedError for a bundle that nobody here vouches for.
+    """
     with opened([volume], bundle, alone=True) as readers:
         found, reader = open_bundle(readers, trust), readers[0]
+        if found.distrust is not None:
+            raise found.distrust
         return add_to_chain(found, reader, read_chain(found, reader, trust), sign, kind=kind, now=int(time.time()),
                             serial=serial or device_serial(reader.path), seal=seal, note=note)
 

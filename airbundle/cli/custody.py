@@ -10,6 +10,7 @@ from airbundle import api
 from airbundle.cli import output, words
 from airbundle.cli.choices import BundleId, Json, KeyPassphrase, Trust
 from airbundle.crypto.identities import fingerprint_hex
+from airbundle.errors import UntrustedError
 from airbundle.transfer.custody import KINDS
 
 custody = typer.Typer(no_args_is_help=True, help="Who had a drive, and under which seal.", add_completion=False)
@@ -49,8 +50,8 @@ def show_events_of_custody(volume: OneVolume, trust: Trust = None, bundle: Bundl
     output.table([(link.event.number, output.moment(link.event.time), link.event.event,
                    link.name or fingerprint_hex(link.signer), link.event.serial, link.event.seal, link.event.note)
                   for link in chain.links], head=("", "time", "event", "by", "serial", "seal", "note"))
-    for problem in chain.problems:
-        output.warn(problem)
-    if not chain.problems:
-        output.good(f"{output.counted(len(chain.links), 'event')}, each by a trusted key and after the one before"
-                    if chain.links else "no events")
+    if chain.problems:
+        raise UntrustedError("; ".join(chain.problems), where=volume,
+                             hint="find out who had the drive, and compare with the slip on it")
+    output.good(f"{output.counted(len(chain.links), 'event')}, each by a trusted key and after the one before"
+                if chain.links else "no events")

@@ -186,8 +186,13 @@ class ProgressView:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self.pause()
+
+    def pause(self) -> None:
+        """Take the bar away, so that lines can be shown; the next tick brings it back."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.stop()
 
     def __call__(self, tick: Tick) -> None:
         """Take a tick from any thread."""
@@ -199,6 +204,7 @@ class ProgressView:
 
     def _show_bar(self, tick: Tick) -> None:
         assert self._bar is not None
+        self._bar.start()
         if tick.phase != self._phase:
             self._phase, self._began = tick.phase, time.monotonic()
             if self._task is not None:

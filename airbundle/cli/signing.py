@@ -34,8 +34,12 @@ def sign(
     """
     identity = words.load_identity(signer, key_passphrase_file)
     with output.ProgressView(progress) as view:
+        def announce(report: Report) -> None:
+            view.pause()
+            _show_what_is_signed(report)
+
         result = api.sign(volumes, sign=identity, trust=api.load_trust(*trust or ()), bundle=bundle,
-                          pace=Pace(jobs=jobs), progress=view, announce=None if as_json else _show_what_is_signed)
+                          pace=Pace(jobs=jobs), progress=view, announce=None if as_json else announce)
     if as_json:
         output.emit("sign", result)
     else:

@@ -54,10 +54,11 @@ def slip_page(slip: Slip) -> str:
     """The page. What a stranger wrote in a statement is text and never markup."""
     rows = [("bundle", f"<code>{_text(slip.bundle)}</code>"), ("volume's folder", f"<code>{_text(slip.name)}</code>"),
             ("drive", _text(f"serial {slip.serial or 'unknown'}{f', {slip.drive!r}' if slip.drive else ''}")),
-            ("on the drive", _text(human(slip.stored))), ("series", _text(slip.series or "-")),
+            ("on the drive", _text(f"{human(slip.stored)}; segments of all volumes: {human(slip.size)}")),
+            ("series", _text(slip.series or "-")),
             ("made", _text(moment(slip.created))), ("expires", _text(moment(slip.expires))),
             ("suite", _text(f"{slip.suite}, revision {slip.revision}")),
-            ("may be lost", _text(f"any {slip.lose} of the volumes" if slip.lose else "none of the volumes")),
+            *([("may be lost", _text(f"any {slip.lose} of the volumes"))] if slip.lose else []),
             ("statement", f"<code>{_text(_grouped(slip.statement), 200)}</code>")]
     if slip.last_event:
         rows.append(("custody so far", f"{_text(slip.last_event)}<br><code>{_text(slip.last_event_hash, 200)}</code>"))

@@ -92,18 +92,21 @@ def _load(path: str, flags: dict[str, str]) -> LoadedPolicy:
 
 
 @policy.command("check")
-def check_policy(path: Annotated[str, typer.Argument(metavar="FILE")], as_json: Json = False) -> None:
+def check_policy(
+        path: Annotated[str, typer.Argument(metavar="FILE", help="The policy; its drop-ins are read too.")],
+        as_json: Json = False) -> None:
     """Say in plain words what a policy lets in."""
     loaded = load_policy(path)
-    lines = explain(loaded)
+    sentences = explain(loaded)
     if as_json:
-        output.emit("policy check", {"digest": loaded.digest, "says": lines, "policy": loaded.rules})
+        output.emit("policy check", {"digest": loaded.digest, "policy": loaded.rules, "says": [
+            {"text": text, "grave": grave} for text, grave in sentences]})
         return
-    for line in lines:
-        if line.startswith("!"):
-            output.warn(line[1:])
+    for text, grave in sentences:
+        if grave:
+            output.warn(text)
         else:
-            output.tell(line)
+            output.tell(text)
     output.table([("digest", loaded.digest)])
     output.good("the policy is well-formed")
 

@@ -1,4 +1,4 @@
-"""Programs that a policy names: scanners and the hook. The only module of the station that starts a process."""
+"""The hook that a policy names, and whether the programs that it names are there (`gates/scanning.py` runs scanners)."""
 
 from __future__ import annotations
 

@@ -218,13 +218,14 @@ def load_policy(path: str, tighter: Iterable[tuple[str, str]] = ()) -> LoadedPol
     """The policy in `path` and its drop-ins, made stricter by `tighter` (see `tightened`). Raises UsageError."""
     path = os.path.abspath(path)
     merged: dict[str, Any] = {}
+    rules = Policy()
     for name, raw in policy_documents(path):
         _merge(merged, _parsed(name, raw))
-    try:
-        rules = msgspec.convert(merged, Policy, strict=True)
-    except msgspec.ValidationError as error:
-        raise UsageError(shown(str(error)), where=path,
-                         hint="airbundle policy init writes one with every key") from None
+        try:
+            rules = msgspec.convert(merged, Policy, strict=True)
+        except msgspec.ValidationError as error:
+            raise UsageError(shown(str(error)), where=name,
+                             hint="airbundle policy init writes one with every key") from None
     tighter = tuple(tighter)
     rules = tightened(_checked(rules, path), tighter)
     holders = tuple(RoleHolder(load_public(os.path.join(os.path.dirname(path), key.file)), key.roles)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from airbundle.format.names import shown
 from airbundle.station.gates.rules import resolve_scanner
@@ -11,6 +11,7 @@ from airbundle.station.policy import ADMINISTRATOR, PACKER
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from airbundle.station.gates.rules import GateRules
     from airbundle.station.policy import LoadedPolicy
 
 TEMPLATE = """\
@@ -84,6 +85,7 @@ KEY_TABLE = """\
 file = "{file}"
 roles = [{roles}]
 """
+_DOES: Final = {"ignore": "let in", "report": "let in, and said", "refuse": "refused"}
 NO_KEYS = """\
 # [[keys]]
 # file = "keys/alice.pub"
@@ -98,61 +100,98 @@ def write_policy(*, stem: str, name: str, key: str, keys: Sequence[tuple[str, Se
     return TEMPLATE.format(stem=stem, name=name, key=key, releasers=releasers, keys="\n".join(tables) or NO_KEYS)
 
 
-def explain(policy: LoadedPolicy) -> list[str]:
-    """What the policy lets in, a sentence each; what is worth a second thought begins with `!`."""
-    rules = policy.rules
-    bundle, gates = rules.bundle, rules.gates
-    lines = []
-    for role, count in ((PACKER, rules.thresholds.packer), ("releaser", rules.thresholds.releaser)):
-        names = [shown(holder.identity.name) for holder in policy.holders_of(role)]
+class Sentence(NamedTuple):
+    """One thing that a policy means; `grave` is what is worth a second thought."""
+
+    text: str
+    grave: bool = False
+
+
+def explain(policy: LoadedPolicy) -> list[Sentence]:
+    """What the policy lets in, a sentence each."""
+    rules, bundle = policy.rules, policy.rules.bundle
+    life = f", within {bundle.longest_life}" if bundle.longest_life else ""
+    serials = ", ".join(rules.devices.serials)
+    return [
+        *_who_signs(policy),
+        Sentence(f"Suite {bundle.suite} or stronger; at most {bundle.largest_size} and {bundle.most_files} files."),
+        *_series_sentences(policy),
+        Sentence(_marking_words(bundle.markings, required=bundle.marking_required)),
+        Sentence(f"Bundles have to expire{life}.") if bundle.expiry_required else Sentence(
+            "Bundles need not expire.", grave=True),
+        Sentence(f"One that was made more than {rules.clock.skew} ahead of the station's clock is refused."),
+        Sentence("A bundle comes in once, and a series goes only forward."),
+        Sentence(f"Drives that may bring something: {f'those with serial {serials}' if serials else 'any'}. "
+                 f"If it is not the drive that was written to: {_DOES[rules.devices.recorded_serial]}."),
+        Sentence(f"Events of custody that are broken: {_DOES[rules.custody.chain]}; those that have to be there: "
+                 f"{', '.join(rules.custody.required) or 'none'}."),
+        Sentence("Blocks that somebody altered: refused.") if bundle.altered_blocks == "refuse" else Sentence(
+            "Blocks that somebody altered are put right and let in.", grave=True),
+        *_gate_sentences(rules.gates),
+        Sentence(f"Published to {policy.root} as {rules.publish.layout}"
+                 + (f"; then this is run: {' '.join(rules.publish.hook)}." if rules.publish.hook else ".")),
+        Sentence(f"Bundles are opened with {', '.join((rules.station.key, *rules.station.open_with))}."),
+        Sentence("Receipts lie in the state folder" + (f", and in {policy.receipts_to}." if policy.receipts_to else ".")
+                 + (" The audit log goes to the system's log too." if rules.audit.syslog else "")),
+        _who_waives(policy)]
+
+
+def _who_signs(policy: LoadedPolicy) -> list[Sentence]:
+    thresholds = policy.rules.thresholds
+    found = []
+    for role, count in ((PACKER, thresholds.packer), ("releaser", thresholds.releaser)):
+        names = [f"{shown(holder.identity.name)} ({holder.identity.public.hex[:9]})"
+                 for holder in policy.holders_of(role)]
         if count > len(names):
-            lines.append(f"!Nothing comes in: {count} of role {role} have to sign, and there are {len(names)}.")
+            found.append(Sentence(f"Nothing comes in: {count} keys have to sign as {role}, and {len(names)} can.",
+                                  grave=True))
         elif count:
-            lines.append(f"{_times(count)} of {', '.join(names)} has to sign as {role}.")
-    if rules.thresholds.releaser == 0:
-        lines.append("!Whoever packs decides alone: no releaser has to sign.")
-    lines.append(f"Suite {bundle.suite} or stronger; at most {bundle.largest_size} and {bundle.most_files} files.")
-    lines += _series_lines(policy)
-    lines.append(_marking_line(bundle.markings, required=bundle.marking_required))
-    lines.append("Bundles have to expire" + (f", within {bundle.longest_life}." if bundle.longest_life else ".")
-                 if bundle.expiry_required else "!Bundles need not expire.")
-    lines.append(f"One that was made more than {rules.clock.skew} ahead of the station's clock is refused.")
-    lines.append("A bundle comes in once, and a series goes only forward.")
-    lines.append("Drives: " + (f"only those with serial {', '.join(rules.devices.serials)}" if rules.devices.serials
-                               else "any") + f"; another one than was recorded: {rules.devices.recorded_serial}.")
-    lines.append(f"Events of custody that are broken: {rules.custody.chain}; those that have to be there: "
-                 f"{', '.join(rules.custody.required) or 'none'}.")
-    lines.append("Blocks that somebody altered: refused." if bundle.altered_blocks == "refuse" else
-                 "!Blocks that somebody altered are put right and let in.")
-    lines.append(f"Files: {', '.join(gates.formats)}; pickle: {gates.pickle}.")
+            found.append(Sentence(f"{_times(count)}{', '.join(names)} has to sign as {role}." if len(names) > 1 else
+                                  f"{names[0]} has to sign as {role}."))
+    if thresholds.releaser == 0:
+        found.append(Sentence("Whoever packs decides alone: no releaser has to sign.", grave=True))
+    return found
+
+
+def _who_waives(policy: LoadedPolicy) -> Sentence:
+    names, count = ([shown(holder.identity.name) for holder in policy.holders_of(ADMINISTRATOR)],
+                    policy.rules.thresholds.administrator)
+    if len(names) < count:
+        return Sentence("Nobody can sign a waiver.")
+    return Sentence(f"Waivers: {_times(count).lower() if len(names) > 1 else ''}{', '.join(names)} has to sign.")
+
+
+def _gate_sentences(gates: GateRules) -> list[Sentence]:
+    found = [Sentence(f"Files may be {', '.join(gates.formats)}.", grave="code" in gates.formats)]
+    if gates.pickle == "deny":
+        found.append(Sentence("Pickles are refused, whatever they are called."))
+    else:
+        found.append(Sentence("Pickles that hold nothing but tensors and plain values are let in."))
+    if gates.allow_globals:
+        found.append(Sentence(f"Pickles may also call {', '.join(gates.allow_globals)}.", grave=True))
     if gates.unexamined:
-        lines.append(f"!Not examined and let in: {', '.join(gates.unexamined)}.")
+        found.append(Sentence(f"Let in without being examined: {', '.join(gates.unexamined)}.", grave=True))
     if gates.scanners:
-        lines.append("Scanned with " + ", ".join(resolve_scanner(one).name for one in gates.scanners) + ".")
-    lines.append(f"Published to {policy.root} as {rules.publish.layout}"
-                 + (f", then {rules.publish.hook[0]} is run." if rules.publish.hook else "."))
-    waivers = [shown(holder.identity.name) for holder in policy.holders_of(ADMINISTRATOR)]
-    lines.append(f"Waivers: {_times(rules.thresholds.administrator).lower()} of {', '.join(waivers)} has to sign."
-                 if len(waivers) >= rules.thresholds.administrator else "Nobody can sign a waiver.")
-    return lines
+        found.append(Sentence("Scanned with " + ", ".join(resolve_scanner(one).name for one in gates.scanners) + "."))
+    return found
 
 
-def _series_lines(policy: LoadedPolicy) -> list[str]:
+def _series_sentences(policy: LoadedPolicy) -> list[Sentence]:
     required = "Every bundle belongs to a series." if policy.rules.bundle.series_required else (
         "A bundle need not belong to a series.")
     if not policy.rules.series:
-        return [f"{required} Any series is taken."]
-    return [required, *(
-        f"Series {shown(table.name)}: packed by {', '.join(table.packers) or 'any packer'}, "
-        + (f"by steps of at most {table.largest_step}." if table.largest_step else "by any steps.")
+        return [Sentence(f"{required} Any series is taken.")]
+    return [Sentence(required), *(
+        Sentence(f"Series {shown(table.name)}: packed by {', '.join(table.packers) or 'any packer'}, "
+                 + (f"by steps of at most {table.largest_step}." if table.largest_step else "by any steps."))
         for table in policy.rules.series)]
 
 
-def _marking_line(markings: Sequence[str], *, required: bool) -> str:
+def _marking_words(markings: Sequence[str], *, required: bool) -> str:
     if not markings:
         return "A marking is required, whatever it says." if required else "Markings: any, or none."
     return f"Marking: {' or '.join(markings)}{'' if required else ', or none'}."
 
 
 def _times(count: int) -> str:
-    return "One" if count == 1 else str(count)
+    return "One of " if count == 1 else f"{count} of "

@@ -45,6 +45,7 @@ class Slip:
     drive: str
     serial: str
     stored: int
+    size: int
     created: int
     expires: int | None
     revision: int
@@ -60,17 +61,20 @@ def make_slip(bundle: Bundle, reader: VolumeReader, chain: CustodyChain, trust: 
     statement = bundle.statement
     numbers = volumes_of(bundle, reader.path)
     which = " and ".join(str(number) for number in sorted(numbers)) or "?"
-    last = chain.links[-1] if chain.links else None
+    last = next((link for link in reversed(chain.links) if not link.problem), None)
+    here, recorded = device_serial(reader.path), chain.serial
     return Slip(
         bundle=statement.bundle, label=statement.label, marking=statement.marking,
         series=f"{statement.series} {statement.sequence}" if statement.series is not None else "",
         suite=statement.suite,
         volume=f"{which} of {len(statement.volumes)}{' (copy)' if is_relaid(reader.path) else ''}",
         lose=statement.lose, name=reader.path.rstrip("/").rpartition("/")[2], drive=filesystem_label(reader.path),
-        serial=chain.serial or device_serial(reader.path), stored=bytes_in(reader.path), created=statement.created,
+        serial=here if not recorded or recorded == here else f"{here or 'unknown'}, but {recorded} was recorded",
+        stored=bytes_in(reader.path), created=statement.created,
         expires=statement.expires, revision=statement.revision, statement=bundle.statement_hash,
         believed=bundle.distrust is None, signers=_signers(bundle, trust),
-        last_event=f"{last.event.number}: {last.event.event}, seal {last.event.seal or 'none'}" if last else "",
+        last_event=f"{last.event.number}: {last.event.event} by {last.name}, seal {last.event.seal or 'none'}"
+        if last else "", size=sum(bundle.expected(row).place.stored_size for row in bundle.rows),
         last_event_hash=chain.last)
 
 

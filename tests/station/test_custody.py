@@ -142,5 +142,9 @@ def test_by_command(desk: Desk, tmp_path: Path) -> None:
     words = ["custody", "add", volume, "--sign", str(key), *trust]
     assert main([*words, "--event", "packed", "--seal", "A-17"]) == 0
     assert main([*words, "--event", "lost"]) == 2
+    assert main(["custody", "add", volume, "--sign", str(key), "--event", "packed"]) == 5  # whose bundle is it?
     assert main(["custody", "show", volume, *trust]) == 0
     assert main(["custody", "show", volume, *trust, "--json"]) == 0
+    assert main([*words, "--event", "handed-over"]) == 0
+    (Path(volume) / "custody" / "0001-packed.json").unlink()
+    assert main(["custody", "show", volume, *trust]) == 5

@@ -95,10 +95,24 @@ def test_the_template_has_every_key(desk: Desk) -> None:
 
 
 def test_in_plain_words(desk: Desk) -> None:
-    lines = explain(desk.policy())
-    assert "One of alice, bob has to sign as packer." in lines
-    assert "One of rita has to sign as releaser." in lines
-    desk.rule("[thresholds]\nreleaser = 2\n")
-    assert any(line.startswith("!Nothing comes in") for line in explain(desk.policy()))
-    desk.rule("[thresholds]\nreleaser = 0\n")
-    assert any(line.startswith("!Whoever packs decides alone") for line in explain(desk.policy()))
+    def said(start: str) -> list[bool]:
+        return [grave for text, grave in explain(desk.policy()) if text.startswith(start)]
+
+    assert said("One of alice (") == [False]
+    assert said("rita (") == [False]
+    for rule, start in (
+            ("[thresholds]\nreleaser = 2\n", "Nothing comes in: 2 keys have to sign as releaser, and 1 can."),
+            ("[thresholds]\nreleaser = 0\n", "Whoever packs decides alone"),
+            ('[gates]\nallow-globals = ["a.b"]\n', "Pickles may also call a.b."),
+            ('[gates]\nunexamined = ["*.x"]\n', "Let in without being examined: *.x."),
+            ('[gates]\nformats = ["code"]\n', "Files may be safetensors, gguf, json, text, code."),
+            ('[bundle]\naltered-blocks = "accept"\n', "Blocks that somebody altered are put right")):
+        desk.rule(rule)
+        assert said(start) == [True], start
+
+
+def test_an_error_names_the_drop_in(desk: Desk) -> None:
+    desk.rule("[bundle]\nmost-files = 3\n")
+    desk.rule("[bundle]\nmost-flies = 3\n")
+    with pytest.raises(UsageError, match=r"01\.toml: .*most-flies"):
+        desk.policy()
