@@ -23,7 +23,7 @@ from airbundle.errors import DamagedError
 from airbundle.format import limits
 from airbundle.format.block import write_digests, write_header
 from airbundle.media import volume as volumes
-from airbundle.transfer.check import check_file, recover_checked
+from airbundle.transfer.check import check_file, check_files, recover_checked
 from airbundle.transfer.image import Image, digests, finish, layout_of
 
 if TYPE_CHECKING:
@@ -156,7 +156,9 @@ class Restorer:
                 best = lacking, reader, name
         if best is None:
             return _nothing(expected.place, space), np.ones(expected.geometry.coded_blocks, np.bool_), None
-        found, image = check_file(space, best[1], best[2], expected, direct=False)
+        found, image = check_files(space, places, expected, direct=False)
+        if int(self._lacking_of(position, found).sum()) > best[0]:
+            found, image = check_file(space, best[1], best[2], expected, direct=False)
         if found.leaves is None and position not in self._denied:
             self._tried.add(position)
         gone = self._lacking_of(position, found).copy()

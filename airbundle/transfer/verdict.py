@@ -99,7 +99,7 @@ def make_report(bundle: Bundle, tally: Tally, *, opened: bool, began: float) -> 
     if tally.files or tally.restorable:
         condition = Condition.REPAIRABLE  # D-4
     if tally.beyond or tally.missing:
-        condition = Condition.INCOMPLETE if elsewhere(bundle) and not tally.beyond else Condition.DAMAGED  # D-3
+        condition = Condition.INCOMPLETE if elsewhere(bundle) else Condition.DAMAGED  # D-3
     signers = tuple(identity.hex for identity in bundle.judgement.valid) if bundle.judgement else ()
     return Report(
         bundle=statement.bundle, label=statement.label, marking=statement.marking, suite=statement.suite,

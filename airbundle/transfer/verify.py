@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -29,7 +30,7 @@ from airbundle.errors import (
 )
 from airbundle.format.catalog import DATA
 from airbundle.media import volume as volumes
-from airbundle.transfer.check import Findings, check_file
+from airbundle.transfer.check import Findings, check_file, check_files
 from airbundle.transfer.content import Contents
 from airbundle.transfer.image import layout_of
 from airbundle.transfer.open import Bundle, Opened, open_bundle, open_manifest, require_preamble
@@ -241,10 +242,12 @@ def _count_missing(bundle: Bundle, tally: Tally, row: Row, found: Found) -> None
 
 
 def read_segment(bundle: Bundle, row: Row, space: Workspace, *, from_medium: bool,
-                 only: VolumeReader | None = None) -> Found:
+                 only: VolumeReader | None = None, data_alone: bool = False) -> Found:
     """Check the files that hold a segment until one is whole; afterwards `space` holds the last one's image.
 
-    What is said of a medium has to be read `from_medium`; bytes that are only used may come from the page cache.
+    What is said of a medium has to be read `from_medium`; bytes that are only used may come from the page cache. With
+    `data_alone` a file is good enough that gives the data, whatever its parity is (D-2). Where no file is, all of them
+    are put together: what that gives comes last, with nothing counted twice.
     """
     results: Found = []
     expected = bundle.expected(row)
@@ -255,8 +258,13 @@ def read_segment(bundle: Bundle, row: Row, space: Workspace, *, from_medium: boo
         space.image = image
         bundle.used.add((reader.path, name))
         results.append((reader, name, findings))
-        if findings.lost == 0:
-            break
+        if not (findings.data_lost if data_alone else findings.lost):
+            return results
+    if len(results) > 1 and only is None:
+        findings, space.image = check_files(space, [(reader, name) for reader, name, _ in results], expected,
+                                            direct=from_medium)
+        results.append((*results[0][:2], replace(findings, blocks=0, unreadable=0, damaged=0, misplaced=0, altered=0,
+                                                 whole=True, dead=())))
     return results
 
 
