@@ -80,7 +80,7 @@ def tables(suite: Suite) -> dict[str, Any]:  # a number is bytes in hexadecimal,
     h, maybe = {32, 48}, {"series": {None, public}, "sequence": {None, NUMBER}}
     key, one = {"version": range(1, 2), "suite": suite.name, "name": public}, {"keyid": {32, 48}, "sig": in_base64}
     row = (NUMBER, {"data", "parity"}, NUMBER, NUMBER, range(1, 65), *[NUMBER] * 5, 16, h)
-    preamble, span = {"length": range(1, 128 * KIB + 1), "hash": h}, range(256 * MIB + 1)
+    preamble, span = {"length": range(1, 128 * KIB + 1), "hash": h}, range(1, 256 * MIB + 1)
     return {
         "public key": {"kind": "airbundle public key"} | key | dict.fromkeys(suite.halves, in_base64) | {"id": h},
         "private key": {"kind": "airbundle private key"} | key | {"id": h, "protection": "none", "memory": range(1),
@@ -213,7 +213,9 @@ class Segment:  # its leaves are the contents of its data and parity blocks, as 
         pages = itertools.chain([b"".join(digests)], self.copies(LIST, b"".join(digests)))
         leaves = next(filter(self.bears_out, itertools.islice(pages, 64)), b"")  # S-7
         self.leaves = [leaves[at : at + self.suite.h] for at in range(0, len(leaves), self.suite.h)]
-        self.places = [self.own[slot].get(leaf) for slot, leaf in zip(self.leaf, self.leaves or digests, strict=True)]
+        whose = zip(self.leaf, self.leaves or digests, strict=True)
+        self.trial, self.places = False, [self.own[slot].get(leaf) for slot, leaf in whose]
+        self.first = [*self.places]
     def copies(self, kind: int, instead: bytes = b"") -> Iterator[bytes]:  # of list or preamble, block by block (S-7)
         pages = [[*blocks.values()] or [instead[slot[1] * self.P : (slot[1] + 1) * self.P]]
                  for slot, blocks in self.own.items() if slot[0] == kind]
@@ -227,7 +229,7 @@ class Segment:  # its leaves are the contents of its data and parity blocks, as 
         if content and (not self.leaves or self.leaves[i] == self.geometry.digest(self.leaf[i], content)):
             self.places[i] = content
     def lost(self) -> set[int]:  # the data blocks that are not to be had
-        return {i for i in range(self.n) if not self.leaves or self.places[i] is None}
+        return {i for i in range(self.n) if not (self.leaves or self.trial) or self.places[i] is None}
     def body(self) -> bytes:  # the payloads of the data blocks, end to end
         return b"".join(filter(None, self.places[: self.n]))
     def decode(self) -> None:  # the inner code, over each stripe with a loss: leaf i is in stripe i mod T (S-1, S-2)
@@ -241,7 +243,7 @@ class Segment:  # its leaves are the contents of its data and parity blocks, as 
         if not self.leaves:  # made of what the outer code gave and its own blocks, and believed by its root (G-9)
             digests = [self.geometry.digest(slot, self.places[i] or b"") for i, slot in enumerate(self.leaf)]
             self.leaves = digests if self.bears_out(b"".join(digests)) else []
-            self.places = self.places if self.leaves else before
+            self.places = self.places if self.leaves or self.trial else before
     def whole(self, path: str, blocks: list[Block], preamble: bytes) -> bool:  # all of it (B-6, V-6, S-9)
         pages, known = {PREAMBLE: preamble, LIST: b"".join(self.leaves)}, dict(zip(self.leaf, self.leaves, strict=True))
         right = [known.get((kind, i)) or self.geometry.digest((kind, i), pages[kind][i * self.P : (i + 1) * self.P])
@@ -250,16 +252,20 @@ class Segment:  # its leaves are the contents of its data and parity blocks, as 
         return there and os.lstat(path).st_size == len(right) * self.geometry.B and os.path.basename(path) in self.names
 # === 5.2 Groups ===
 def repair(members: list[Segment]) -> None:  # outer and inner code in turns, until nothing changes (G-9)
-    k, before = sum(member.role != "parity" for member in members), None
-    while (lost := [member.lost() for member in members]) != before:
-        before = lost
-        for i in set().union(*lost):
-            word = {c: None if i in lost[c] else member.places[i] for c, member in enumerate(members) if i < member.n}
-            restore(k, word, members[0].P)
-            for c in (c for c in word if i in lost[c]):
-                members[c].accept(i, word[c])
-        for member in (member for member in members if member.lost()):
-            member.decode()
+    k = sum(member.role != "parity" for member in members)
+    for trial in (True, False):  # with what members without leaves have for the others, and then without
+        for member in members:
+            member.trial, member.places = trial, member.places if member.leaves else [*member.first]
+        before = None
+        while (lost := [member.lost() for member in members]) != before:
+            before = lost
+            for i in set().union(*lost):
+                word = {c: None if i in lost[c] else one.places[i] for c, one in enumerate(members) if i < one.n}
+                restore(k, word, members[0].P)
+                for c in (c for c in word if i in lost[c]):
+                    members[c].accept(i, word[c])
+            for member in (member for member in members if member.lost() or None in member.places):
+                member.decode()
 # === 6. Codecs ===
 def expand_zstd(frame: bytes, size: int) -> bytes:  # C-2, before it is expanded
     about = attempt(DAMAGED, "C-2", "the header of a frame", zstandard.get_frame_parameters, frame)
@@ -325,6 +331,9 @@ class Preamble:  # the context of 7.3, the commitment and the envelopes (K-2, K-
         recipients, length = {recipient for _, recipient, _ in self.envelopes}, at == len(data) and data[2:4] == b"\0\0"
         need(length and 1 <= data[1] == len(self.envelopes) == len(recipients) <= 64, "K-6", "a preamble's envelopes")
         need({e[0] for e in self.envelopes} == {1} or (h == 32 and recipients == {"00" * h}), "K-12", "not alone")
+        self.cost = memory, time, lanes = struct.unpack_from("<III", self.envelopes[0][2])
+        cheap = 1 <= lanes <= 16 >= time >= 1 and 8 * lanes <= memory <= 512 * KIB
+        need(self.envelopes[0][0] == 1 or cheap, "K-14", "cost of Argon2id")
     def derive(self, key: bytes, label: str, length: int, more: bytes = b"") -> bytes:  # with the context of 7.3
         return HKDFExpand(self.suite.kdf, length, TAG(label).encode() + self.context + more).derive(key)
     def open(self, private: Any, passphrase: bytes | None) -> bytes:  # signature and hash were checked (K-15)
@@ -333,8 +342,7 @@ class Preamble:  # the context of 7.3, the commitment and the envelopes (K-2, K-
             if kind == 1 and private and private[0] == recipient:  # K-5
                 key = attempt(NO_KEY, "K-8", what, self.suite.hpke.decrypt, content, private[1], info)
             if kind == 2 and passphrase is not None:  # K-13
-                memory, time, lanes = struct.unpack_from("<III", content)
-                need(1 <= lanes <= 16 >= time >= 1 and 8 * lanes <= memory <= 512 * KIB, "K-14", "cost of Argon2id")
+                memory, time, lanes = self.cost
                 argon = Argon2id(salt=content[12:28], length=32, iterations=time, lanes=lanes, memory_cost=memory)
                 stretched = self.derive(argon.derive(passphrase), "passphrase", 32)
                 key = unseal(stretched, 0, content[28:], "the envelope", NO_KEY)
@@ -407,11 +415,14 @@ def open_manifest(sealed: bytes, key: bytes, statement: Statement, preamble: Pre
     return value
 # === 9. Statement ===
 Statement = namedtuple("Statement", "payload value suite signatures data")
-def read_statement(path: str) -> Statement | None:  # by name or content; not yet believed (T-1)
-    name, heads = os.path.basename(path), [read(path, at, 60) for at in range(0, RECORD, COPY)]
-    record = name == "statement.rec" or any(head.startswith(MAGIC) and head[59:] == b"\5" for head in heads)
-    if not record and name != "statement.json":
-        return None
+IN_NAME = re.compile(r"-(copy)?([0-9]+)of([0-9]+)\.airbundle$")  # advice (D-6)
+STATEMENTS, REVISED = {"statement.json", "statement.rec"}, {"revision", "envelopes", "catalog", "writer"}
+def is_record(path: str) -> bool:  # by what one of its copies says
+    heads = [read(path, at, 60) for at in range(0, RECORD, COPY)]
+    return any(head.startswith(MAGIC) and head[59:] == b"\5" for head in heads)
+
+def read_statement(path: str) -> Statement:  # not yet believed (T-1)
+    record = os.path.basename(path) == "statement.rec" or is_record(path)
     data = read_record(read(path, 0, RECORD)) if record else read(path, 0, 95 * KIB + 1)
     envelope = decode(data, "statement", STANDARD, NOT_BELIEVED)[1]
     payload = base64.b64decode(envelope["payload"])
@@ -447,10 +458,23 @@ def believed(statements: list[Statement], trusted: dict[str, PublicKey]) -> list
         if len(held) < len(s.signatures):
             say("T-3: a signature fails, or is by a stranger or by a key of another suite (K-11)")
     good = {s.payload: s for s in statements if s.value["packer"] in dict(valid[s.payload])}
-    need(good, "T-3", "no signature by a trusted packer holds", NOT_BELIEVED)
-    names = {(s.value["bundle"], s.value["packer"]) for s in good.values()}
-    need(len(names) == 1 and len({s.value["revision"] for s in good.values()}) == len(good), "T-4", "two", NOT_BELIEVED)
+    kept = {encode([v for f, v in s.value.items() if f not in REVISED]) for s in good.values()}  # T-10
+    need(len(kept) < 2 and len({s.value["revision"] for s in good.values()}) == len(good), "T-4", "two", NOT_BELIEVED)
     return sorted(((s, valid[s.payload]) for s in good.values()), key=lambda pair: -pair[0].value["revision"])
+
+def find_statements(volumes: dict[str, list[str]], trusted: dict[str, PublicKey]) -> tuple[dict[str, Statement], Any]:
+    copies, refused = dict[str, Statement](), Refusal(NOT_BELIEVED, "T-1", "there is no statement")
+    for own in (True, False):  # under their own names; records under others if none of those is believed (V-2, L-6)
+        for paths in volumes.values():
+            named = (path for path in paths if (os.path.basename(path) in STATEMENTS) is own)
+            for path in itertools.islice((path for path in named if own or is_record(path)), 16):
+                try:
+                    copies[path] = read_statement(path)
+                except Refusal as refusal:  # this copy is lost (T-5)
+                    refused = min(refusal, refused, key=lambda each: each.args[0])
+        if found := believed([*copies.values()], trusted):
+            return copies, found
+    raise Refusal(NOT_BELIEVED, "T-3", "no signature by a trusted packer holds") if copies else refused
 # === 10. Records ===
 COLUMNS, COPY, RECORD = 513, 128 * KIB, 384 * KIB
 def turn(data: bytes, columns: int) -> bytes:  # column after column of what lies row after row
@@ -476,19 +500,11 @@ def make_record(content: bytes, suite: Suite) -> bytes:  # the exact encoding (T
 # === Reading a bundle ===
 class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
     def __init__(self, places: list[str], trusted: dict[str, PublicKey]) -> None:
-        self.volumes, self.rows, self.copies, self.beyond, found = find_volumes(places), [], {}, [], defaultdict(list)
-        refused = Refusal(NOT_BELIEVED, "T-1", "there is no statement")
+        self.volumes, self.rows, self.beyond, found = find_volumes(places), [], [], defaultdict(list)
         self.blocks = {path: [*scan(path)] for paths in self.volumes.values() for path in paths}
         for block in itertools.chain(*self.blocks.values()):
             found[block.geometry].append(block)
-        for path in self.blocks:
-            try:
-                self.copies[path] = read_statement(path)
-            except Refusal as refusal:  # this copy is lost (T-5)
-                refused = min(refusal, refused, key=lambda each: each.args[0])
-        if not any(self.copies.values()):
-            raise refused
-        self.candidates = believed([*filter(None, self.copies.values())], trusted)
+        self.copies, self.candidates = find_statements(self.volumes, trusted)
         for statement, valid in self.candidates:
             self.statement, self.valid = statement, valid
             self.catalog = Segment(statement.value["catalog"], statement, "envelopes", found)
@@ -496,7 +512,7 @@ class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
             if not self.catalog.lost():
                 break
             self.beyond.append(f"T-7: no catalog of revision {statement.value['revision']}")
-        need(not self.catalog.lost(), "T-7", "no catalog can be had", self.status_of_loss({*range(65)}))
+        need(not self.catalog.lost(), "T-7", "no catalog can be had", self.status_of_loss())
         body = self.catalog.body()  # its root was checked (G-2)
         table = 8 + int.from_bytes(body[:8], "little")
         end = table + 8 + int.from_bytes(body[table : table + 8], "little")
@@ -508,14 +524,26 @@ class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
         self.old = next(filter(None, (segment.find_preamble() for segment in self.rows)), b"")
         if statement.value["preamble"] == statement.value["envelopes"]:
             self.old = self.preamble = self.old or self.preamble
-        self.beyond += [] if self.old or not self.rows else ["G-10: the preamble of the segments is lost"]
+        if not self.preamble or (self.rows and not self.old):
+            self.beyond.append("K-7: a preamble is lost everywhere")
         both = {Preamble(data, statement).commitment for data in (self.preamble, self.old) if data}
         need(len(both) <= 1, "G-10", "preambles of two commitments", NOT_BELIEVED)
-    def status_of_loss(self, wanted: set[int]) -> int:  # whether other volumes might help (D-3, D-6)
-        here = {int(name[1]) for path in self.volumes if (name := re.search(r"-(\d+)of\d+\.airbundle$", path))}
-        return INCOMPLETE if wanted & ({*range(1, len(self.statement.value["volumes"]) + 1)} - here) else DAMAGED
+    def stands_for(self, place: str) -> set[int]:  # the volumes that a folder is, 0 for one without a number (D-6)
+        count, name = len(self.statement.value["volumes"]), IN_NAME.search(place)
+        held = {block.geometry for path in self.volumes[place] for block in self.blocks[path]}
+        there, rows = [s.volume for s in self.rows if s.geometry in held], [s.volume for s in self.rows]
+        number = int(name[2]) if name and int(name[3]) == count and not name[1] else int(count == 1)
+        if there and number not in there:
+            number = max(sorted(there), key=there.count)
+        ours = there or self.catalog.geometry in held or not self.copies.keys().isdisjoint(self.volumes[place])
+        whole = {volume for volume in there if (name and name[1]) or there.count(volume) == rows.count(volume)}
+        return whole | {number} if ours else set()
+    def status_of_loss(self) -> int:  # whether other volumes might help (D-3)
+        here = [number for place in self.volumes for number in self.stands_for(place)]
+        told = len({*here} - {0}) + here.count(0) >= len(self.statement.value["volumes"])  # if the table is lost
+        return DAMAGED if ({s.volume for s in self.rows} <= {*here} if self.rows else told) else INCOMPLETE
     def open(self, private: Any, passphrase: bytes | None) -> None:  # object keys (K-9), manifest and slices
-        need(self.preamble, "K-7", "the preamble is lost", self.status_of_loss({*range(65)}))
+        need(self.preamble, "K-7", "the preamble is lost", self.status_of_loss())
         preamble = Preamble(self.preamble, self.statement)
         key = preamble.open(private, passphrase)
         self.keys = {s.number: preamble.derive(key, "seal", 32, struct.pack("<Q", s.number) + s.geometry.salt)
@@ -526,12 +554,11 @@ class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
         numbers = [row[0] for row in self.manifest["segments"]] == [s.number for s in self.rows if s.role == "data"]
         need(numbers and starts == ends, "G-5", "the slices have gaps, or are not the files or segments")
     def restore(self) -> None:  # inner and outer code, group by group (D-2)
-        lost = []
         for members in self.groups:
             repair(members)
-            bad = {segment.number: segment.volume for segment in members if segment.lost()}
-            lost += [(self.status_of_loss({*bad.values()}), [*bad])] if bad else []
-        need(not lost, "G-9", f"segments that cannot be restored from what is here: {lost}", max(lost, default=(0,))[0])
+        lost = [s.number for s in self.rows if s.lost() and s.role == "data"]
+        need(not lost, "G-9", f"segments that cannot be restored from what is here: {lost}", self.status_of_loss())
+        self.beyond += [f"S-8: parity of segment {s.number}" for s in self.rows if s.lost() or None in s.places]
     def write_files(self, folder: str) -> None:  # the source stream, if there is a folder for it
         bodies = (read_body(s, self.keys[s.number], self.manifest) for s in self.rows if s.role == "data")
         stream, at = b"".join(itertools.chain(*bodies)), 0
@@ -548,14 +575,19 @@ class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
         for path, blocks in self.blocks.items():
             segment = next((segments[block.geometry] for block in blocks if block.geometry in segments), None)
             if segment and segment.whole(path, blocks, self.preamble if segment is self.catalog else self.old):
-                sound |= {path, os.path.basename(path)}
+                sound.add(path)
             elif segment or (path.endswith(".abs") and not blocks):
                 wrong.append(f"B-4: {path}")
-        wrong += {name for segment in self.rows for name in segment.names} - sound
         wrong += {os.path.join(volume, name) for volume in self.volumes for name in self.catalog.names} - sound
+        homes = {v: self.stands_for(v) for v in self.volumes if not (IN_NAME.search(v) or [0, 0])[1]}
+        for segment in self.rows:  # wherever it lies, but also where a copy of its volume has it (D-4)
+            having = {v for v in self.volumes for name in segment.names if os.path.join(v, name) in sound}
+            if not having or having < {v for v, numbers in homes.items() if segment.volume in numbers}:
+                wrong.append(f"D-4: segment {segment.number} is missing")
         for volume in self.volumes:
             copy, record = self.copies.get(f"{volume}/statement.json"), read(f"{volume}/statement.rec", 0, RECORD + 1)
-            same = copy and copy.payload == self.statement.payload and self.valid <= {*copy.signatures.items()}
+            keys = dict(self.valid & {*copy.signatures.items()}).keys() if copy else set()
+            same = copy and copy.payload == self.statement.payload and keys == dict(self.valid).keys()
             if not copy or not same or record != make_record(copy.data, copy.suite):
                 wrong.append(f"T-8: statement.json or statement.rec of {volume}")
         return wrong
@@ -588,7 +620,7 @@ def run(argv: list[str]) -> int:  # no two trusted keys share a half (K-4); pass
     findings = bundle.findings()
     for line in [*bundle.beyond, *findings, "repairable" if findings else "whole"]:
         say(line)
-    return DAMAGED if bundle.beyond else REPAIRABLE if findings else 0
+    return bundle.status_of_loss() if bundle.beyond else REPAIRABLE if findings else 0
 
 def main(argv: list[str]) -> int:  # the exit status; errors are printed to standard error
     try:

@@ -12,10 +12,11 @@ import msgspec
 import numpy as np
 
 from airbundle import api
+from airbundle.crypto.envelope import parse_preamble
 from airbundle.crypto.locks import PassphraseLock, RecipientLock
 from airbundle.crypto.passphrase import Passphrase
 from airbundle.format.cost import PassphraseCost
-from airbundle.format.preamble import SealedKey, parse_preamble, write_preamble_bytes
+from airbundle.format.preamble import SealedKey, write_preamble_bytes
 from airbundle.format.statement import VolumeRow
 from airbundle.media import volume as names
 from airbundle.transfer import ending, finding, rewrap

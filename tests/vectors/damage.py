@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airbundle.crypto.suites import STANDARD
 from tests.vectors.bases import PASSPHRASE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 B = 4096
 Splices = list[dict[str, Any]]
@@ -112,6 +115,10 @@ def plain_vectors(base: Base) -> list[dict[str, Any]]:
     add("G-2", "altered", "A block of both catalogs with other content and a digest that fits.",
         [part for file in ("1/catalog.abs", "1/catalog-copy.abs")
          for part in base.resealed(file, 2, 200, b"\0\1\2\3")])
+    add("B-7", "list-length", "A list block that says a byte more than it has, digest fitting.",
+        base.resealed(seg, 1, 124, (3 * 32 + 1).to_bytes(4, "little")))
+    add("G-9", "trial-catalog", "Of both catalogs lists and data are gone: the root decides on what parity gives.",
+        [zeros(file, at) for file in ("1/catalog.abs", "1/catalog-copy.abs") for at in (1, 2, 5)])
     return found + _files(base) + _statements(base)
 
 
@@ -149,6 +156,17 @@ def _files(base: Base) -> list[dict[str, Any]]:
     add("V-6", "swapped", "Two segments under each other's name.",
         [{"do": "rename", "file": seg, "to": "1/x"}, {"do": "rename", "file": "1/00000001.abs", "to": seg},
          {"do": "rename", "file": "1/x", "to": "1/00000001.abs"}])
+    stray, ruined = "1/FILE0000.CHK", zeros("1/00000001.abs", 2, 3)
+    add("V-2", "both-ends", "A strange file whose ends name either segment, and the other one is ruined.",
+        [{"do": "rename", "file": seg, "to": stray}, copy_block(stray, 0, "1/00000001.abs", 0), ruined])
+    add("V-2", "front-of-another", "The first block of a segment is another bundle's, the last is gone: by its name.",
+        [copy_block(seg, 0, "1/00000000.abs", 0, base="drive"), zeros(seg, 6), ruined])
+    add("V-2", "stray-record", "A record of another bundle of the same packer, under a strange name: not looked at.",
+        [{"do": "copy", "file": stray, "from": "1/statement.rec", "base": "stripes"}])
+    add("V-2", "stray-statement", "The record under a strange name, a stranger's statement under the right ones.",
+        [{"do": "rename", "file": "1/statement.rec", "to": stray},
+         *({"do": "copy", "file": f"1/{name}", "from": f"1/{name}", "base": "cnsa2"}
+           for name in ("statement.rec", "statement.json"))])
     add("D-1", "stranger", "Nobody here trusts the packer.", [], trust=["officer-standard"])
     add("D-1", "no-key", "A key that no envelope is for.", [], key="second-standard")
     add("D-1", "no-key-of-suite", "A key of another suite.", [], key="reader-cnsa2")
@@ -202,6 +220,9 @@ def _statements(base: Base) -> list[dict[str, Any]]:
         [{"do": "write", "file": rec, "at": 0, "zeros": 131072}, *gone])
     add("R-1", "magic", "The magic of all copies is gone: the code puts it right. No statement.json.",
         [*gone, *(write(rec, copy * (128 << 10) + at, b"\0") for copy in range(3) for at in range(8))])
+    add("R-2", "first-counts", "The first copy of the record holds a stranger's statement: it counts.",
+        [*gone, {"do": "copy", "file": rec, "at": 0, "from": "1/statement.rec", "skip": 0, "length": 131072,
+                 "base": "cnsa2"}])
     add("R-3", "surplus", "Bytes behind the third copy: the record is read, and reported (T-8).",
         [write(rec, 384 << 10, b"more")])
     add("R-3", "cut", "The record ends within its second copy.", [{"do": "truncate", "file": rec, "size": 200_000}])
@@ -226,7 +247,7 @@ def other_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
             add(name, "D-5", f"whole-{name}", "As it was made.", [])
     add("padded", "S-16", "fillers", "Fillers behind the chunks, which are not opened.", [])
     seg = "1/00000000.abs"
-    add("stripes", "S-1", "first-stripe", "All data of stripe 0 but one is gone (blocks 0 and 2 of 5).",
+    add("stripes", "S-1", "first-stripe", "All data of stripe 0 but one is gone (blocks 0 and 2 of 6).",
         [zeros(seg, 2), zeros(seg, 4)])
     add("stripes", "S-1", "row", "m times T blocks in a row are gone.", [zeros(seg, 3, 4)])
     add("stripes", "S-2", "parity", "Parity blocks 0 and 2 are of one stripe: with a data block of the other.",
@@ -239,6 +260,7 @@ def other_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
         [zeros(seg, 2), zeros(seg, 4), zeros(seg, 8), zeros(seg, 10),
          zeros("1/00000001.abs", 3), zeros("1/00000001.abs", 5), zeros("1/00000001.abs", 7),
          zeros("1/00000001.abs", 9)])
+    found += _together() + _wide(bases["wide"]) + _drives(bases["drives"])
     add("drive", "G-9", "two-of-a-group", "Two segments of a group with one parity segment are gone.",
         delete("1/00000000.abs", "1/00000001.abs"))
     add("drive", "G-7", "one-of-three", "One of several data segments is gone.", delete("1/00000001.abs"))
@@ -281,6 +303,15 @@ def other_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
     add("rewrapped", "K-7", "dropped-recipient", "Who was dropped has no envelope in the catalog, which holds.", [],
         key="second-standard")
     add("rewrapped", "G-10", "two-preambles", "Preambles of catalog and segments differ in their envelopes alone.", [])
+    segments = [name for name in bases["rewrapped"].files if name.startswith("1/0")]
+    add("rewrapped", "K-7", "catalog-preamble", "The later revision's preamble is lost, that of the segments is not.",
+        _no_preambles(bases["rewrapped"], ["1/catalog.abs", "1/catalog-copy.abs"]))
+    add("rewrapped", "K-7", "segments-preamble", "The preamble of the segments is lost, the catalog's is not.",
+        _no_preambles(bases["rewrapped"], segments))
+    add("lose-two", "G-7", "two-of-four", "Two of four drives are not here: two members of each group come back.", [],
+        given=["3", "4"])
+    add("countersigned", "D-4", "lacks", "Two copies of a volume are here, and one of them lacks a segment.",
+        delete("2/00000000.abs"), given=["1", "2"])
     add("countersigned", "T-8", "signature-lost", "The record carries no countersignature, statement.json does.",
         [{"do": "copy", "file": "1/statement.rec", "from": "2/statement.rec"}],
         trust=["packer-standard", "officer-standard"])
@@ -288,4 +319,88 @@ def other_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
         trust=["packer-standard", "officer-standard"])
     add("countersigned", "T-3", "only-officer", "The officer is trusted and the packer is not.", [],
         trust=["officer-standard"])
+    return found
+
+
+def _no_preambles(base: Base, files: Iterable[str]) -> Splices:
+    """Both copies of the preamble, of one block each, are gone."""
+    return [zeros(file, at) for file in files for at in (0, len(base.files[file]) // B - 1)]
+
+
+def _together() -> list[dict[str, Any]]:
+    """Blocks of several files, or of several members, of which no one is enough: 6 data and 4 parity blocks each."""
+    seg, other, more = "1/00000000.abs", "1/00000001.abs", "1/copy of 00000000.abs"
+    found: list[dict[str, Any]] = []
+
+    def add(rule: str, name: str, comment: str, splices: Splices) -> None:
+        found.append({"base": "stripes", "rule": rule, "name": name, "comment": comment, "splices": splices})
+
+    twin = [{"do": "copy", "file": more, "from": seg}, *delete(other)]
+    add("D-2", "two-files", "Two files of a segment, each beyond its own code: together they give it.",
+        [*twin, *(zeros(seg, at) for at in (2, 4, 6)), *(zeros(more, at) for at in (3, 5, 7))])
+    lists = [zeros(file, at) for file in (seg, other) for at in (1, 12)]
+    add("G-9", "trial", "A segment without lists lacks a block, and its group is gone: the root decides.",
+        [*lists[:2], zeros(seg, 3), *delete(other)])
+    add("G-9", "trial-of-both", "Members without lists lack blocks at different indexes: each counts for the other.",
+        [*lists, *(zeros(seg, at) for at in (2, 4, 8, 10)), *(zeros(other, at) for at in (3, 5, 7, 9))])
+    return found
+
+
+def _wide(base: Base) -> list[dict[str, Any]]:
+    """A catalog whose preamble and list have two blocks each: 0 1 | 2 3 | data and parity | list | preamble."""
+    files = ("1/catalog.abs", "1/catalog-copy.abs")
+    size = len(base.files[files[0]]) // B
+    again = size - 4  # where the second list begins
+    found: list[dict[str, Any]] = []
+
+    def add(rule: str, name: str, comment: str, splices: Splices) -> None:
+        found.append({"base": "wide", "rule": rule, "name": name, "comment": comment, "splices": splices})
+
+    def altered(file: str) -> Splices:
+        return base.resealed(file, 4, 700, b"\0\1\2\3")
+
+    def forged(file: str, number: int) -> Splices:
+        return base.resealed(file, number, 128, _leaf(base, file, 4, 700, b"\0\1\2\3"))
+
+    add("S-7", "halves", "Of a list of two blocks each copy lacks one, and a data block is gone.",
+        [zeros(file, at) for file in files for at in (2, again + 1, 4)])
+    add("S-7", "crosswise", "Each copy of the list has a forged block, another one each; a data block is altered.",
+        [one for file in files for part in (
+            altered(file), forged(file, 2), base.resealed(file, again + 1, 160, bytes(32)))
+         for one in part])
+    add("S-7", "stand-in", "One block of the list is gone, of the other a copy is forged; a data block is altered.",
+        [one for file in files for part in (altered(file), forged(file, 2), [zeros(file, 3), zeros(file, again + 1)])
+         for one in part])
+    add("K-7", "halves", "Of a preamble of two blocks each copy lacks one, in every file.",
+        [zeros(file, at) for file in base.files if file.endswith(".abs")
+         for at in (0, len(base.files[file]) // B - 1)])
+    seg = "1/00000000.abs"
+    add("S-1", "short-stripe", "Three stripes, of which one has a column less: two blocks of each are gone.",
+        [zeros(seg, 4, 6)])
+    return found
+
+
+def _drives(base: Base) -> list[dict[str, Any]]:
+    """Three drives, of which one may be lost."""
+    found: list[dict[str, Any]] = []
+
+    def add(rule: str, name: str, comment: str, splices: Splices, **more: Any) -> None:
+        found.append({"base": "drives", "rule": rule, "name": name, "comment": comment, "splices": splices, **more})
+
+    def of(number: str, *names: str) -> list[str]:
+        return [file for file in base.files if file.startswith(f"{number}/") and file.endswith(names)]
+
+    catalogs = [file for number in "123" for file in of(number, "catalog.abs", "catalog-copy.abs")]
+    add("V-2", "stray-record-alone", "A drive has no statement, but a record of another bundle: not used.",
+        [*delete("3/statement.json", "3/statement.rec"),
+         {"do": "copy", "file": "3/old.rec", "from": "1/statement.rec", "base": "stripes"}])
+    add("D-3", "catalogs", "No catalog is left on the drive that is here, and there are others.",
+        delete("1/catalog.abs", "1/catalog-copy.abs"), given=["1"])
+    add("D-3", "all-catalogs", "No catalog is left on any drive.", delete(*catalogs))
+    add("D-3", "all-catalogs-renamed", "The same, and the folders have names that say no number.",
+        [*delete(*catalogs), *({"do": "rename", "file": at, "to": f"{at}/../BACKUP"} for at in "123")])
+    add("D-3", "preambles", "No preamble is left on the drives that are here, and there is another.",
+        _no_preambles(base, [*of("1", ".abs"), *of("2", ".abs")]), given=["1", "2"])
+    add("D-6", "empty-folders", "The folders of two drives are here and nothing is in them: those drives are not here.",
+        delete(*of("2", ""), *of("3", "")))
     return found

@@ -41,6 +41,8 @@ def sealed_vectors() -> list[Hostile]:
                 trailer(put(2, 1))),
         Hostile("S-12", "behind", "A byte behind the index that is not zero.",
                 Lies(padded=lambda raw: raw[:-1] + b"\1")),
+        Hostile("S-12", "zeros", "Zeros behind the index that fill a block more: as many as the packer likes.",
+                Lies(padded=lambda raw: raw + bytes(3968))),
         Hostile("S-13", "digest", "A chunk's digest is not that of its bytes.", row(digest="00" * 32)),
         Hostile("S-13", "length", "The lengths of the chunks do not add up.",
                 Lies(index=lambda i: replace(i, length=i.length - 1))),
@@ -48,6 +50,7 @@ def sealed_vectors() -> list[Hostile]:
         Hostile("S-14", "codec", "A codec that is none.", Lies(chunk=lambda plain: ("lz4", plain))),
         Hostile("S-14", "filler", "A filler that has a length.", Lies(chunk=lambda plain: ("filler", plain))),
         Hostile("S-14", "empty", "A raw chunk of no bytes.", Lies(index=_and_an_empty_chunk)),
+        Hostile("S-14", "filler-first", "Fillers in front of the chunks.", Lies(fillers=2)),
         Hostile("S-14", "too-long", "A chunk of more than 1 MiB.", row(length=(1 << 20) + 1)),
         Hostile("S-15", "chunks", "A trailer with 65,537 chunks.", trailer(put(2, 65_537))),
         Hostile("L-1", "index", "A trailer with an index of more than 32 MiB.", trailer(put(1, (32 << 20) + 1))),
@@ -56,6 +59,7 @@ def sealed_vectors() -> list[Hostile]:
         Hostile("C-2", "more", "A frame of more bytes than the index says.", frame(lambda p: zstd(p + b"x"))),
         Hostile("C-2", "less", "A frame of less bytes.", frame(lambda p: zstd(p[:-1]))),
         Hostile("C-2", "bomb", "A frame of 8 MiB.", frame(lambda _: zstd(bytes(8 << 20)))),
+        Hostile("C-2", "bomb-declared", "A frame that declares the right size and gives 8 MiB.", frame(_bomb)),
         Hostile("C-2", "two-frames", "A second frame behind the first.", frame(lambda p: zstd(p) + zstd(b"x"))),
         Hostile("C-2", "behind", "A byte behind the frame.", frame(lambda p: zstd(p) + b"x")),
         Hostile("C-2", "skippable", "A skippable frame in front.",
@@ -99,6 +103,12 @@ def _with_dictionary(plain: bytes) -> bytes:
     return _raw_frame(plain, 0xA1, b"\7", len(plain).to_bytes(4, "little"))
 
 
+def _bomb(plain: bytes) -> bytes:
+    head = b"\x28\xb5\x2f\xfd" + bytes([0x80, 10 << 3]) + len(plain).to_bytes(4, "little")  # a window of 1 MiB
+    rows = [((128 << 10) << 3 | 1 << 1 | (at == 63)).to_bytes(3, "little") + b"\0" for at in range(64)]
+    return head + b"".join(rows)
+
+
 def _plane_frame(plain: bytes) -> tuple[str, bytes]:
     half = len(plain) // 2
     made = zstandard.compress(bytes(half + 1))
@@ -115,6 +125,7 @@ def manifest_vectors() -> list[Hostile]:
         *(Hostile("G-5", f"slice-{at}", "A slice that does not cover the source stream.",
                   manifest(segments=(SliceRow(*one),))) for at, one in enumerate(slices)),
         Hostile("G-5", "no-slices", "No slices at all.", manifest(segments=())),
+        Hostile("G-5", "empty-slice", "A segment for a slice of no bytes.", files={"a": b""}),
         Hostile("G-5", "index-name", "An index with another file than the manifest.", Lies(
             index=lambda i: replace(i, files=(i.files[0], FileSpan("c", 240, 350))))),
         Hostile("G-5", "index-size", "An index with another size of a file than the manifest.", Lies(
@@ -167,7 +178,7 @@ def path_vectors() -> list[Hostile]:
                 "path": "/".join(["p" * 200] * 6)},
     }
     two = {"case": ("A", "a"), "order": ("b", "a"), "twice": ("a", "a"), "folder": ("a", "a/b"),
-           "fold": ("stra\u00dfe", "strasse"), "folder-case": ("D/y", "d/x")}
+           "fold": ("strasse", "stra\u00dfe"), "folder-case": ("D/y", "d/x")}
     return [
         *(Hostile(rule, name, f"A file named {path[:40]!a}.", named(path), files={"a": b"content " * 60})
           for rule, paths in one.items() for name, path in paths.items()),

@@ -25,7 +25,7 @@ from tests.vectors.people import write_people
 from tests.vectors.volumes import ROOT, Vector
 
 DERIVED = ("statement.rec", "catalog-copy.abs")
-GIVEN = {"drives": ("1", "2", "3")}
+GIVEN = {"drives": ("1", "2", "3"), "lose-two": ("1", "2", "3", "4")}
 
 
 def main() -> None:
