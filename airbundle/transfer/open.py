@@ -332,8 +332,8 @@ def _open_pieces(opener: Opener, sealed: memoryview) -> bytes:
     view, out = sealed, memoryview(plain)
     for number in range(count):
         part = view[number * step:(number + 1) * step]
-        if len(part) < TAG_SIZE:
-            raise FormatError("the sealed manifest ends in a piece without a tag", rule="L-3")
+        if len(part) <= TAG_SIZE:
+            raise FormatError("the sealed manifest ends in a piece of nothing", rule="L-3")
         opener.open_into(number, part, out[number * limits.SEALED_PIECE:], last=number == count - 1)
     return bytes(plain)
 

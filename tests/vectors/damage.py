@@ -191,6 +191,8 @@ def _files(base: Base) -> list[dict[str, Any]]:
         trust=["not-canonical"], result="usage")
     add("K-3", "trust-other-id", "A public key file whose id is not that of its halves.", [],
         trust=["other-id"], result="usage")
+    add("K-17", "line-feed", "A public key file that ends in a line feed.", [], trust=["line-feed"], result="usage")
+    add("K-4", "same-key", "The same key file given twice: one key.", [], trust=["packer-standard", "packer-standard"])
     add("K-4", "shared-half", "Two trusted keys that share their ML-DSA half.", [],
         trust=["packer-standard", "shares-half"], result="usage")
     add("K-17", "check", "A private key file whose check is wrong.", [], key="bad-check", result="usage")
