@@ -140,7 +140,7 @@ class Geometry(namedtuple("Geometry", "version suite kind k m zero T B bundle nu
     def sound(self) -> bool:  # B-1, B-2, and B-3 as far as lists and preambles are not needed for it
         n, rest = divmod(self.body, max(1, self.B - 128))
         known = (self.version, self.zero) == (1, 0) and self.suite in SUITES and self.B.bit_count() == 1  # B-4, K-1
-        code = 1 <= self.k <= 128 and 2 <= self.m <= 128 and self.T >= 1 <= n and self.k == -(-n // self.T)
+        code = 1 <= self.k <= 128 and 2 <= self.m <= 128 and 1 <= self.T <= n and self.k == -(-n // self.T)
         return known and code and not rest and 4 * KIB <= self.B <= MIB and (n + self.m * self.T) * self.B <= 288 * MIB
     def digest(self, slot: tuple[int, int], content: bytes) -> bytes:  # of the block of this kind and index
         rest = GEOMETRY.pack(*self._replace(kind=slot[0])) + struct.pack("<II", slot[1], len(content))
@@ -355,7 +355,7 @@ def read_body(segment: Segment, key: bytes, manifest: dict[str, Any]) -> Iterato
         yield chunk
 # === 12. Paths: what they must not have (P-2, P-3) ===
 FORBIDDEN = {*'\\:*?"<>|', *"\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}
-RESERVED = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[1-9\xb9\xb2\xb3]) *", re.IGNORECASE)
+RESERVED = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[1-9\xb9\xb2\xb3]) *", re.IGNORECASE | re.ASCII)
 # === 8. Catalog ===
 def rows_of(data: bytes, statement: Statement) -> list[list[list[Any]]]:  # by group (L-2)
     rows, groups = decode(data, "table", statement.suite)[1]["rows"], defaultdict(list)
@@ -569,7 +569,7 @@ def run(argv: list[str]) -> int:  # no two trusted keys share a half (K-4); pass
     halves = [half for key in trusted.values() for half in key.halves]
     need(len(halves) == len(set(halves)), "K-4", "two trusted keys share a half", USAGE)
     if name := options.get("--passphrase-file"):
-        passphrase = unicodedata.normalize("NFC", Path(name).read_text("utf-8").removesuffix("\n")).encode()
+        passphrase = unicodedata.normalize("NFC", Path(name).read_text("utf-8").split("\n")[0]).encode()
     private = read_private(options["--key"]) if "--key" in options else None
     bundle = Bundle(places[:-1], trusted)
     if verb == "unpack" or private or passphrase is not None:

@@ -91,6 +91,8 @@ def _blocks() -> list[Hostile]:
         Hostile("B-2", "k", "A signed row whose k is not what its blocks and stripes give.",
                 table(one, one.replace(b",1,2,1,", b",2,2,1,"))),
         Hostile("B-2", "stripes", "A signed row with no stripes.", table(one, one.replace(b",1,2,1,", b",1,2,0,"))),
+        Hostile("B-2", "more-stripes", "A signed row with more stripes than data blocks.",
+                table(one, one.replace(b",1,2,1,", b",1,2,2,"))),
         Hostile("B-2", "body", "A body that is not whole blocks.", rows(",4096,3968,", ",4096,3969,")),
         Hostile("B-3", "large", "A signed row of more than 288 MiB.",
                 rows(",1,2,1,4096,3968,", ",128,2,610,4096,309821440,")),

@@ -189,5 +189,7 @@ def path_vectors() -> list[Hostile]:
         Hostile("P-5", "folder-file", "An empty folder with the name of a file.", manifest(folders=("a",))),
         Hostile("P-6", "unassigned", "A path with a code point that is not assigned: not refused.",
                 named("a\u0378", "b")),
+        Hostile("P-3", "dotless", "A dotless i in a reserved name, which is another letter: allowed.",
+                named("con\u0131n$"), files={"a": b"content " * 60}),
         Hostile("P-4", "longest", "A part of 255 bytes: allowed.", named("p" * 255), files={"a": b"content " * 60}),
     ]
