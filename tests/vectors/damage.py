@@ -95,10 +95,10 @@ def plain_vectors(base: Base) -> list[dict[str, Any]]:
         [zeros(seg, 0), zeros(seg, 6)])
     add("S-7", "forged-list", "A list that names the digest of an altered block, both with digests that fit.",
         [*base.resealed(seg, 2, 700, b"\0\1\2\3"),
-         *base.resealed(seg, 1, 128, _leaf(base, seg, 2, 700, b"\0\1\2\3"))])
+         *base.resealed(seg, 1, 128, leaf(base, seg, 2, 700, b"\0\1\2\3"))])
     add("S-7", "both-lists-forged", "The same in both copies of the list: the root decides, the group helps.",
         [*base.resealed(seg, 2, 700, b"\0\1\2\3"),
-         *(part for at in (1, 5) for part in base.resealed(seg, at, 128, _leaf(base, seg, 2, 700, b"\0\1\2\3")))])
+         *(part for at in (1, 5) for part in base.resealed(seg, at, 128, leaf(base, seg, 2, 700, b"\0\1\2\3")))])
     add("S-9", "surplus", "Bytes past the end of a segment: reported, without meaning.", [write(seg, 7 * B, b"more")])
     add("S-9", "cut", "A segment cut off behind its data.", [{"do": "truncate", "file": seg, "size": 3 * B}])
     add("G-7", "segment", "The data segment is gone: its group gives it back.", delete(seg))
@@ -122,7 +122,7 @@ def plain_vectors(base: Base) -> list[dict[str, Any]]:
     return found + _files(base) + _statements(base)
 
 
-def _leaf(base: Base, file: str, number: int, at: int, content: bytes) -> bytes:
+def leaf(base: Base, file: str, number: int, at: int, content: bytes) -> bytes:
     block = bytearray(base.block(file, number))
     block[at:at + len(content)] = content
     return STANDARD.hash(bytes(block[56:]))
@@ -262,7 +262,6 @@ def other_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
         [zeros(seg, 2), zeros(seg, 4), zeros(seg, 8), zeros(seg, 10),
          zeros("1/00000001.abs", 3), zeros("1/00000001.abs", 5), zeros("1/00000001.abs", 7),
          zeros("1/00000001.abs", 9)])
-    found += _together() + _wide(bases["wide"]) + _drives(bases["drives"])
     add("drive", "G-9", "two-of-a-group", "Two segments of a group with one parity segment are gone.",
         delete("1/00000000.abs", "1/00000001.abs"))
     add("drive", "G-7", "one-of-three", "One of several data segments is gone.", delete("1/00000001.abs"))
@@ -307,9 +306,9 @@ def other_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
     add("rewrapped", "G-10", "two-preambles", "Preambles of catalog and segments differ in their envelopes alone.", [])
     segments = [name for name in bases["rewrapped"].files if name.startswith("1/0")]
     add("rewrapped", "K-7", "catalog-preamble", "The later revision's preamble is lost, that of the segments is not.",
-        _no_preambles(bases["rewrapped"], ["1/catalog.abs", "1/catalog-copy.abs"]))
+        no_preambles(bases["rewrapped"], ["1/catalog.abs", "1/catalog-copy.abs"]))
     add("rewrapped", "K-7", "segments-preamble", "The preamble of the segments is lost, the catalog's is not.",
-        _no_preambles(bases["rewrapped"], segments))
+        no_preambles(bases["rewrapped"], segments))
     add("lose-two", "G-7", "two-of-four", "Two of four drives are not here: two members of each group come back.", [],
         given=["3", "4"])
     add("countersigned", "D-4", "lacks", "Two copies of a volume are here, and one of them lacks a segment.",
@@ -324,85 +323,6 @@ def other_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
     return found
 
 
-def _no_preambles(base: Base, files: Iterable[str]) -> Splices:
+def no_preambles(base: Base, files: Iterable[str]) -> Splices:
     """Both copies of the preamble, of one block each, are gone."""
     return [zeros(file, at) for file in files for at in (0, len(base.files[file]) // B - 1)]
-
-
-def _together() -> list[dict[str, Any]]:
-    """Blocks of several files, or of several members, of which no one is enough: 6 data and 4 parity blocks each."""
-    seg, other, more = "1/00000000.abs", "1/00000001.abs", "1/copy of 00000000.abs"
-    found: list[dict[str, Any]] = []
-
-    def add(rule: str, name: str, comment: str, splices: Splices) -> None:
-        found.append({"base": "stripes", "rule": rule, "name": name, "comment": comment, "splices": splices})
-
-    twin = [{"do": "copy", "file": more, "from": seg}, *delete(other)]
-    add("D-2", "two-files", "Two files of a segment, each beyond its own code: together they give it.",
-        [*twin, *(zeros(seg, at) for at in (2, 4, 6)), *(zeros(more, at) for at in (3, 5, 7))])
-    lists = [zeros(file, at) for file in (seg, other) for at in (1, 12)]
-    add("G-9", "trial", "A segment without lists lacks a block, and its group is gone: the root decides.",
-        [*lists[:2], zeros(seg, 3), *delete(other)])
-    add("G-9", "trial-of-both", "Members without lists lack blocks at different indexes: each counts for the other.",
-        [*lists, *(zeros(seg, at) for at in (2, 4, 8, 10)), *(zeros(other, at) for at in (3, 5, 7, 9))])
-    return found
-
-
-def _wide(base: Base) -> list[dict[str, Any]]:
-    """A catalog whose preamble and list have two blocks each: 0 1 | 2 3 | data and parity | list | preamble."""
-    files = ("1/catalog.abs", "1/catalog-copy.abs")
-    size = len(base.files[files[0]]) // B
-    again = size - 4  # where the second list begins
-    found: list[dict[str, Any]] = []
-
-    def add(rule: str, name: str, comment: str, splices: Splices) -> None:
-        found.append({"base": "wide", "rule": rule, "name": name, "comment": comment, "splices": splices})
-
-    def altered(file: str) -> Splices:
-        return base.resealed(file, 4, 700, b"\0\1\2\3")
-
-    def forged(file: str, number: int) -> Splices:
-        return base.resealed(file, number, 128, _leaf(base, file, 4, 700, b"\0\1\2\3"))
-
-    add("S-7", "halves", "Of a list of two blocks each copy lacks one, and a data block is gone.",
-        [zeros(file, at) for file in files for at in (2, again + 1, 4)])
-    add("S-7", "crosswise", "Each copy of the list has a forged block, another one each; a data block is altered.",
-        [one for file in files for part in (
-            altered(file), forged(file, 2), base.resealed(file, again + 1, 160, bytes(32)))
-         for one in part])
-    add("S-7", "stand-in", "One block of the list is gone, of the other a copy is forged; a data block is altered.",
-        [one for file in files for part in (altered(file), forged(file, 2), [zeros(file, 3), zeros(file, again + 1)])
-         for one in part])
-    add("K-7", "halves", "Of a preamble of two blocks each copy lacks one, in every file.",
-        [zeros(file, at) for file in base.files if file.endswith(".abs")
-         for at in (0, len(base.files[file]) // B - 1)])
-    seg = "1/00000000.abs"
-    add("S-1", "short-stripe", "Three stripes, of which one has a column less: two blocks of each are gone.",
-        [zeros(seg, 4, 6)])
-    return found
-
-
-def _drives(base: Base) -> list[dict[str, Any]]:
-    """Three drives, of which one may be lost."""
-    found: list[dict[str, Any]] = []
-
-    def add(rule: str, name: str, comment: str, splices: Splices, **more: Any) -> None:
-        found.append({"base": "drives", "rule": rule, "name": name, "comment": comment, "splices": splices, **more})
-
-    def of(number: str, *names: str) -> list[str]:
-        return [file for file in base.files if file.startswith(f"{number}/") and file.endswith(names)]
-
-    catalogs = [file for number in "123" for file in of(number, "catalog.abs", "catalog-copy.abs")]
-    add("V-2", "stray-record-alone", "A drive has no statement, but a record of another bundle: not used.",
-        [*delete("3/statement.json", "3/statement.rec"),
-         {"do": "copy", "file": "3/old.rec", "from": "1/statement.rec", "base": "stripes"}])
-    add("D-3", "catalogs", "No catalog is left on the drive that is here, and there are others.",
-        delete("1/catalog.abs", "1/catalog-copy.abs"), given=["1"])
-    add("D-3", "all-catalogs", "No catalog is left on any drive.", delete(*catalogs))
-    add("D-3", "all-catalogs-renamed", "The same, and the folders have names that say no number.",
-        [*delete(*catalogs), *({"do": "rename", "file": at, "to": f"{at}/../BACKUP"} for at in "123")])
-    add("D-3", "preambles", "No preamble is left on the drives that are here, and there is another.",
-        _no_preambles(base, [*of("1", ".abs"), *of("2", ".abs")]), given=["1", "2"])
-    add("D-6", "empty-folders", "The folders of two drives are here and nothing is in them: those drives are not here.",
-        delete(*of("2", ""), *of("3", "")))
-    return found

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from tests.vectors import bases, damage, hostile, run, volumes
+from tests.vectors import bases, damage, hostile, run, several, volumes
 from tests.vectors.frozen import Frozen
 from tests.vectors.known import known_answers
 from tests.vectors.people import write_people
@@ -55,7 +55,7 @@ def _bundles(place: Path, frozen: Frozen) -> list[Vector]:
         full = volumes.with_derived(files)
         made[name] = damage.Base(name, {_short(path): raw for path, raw in full.items()})
     lines = [_line(base="plain", **one) for one in damage.plain_vectors(made["plain"])]
-    lines += [_line(**one) for one in damage.other_vectors(made)]
+    lines += [_line(**one) for one in (*damage.other_vectors(made), *several.several_vectors(made))]
     own: dict[str, dict[str, bytes]] = {}
     for one in hostile.hostile_vectors():
         target = place / "hostile" / f"{one.rule}-{one.name}"
