@@ -42,7 +42,7 @@ from airbundle.transfer.schedule import run_all
 from airbundle.transfer.seal import open_chunks, open_index
 from airbundle.transfer.statements import revision_of
 from airbundle.transfer.verdict import Tally, make_report, raise_verdict
-from airbundle.transfer.whose import homes_without, missing_here
+from airbundle.transfer.whose import homes_of, homes_without, missing_here
 from airbundle.transfer.workspace import Pace, Workspace, Workspaces
 
 if TYPE_CHECKING:
@@ -236,7 +236,12 @@ def _read_twins(bundle: Bundle, row: Row, space: Workspace, found: Found) -> Fou
 
 def _count_missing(bundle: Bundle, tally: Tally, row: Row, found: Found) -> None:
     """A segment that is not where it should be: on its volume, or on each of the copies of that which were given."""
-    for reader in homes_without(bundle, row, [reader for reader, _, findings in found if findings.lost == 0]):
+    whole = [reader for reader, _, findings in found if findings.lost == 0]
+    homes = homes_of(bundle, row)
+    if whole and homes and not any(reader in homes for reader in whole):  # D-4
+        name = volumes.segment_name(row.number)
+        tally.moved.append(f"{name}: lies on another volume than volume {row.volume}, so a lost drive may cost more")
+    for reader in homes_without(bundle, row, whole):
         if not any(other is reader for other, _, _ in found):  # a file that is damaged was counted
             tally.note(reader, volumes.segment_name(row.number), "segment: is missing")
 

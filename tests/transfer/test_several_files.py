@@ -68,6 +68,14 @@ def test_which_drives_are_here_where_no_table_tells(tmp_path: Path, renamed: int
         api.verify(given, trust=TRUST, pace=PACE)
 
 
+def test_a_segment_on_another_drive_is_said(tmp_path: Path) -> None:
+    """It is valid wherever it lies (G-3), but two members of a group now go with one drive."""
+    report = api.verify(laid("G-3-moved", tmp_path), trust=TRUST, pace=PACE)
+    assert [line for line in report.ignored if line.startswith("00000000.abs: lies on another volume than volume 1")]
+    whole = api.verify(laid("D-5-whole-drives", tmp_path / "whole"), trust=TRUST, pace=PACE)
+    assert whole.ignored == ()
+
+
 def test_two_copies_of_a_drive_are_one_drive(tmp_path: Path) -> None:
     """Three folders of three drives, and no catalog: one drive is there twice, so another one may have it (D-3)."""
     volumes = [Path(path) for path in laid("D-3-all-catalogs", tmp_path)]
