@@ -37,20 +37,16 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 KIB, MIB, GIB, MAGIC = 1 << 10, 1 << 20, 1 << 30, bytes.fromhex("894142530d0a1a0a")
 USAGE, INCOMPLETE, DAMAGED, NOT_BELIEVED, NO_KEY, MACHINE, REPAIRABLE = 2, 3, 4, 5, 8, 9, 11
 TAG = "airbundle/{}/v1\0".format
-
 class Refusal(Exception):  # noqa: N818 - a verdict, not a fault of the program
     """What the reader will not take: the exit status that says so, the rule, and a text."""
-
 def need(holds: object, rule: str, what: str, status: int = DAMAGED) -> None:  # or it is refused
     if not holds:
         raise Refusal(status, rule, what)
-
 def attempt(status: int, rule: str, what: str, function: Callable[..., Any], *data: Any) -> Any:  # a library's answer
     try:
         return function(*data)
     except (InvalidTag, ValueError, RecursionError, zstandard.ZstdError):
         raise Refusal(status, rule, what) from None
-
 def say(text: str) -> None:  # to standard error, without characters that a terminal might obey (E-4)
     sys.stderr.write("".join(c if c.isprintable() else "?" for c in text) + "\n")
 # === 2. Suites: the classes of their public halves, and the private ones from the seeds of a key file ===
@@ -75,12 +71,11 @@ encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # P
 def public(value: str) -> bool:  # printable text in NFC of at most 256 bytes (E-4)
     printable = not {unicodedata.category(c) for c in value if c != " "} & {"Cc", "Cf", "Cs", "Co", "Zl", "Zp", "Zs"}
     return printable and unicodedata.is_normalized("NFC", value) and len(value.encode()) <= 256
-
 def tables(suite: Suite) -> dict[str, Any]:  # a number is bytes in hexadecimal, a slice bytes of text
     h, maybe = {32, 48}, {"series": {None, public}, "sequence": {None, NUMBER}}
     key, one = {"version": range(1, 2), "suite": suite.name, "name": public}, {"keyid": {32, 48}, "sig": in_base64}
     row = (NUMBER, {"data", "parity"}, NUMBER, NUMBER, range(1, 65), *[NUMBER] * 5, 16, h)
-    preamble, span = {"length": range(1, 128 * KIB + 1), "hash": h}, range(256 * MIB + 1)
+    preamble, span = {"length": range(1, 128 * KIB + 1), "hash": h}, range(1, 256 * MIB + 1)
     return {
         "public key": {"kind": "airbundle public key"} | key | dict.fromkeys(suite.halves, in_base64) | {"id": h},
         "private key": {"kind": "airbundle private key"} | key | {"id": h, "protection": "none", "memory": range(1),
@@ -97,7 +92,6 @@ def tables(suite: Suite) -> dict[str, Any]:  # a number is bytes in hexadecimal,
             "preamble": preamble, "envelopes": preamble, "catalog": (NUMBER, "catalog", *[range(1)] * 3, *row[5:]),
             "volumes": [{"number": range(1, 65), "name": public, "size": NUMBER, "serial": {None, public}}],
             "lose": range(64), "base": None, "writer": public}}
-
 def fits(value: Any, shape: Any) -> bool:  # E-1; no table has floats, truth values or more than 8 levels
     text, row = isinstance(value, str), isinstance(value, list)
     rules: dict[type, Callable[[], Any]] = {
@@ -146,12 +140,11 @@ class Geometry(namedtuple("Geometry", "version suite kind k m zero T B bundle nu
     def sound(self) -> bool:  # B-1, B-2, and B-3 as far as lists and preambles are not needed for it
         n, rest = divmod(self.body, max(1, self.B - 128))
         known = (self.version, self.zero) == (1, 0) and self.suite in SUITES and self.B.bit_count() == 1  # B-4, K-1
-        code = 1 <= self.k <= 128 and 2 <= self.m <= 128 and self.T >= 1 <= n and self.k == -(-n // self.T)
+        code = 1 <= self.k <= 128 and 2 <= self.m <= 128 and 1 <= self.T <= n and self.k == -(-n // self.T)
         return known and code and not rest and 4 * KIB <= self.B <= MIB and (n + self.m * self.T) * self.B <= 288 * MIB
     def digest(self, slot: tuple[int, int], content: bytes) -> bytes:  # of the block of this kind and index
         rest = GEOMETRY.pack(*self._replace(kind=slot[0])) + struct.pack("<II", slot[1], len(content))
         return bytes(SUITES[self.suite].hash(rest + content.ljust(self.B - 128, b"\0")))
-
 def scan(path: str) -> Iterator[Block]:  # all whole blocks of a file (V-2), but for what is behind a segment (S-9)
     at, size = 0, min(os.lstat(path).st_size, 288 * MIB)
     while at < size:
@@ -174,10 +167,7 @@ def combine(terms: Iterable[tuple[int, bytes]], size: int) -> bytes:  # the sum 
     for factor, row in terms:
         total ^= int.from_bytes(row.translate(TIMES[factor]), "little")
     return total.to_bytes(size, "little")
-
-def restore(k: int, word: dict[int, bytes | None], size: int) -> None:
-    """Fill in a codeword of the inner or outer code, if enough is there; None is lost, what is not named is zeros."""
-    # The coefficient is the inverse of row XOR column (S-4, G-7); each square part has an inverse: no pivot is zero.
+def restore(k: int, word: dict[int, bytes | None], size: int) -> None:  # None is lost; no pivot is zero (S-4)
     data = {c: payload for c, payload in word.items() if c < k and payload is not None}
     lost = [c for c in word if c < k and c not in data]
     rows = [(r, payload) for r, payload in word.items() if r >= k and payload is not None][: len(lost)]
@@ -190,7 +180,6 @@ def restore(k: int, word: dict[int, bytes | None], size: int) -> None:
         data |= {c: row[len(lost) :] for c, row in zip(lost, work, strict=True)}
         word |= data
         word |= {r: combine(((INVERSE[r ^ c], data[c]) for c in data), size) for r in word if word[r] is None}
-
 class Segment:  # its leaves are the contents of its data and parity blocks, as far as they are here (B-5, S-5)
     def __init__(self, row: list[Any], statement: Statement, preamble: str, found: dict[Geometry, list[Block]]) -> None:
         self.number, self.role, _, _, self.volume, k, m, stripes, size, body, *_ = row
@@ -213,7 +202,8 @@ class Segment:  # its leaves are the contents of its data and parity blocks, as 
         pages = itertools.chain([b"".join(digests)], self.copies(LIST, b"".join(digests)))
         leaves = next(filter(self.bears_out, itertools.islice(pages, 64)), b"")  # S-7
         self.leaves = [leaves[at : at + self.suite.h] for at in range(0, len(leaves), self.suite.h)]
-        self.places = [self.own[slot].get(leaf) for slot, leaf in zip(self.leaf, self.leaves or digests, strict=True)]
+        self.first = [self.own[slot].get(leaf) for slot, leaf in zip(self.leaf, self.leaves or digests, strict=True)]
+        self.trial, self.places = False, [*self.first]
     def copies(self, kind: int, instead: bytes = b"") -> Iterator[bytes]:  # of list or preamble, block by block (S-7)
         pages = [[*blocks.values()] or [instead[slot[1] * self.P : (slot[1] + 1) * self.P]]
                  for slot, blocks in self.own.items() if slot[0] == kind]
@@ -227,7 +217,7 @@ class Segment:  # its leaves are the contents of its data and parity blocks, as 
         if content and (not self.leaves or self.leaves[i] == self.geometry.digest(self.leaf[i], content)):
             self.places[i] = content
     def lost(self) -> set[int]:  # the data blocks that are not to be had
-        return {i for i in range(self.n) if not self.leaves or self.places[i] is None}
+        return {i for i in range(self.n) if not (self.leaves or self.trial) or self.places[i] is None}
     def body(self) -> bytes:  # the payloads of the data blocks, end to end
         return b"".join(filter(None, self.places[: self.n]))
     def decode(self) -> None:  # the inner code, over each stripe with a loss: leaf i is in stripe i mod T (S-1, S-2)
@@ -241,7 +231,7 @@ class Segment:  # its leaves are the contents of its data and parity blocks, as 
         if not self.leaves:  # made of what the outer code gave and its own blocks, and believed by its root (G-9)
             digests = [self.geometry.digest(slot, self.places[i] or b"") for i, slot in enumerate(self.leaf)]
             self.leaves = digests if self.bears_out(b"".join(digests)) else []
-            self.places = self.places if self.leaves else before
+            self.places = self.places if self.leaves or self.trial else before
     def whole(self, path: str, blocks: list[Block], preamble: bytes) -> bool:  # all of it (B-6, V-6, S-9)
         pages, known = {PREAMBLE: preamble, LIST: b"".join(self.leaves)}, dict(zip(self.leaf, self.leaves, strict=True))
         right = [known.get((kind, i)) or self.geometry.digest((kind, i), pages[kind][i * self.P : (i + 1) * self.P])
@@ -250,16 +240,20 @@ class Segment:  # its leaves are the contents of its data and parity blocks, as 
         return there and os.lstat(path).st_size == len(right) * self.geometry.B and os.path.basename(path) in self.names
 # === 5.2 Groups ===
 def repair(members: list[Segment]) -> None:  # outer and inner code in turns, until nothing changes (G-9)
-    k, before = sum(member.role != "parity" for member in members), None
-    while (lost := [member.lost() for member in members]) != before:
-        before = lost
-        for i in set().union(*lost):
-            word = {c: None if i in lost[c] else member.places[i] for c, member in enumerate(members) if i < member.n}
-            restore(k, word, members[0].P)
-            for c in (c for c in word if i in lost[c]):
-                members[c].accept(i, word[c])
-        for member in (member for member in members if member.lost()):
-            member.decode()
+    k = sum(member.role != "parity" for member in members)
+    for trial in (True, False):  # with what members without leaves have for the others, and then without
+        for member in members:
+            member.trial, member.places = trial, member.places if member.leaves else [*member.first]
+        before = None
+        while (lost := [member.lost() for member in members]) != before:
+            before = lost
+            for i in set().union(*lost):
+                word = {c: None if i in lost[c] else one.places[i] for c, one in enumerate(members) if i < one.n}
+                restore(k, word, members[0].P)
+                for c in (c for c in word if i in lost[c]):
+                    members[c].accept(i, word[c])
+            for member in (member for member in members if member.lost() or None in member.places):
+                member.decode()
 # === 6. Codecs ===
 def expand_zstd(frame: bytes, size: int) -> bytes:  # C-2, before it is expanded
     about = attempt(DAMAGED, "C-2", "the header of a frame", zstandard.get_frame_parameters, frame)
@@ -267,7 +261,6 @@ def expand_zstd(frame: bytes, size: int) -> bytes:  # C-2, before it is expanded
     need(frame.startswith(b"\x28\xb5\x2f\xfd") and sizes, "C-2", "the header of a frame")
     return bytes(attempt(DAMAGED, "C-2", "a frame does not expand", lambda: zstandard.ZstdDecompressor().decompress(
         frame, max_output_size=size, allow_extra_data=False)))
-
 def expand(codec: str, packed: bytes, length: int) -> bytes:  # its seal was opened (C-1)
     if codec in {"raw", "zstd"}:
         need(codec == "zstd" or len(packed) == length, "C-3", "a raw chunk of another length")
@@ -298,10 +291,8 @@ def read_public(path: str) -> PublicKey:  # K-3
         sound = sound and order % (2**255 - 19) != 0
     need(sound, "K-3", f"{path} is not sound", USAGE)
     return PublicKey(suite, value["id"], [*halves.values()], loaded)
-
 def unseal(key: bytes, nonce: int, sealed: bytes, what: str, status: int = DAMAGED) -> bytes:  # AES-256-GCM
     return bytes(attempt(status, "S-10", f"{what} not opened", AESGCM(key).decrypt, nonce.to_bytes(12), sealed, None))
-
 def read_private(path: str) -> tuple[str, Any]:  # the key id, and what opens envelopes (K-17)
     suite, value = decode(read(os.path.realpath(path), 0, 64 * KIB), "private key", status=USAGE)
     right = suite.hash(TAG("keyfile").encode() + encode(value | {"check": ""}).encode()).hex() == value["check"]
@@ -310,7 +301,6 @@ def read_private(path: str) -> tuple[str, Any]:  # the key id, and what opens en
     same = suite.hash(TAG("key").encode() + bytes([suite.number]) + halves).hex() == value["id"]
     need(right and same, "K-17", f"{path} is damaged", USAGE)
     return value["id"], hpke.MLKEM768X25519PrivateKey(*keys[2:]) if suite is STANDARD else keys[1]
-
 class Preamble:  # the context of 7.3, the commitment and the envelopes (K-2, K-6, K-12)
     def __init__(self, data: bytes, statement: Statement) -> None:
         self.suite, h, self.envelopes, at = statement.suite, statement.suite.h, [], 20 + 2 * statement.suite.h
@@ -325,6 +315,8 @@ class Preamble:  # the context of 7.3, the commitment and the envelopes (K-2, K-
         recipients, length = {recipient for _, recipient, _ in self.envelopes}, at == len(data) and data[2:4] == b"\0\0"
         need(length and 1 <= data[1] == len(self.envelopes) == len(recipients) <= 64, "K-6", "a preamble's envelopes")
         need({e[0] for e in self.envelopes} == {1} or (h == 32 and recipients == {"00" * h}), "K-12", "not alone")
+        self.cost = memory, time, lanes = struct.unpack_from("<III", self.envelopes[0][2])
+        need(kind == 1 or (1 <= lanes <= 16 >= time >= 1 and 8 * lanes <= memory <= 512 * KIB), "K-14", "its cost")
     def derive(self, key: bytes, label: str, length: int, more: bytes = b"") -> bytes:  # with the context of 7.3
         return HKDFExpand(self.suite.kdf, length, TAG(label).encode() + self.context + more).derive(key)
     def open(self, private: Any, passphrase: bytes | None) -> bytes:  # signature and hash were checked (K-15)
@@ -333,8 +325,7 @@ class Preamble:  # the context of 7.3, the commitment and the envelopes (K-2, K-
             if kind == 1 and private and private[0] == recipient:  # K-5
                 key = attempt(NO_KEY, "K-8", what, self.suite.hpke.decrypt, content, private[1], info)
             if kind == 2 and passphrase is not None:  # K-13
-                memory, time, lanes = struct.unpack_from("<III", content)
-                need(1 <= lanes <= 16 >= time >= 1 and 8 * lanes <= memory <= 512 * KIB, "K-14", "cost of Argon2id")
+                memory, time, lanes = self.cost
                 argon = Argon2id(salt=content[12:28], length=32, iterations=time, lanes=lanes, memory_cost=memory)
                 stretched = self.derive(argon.derive(passphrase), "passphrase", 32)
                 key = unseal(stretched, 0, content[28:], "the envelope", NO_KEY)
@@ -364,7 +355,7 @@ def read_body(segment: Segment, key: bytes, manifest: dict[str, Any]) -> Iterato
         yield chunk
 # === 12. Paths: what they must not have (P-2, P-3) ===
 FORBIDDEN = {*'\\:*?"<>|', *"\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}
-RESERVED = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[1-9\xb9\xb2\xb3]) *", re.IGNORECASE)
+RESERVED = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[1-9\xb9\xb2\xb3]) *", re.IGNORECASE | re.ASCII)
 # === 8. Catalog ===
 def rows_of(data: bytes, statement: Statement) -> list[list[list[Any]]]:  # by group (L-2)
     rows, groups = decode(data, "table", statement.suite)[1]["rows"], defaultdict(list)
@@ -380,12 +371,10 @@ def rows_of(data: bytes, statement: Statement) -> list[list[list[Any]]]:  # by g
         alike = {row[9] for row in members if row[1] == "parity"} == {longest} and len({row[8] for row in members}) == 1
         need(longest and placed and alike, "G-6", "members of a group")
     return [*groups.values()]
-
 def open_manifest(sealed: bytes, key: bytes, statement: Statement, preamble: Preamble) -> dict[str, Any]:
     parts = [sealed[at : at + MIB + 16] for at in range(0, len(sealed), MIB + 16)] or [b""]
     pieces = [unseal(key, i << 8 | (i == len(parts) - 1), part, "manifest") for i, part in enumerate(parts)]
-    need(pieces[-1] or len(pieces) == 1, "G-4", "an empty piece of the manifest")
-    value = decode(b"".join(pieces), "manifest", statement.suite)[1]
+    value = decode(b"".join(pieces) if pieces[-1] else b"", "manifest", statement.suite)[1]  # no piece is empty
     alike = all(value[field] == statement.value[field] for field in ("bundle", "packer", "series", "sequence"))
     recipients = [recipient for kind, recipient, _ in preamble.envelopes if kind == 1]
     need(alike and value["recipients"] == recipients, "G-4", "the manifest is another bundle's", NOT_BELIEVED)
@@ -407,11 +396,12 @@ def open_manifest(sealed: bytes, key: bytes, statement: Statement, preamble: Pre
     return value
 # === 9. Statement ===
 Statement = namedtuple("Statement", "payload value suite signatures data")
-def read_statement(path: str) -> Statement | None:  # by name or content; not yet believed (T-1)
-    name, heads = os.path.basename(path), [read(path, at, 60) for at in range(0, RECORD, COPY)]
-    record = name == "statement.rec" or any(head.startswith(MAGIC) and head[59:] == b"\5" for head in heads)
-    if not record and name != "statement.json":
-        return None
+IN_NAME = re.compile(r"-(copy)?([0-9]+)of([0-9]+)\.airbundle$")  # advice (D-6)
+REVISED, NAMES = {"revision", "envelopes", "catalog", "writer"}, {"statement.json", "statement.rec"}  # T-10
+def is_record(path: str) -> bool:  # by what one of its copies says
+    return any(read(path, at, 8) + read(path, at + 59, 1) == MAGIC + b"\5" for at in range(0, RECORD, COPY))
+def read_statement(path: str) -> Statement:  # not yet believed (T-1)
+    record = os.path.basename(path) == "statement.rec" or is_record(path)
     data = read_record(read(path, 0, RECORD)) if record else read(path, 0, 95 * KIB + 1)
     envelope = decode(data, "statement", STANDARD, NOT_BELIEVED)[1]
     payload = base64.b64decode(envelope["payload"])
@@ -425,7 +415,6 @@ def read_statement(path: str) -> Statement | None:  # by name or content; not ye
     need(value["lose"] < count <= 64 and numbers == [*range(1, count + 1)], "T-5", "numbers of volumes (T-6)")
     need(value["revision"] or value["preamble"] == value["envelopes"], "G-10", "preambles of revision 0")
     return Statement(payload, value, suite, keys, data)
-
 def holds(statement: Statement, keyid: str, key: PublicKey) -> Any:  # every part of a signature (T-2)
     pae = f"DSSEv1 {len(PAYLOAD_TYPE)} {PAYLOAD_TYPE} {len(statement.payload)} ".encode() + statement.payload
     message = b"airbundle/sig/v1" + bytes([statement.suite.number]) + bytes.fromhex(keyid) + pae
@@ -437,25 +426,32 @@ def holds(statement: Statement, keyid: str, key: PublicKey) -> Any:  # every par
     except (InvalidSignature, ValueError):
         return False
     return key.suite is statement.suite  # K-11
-
 def believed(statements: list[Statement], trusted: dict[str, PublicKey]) -> list[tuple[Statement, set[Any]]]:
-    """The statements with a valid signature of their packer (T-3), highest revision first (T-7)."""
     valid: dict[bytes, set[Any]] = defaultdict(set)  # equal payloads give the union of their signatures (T-4)
     for s in statements:
         held = {(key, sig) for key, sig in s.signatures.items() if key in trusted and holds(s, key, trusted[key])}
         valid[s.payload] |= held
         if len(held) < len(s.signatures):
             say("T-3: a signature fails, or is by a stranger or by a key of another suite (K-11)")
-    good = {s.payload: s for s in statements if s.value["packer"] in dict(valid[s.payload])}
-    need(good, "T-3", "no signature by a trusted packer holds", NOT_BELIEVED)
-    names = {(s.value["bundle"], s.value["packer"]) for s in good.values()}
-    need(len(names) == 1 and len({s.value["revision"] for s in good.values()}) == len(good), "T-4", "two", NOT_BELIEVED)
+    good = {s.payload: s for s in statements if s.value["packer"] in dict(valid[s.payload])}  # T-3
+    kept = {encode([v for f, v in s.value.items() if f not in REVISED]) for s in good.values()}
+    need(len(kept) < 2 and len({s.value["revision"] for s in good.values()}) == len(good), "T-4", "two", NOT_BELIEVED)
     return sorted(((s, valid[s.payload]) for s in good.values()), key=lambda pair: -pair[0].value["revision"])
+def find_statements(volumes: dict[str, list[str]], trusted: dict[str, PublicKey]) -> tuple[dict[str, Statement], Any]:
+    copies, refused = dict[str, Statement](), Refusal(NOT_BELIEVED, "T-1", "there is no statement")
+    for wanted in (lambda path: os.path.basename(path) in NAMES, is_record):  # strays if none is believed (V-2, L-6)
+        for path in (p for paths in volumes.values() for p in itertools.islice(filter(wanted, paths), 16)):
+            try:
+                copies[path] = read_statement(path)
+            except Refusal as refusal:  # this copy is lost (T-5)
+                refused = min(refusal, refused, key=lambda each: each.args[0])
+        if found := believed([*copies.values()], trusted):
+            return copies, found
+    raise Refusal(NOT_BELIEVED, "T-3", "no signature by a trusted packer holds") if copies else refused
 # === 10. Records ===
 COLUMNS, COPY, RECORD = 513, 128 * KIB, 384 * KIB
 def turn(data: bytes, columns: int) -> bytes:  # column after column of what lies row after row (R-1)
     return b"".join(data[column::columns] for column in range(columns))
-
 def read_record(data: bytes) -> bytes:  # by digests first, then by the code, copy by copy (R-2, R-3)
     for correct, at in itertools.product((False, True), range(0, RECORD, COPY)):
         copy = data[at : at + 255 * COLUMNS].ljust(255 * COLUMNS, b"\0")
@@ -468,7 +464,6 @@ def read_record(data: bytes) -> bytes:  # by digests first, then by the code, co
         if sound and SUITES[suite].hash(frame[56:]).ljust(48, b"\0") == digest and not any(frame[64 + length :]):
             return frame[64 : 64 + length]
     return b""
-
 def make_record(content: bytes, suite: Suite) -> bytes:  # the exact encoding (T-8)
     rest = (struct.pack("<HBBI", 1, suite.number, 5, len(content)) + content).ljust(191 * COLUMNS - 56, b"\0")
     frame = turn(MAGIC + suite.hash(rest).ljust(48, b"\0") + rest, COLUMNS)
@@ -476,19 +471,11 @@ def make_record(content: bytes, suite: Suite) -> bytes:  # the exact encoding (T
 # === Reading a bundle ===
 class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
     def __init__(self, places: list[str], trusted: dict[str, PublicKey]) -> None:
-        self.volumes, self.rows, self.copies, self.beyond, found = find_volumes(places), [], {}, [], defaultdict(list)
-        refused = Refusal(NOT_BELIEVED, "T-1", "there is no statement")
+        self.volumes, self.rows, self.beyond, found = find_volumes(places), [], [], defaultdict(list)
         self.blocks = {path: [*scan(path)] for paths in self.volumes.values() for path in paths}
         for block in itertools.chain(*self.blocks.values()):
             found[block.geometry].append(block)
-        for path in self.blocks:
-            try:
-                self.copies[path] = read_statement(path)
-            except Refusal as refusal:  # this copy is lost (T-5)
-                refused = min(refusal, refused, key=lambda each: each.args[0])
-        if not any(self.copies.values()):
-            raise refused
-        self.candidates = believed([*filter(None, self.copies.values())], trusted)
+        self.copies, self.candidates = find_statements(self.volumes, trusted)
         for statement, valid in self.candidates:
             self.statement, self.valid = statement, valid
             self.catalog = Segment(statement.value["catalog"], statement, "envelopes", found)
@@ -496,7 +483,7 @@ class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
             if not self.catalog.lost():
                 break
             self.beyond.append(f"T-7: no catalog of revision {statement.value['revision']}")
-        need(not self.catalog.lost(), "T-7", "no catalog can be had", self.status_of_loss({*range(65)}))
+        need(not self.catalog.lost(), "T-7", "no catalog can be had", self.status_of_loss())
         body = self.catalog.body()  # its root was checked (G-2)
         table = 8 + int.from_bytes(body[:8], "little")
         end = table + 8 + int.from_bytes(body[table : table + 8], "little")
@@ -508,14 +495,24 @@ class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
         self.old = next(filter(None, (segment.find_preamble() for segment in self.rows)), b"")
         if statement.value["preamble"] == statement.value["envelopes"]:
             self.old = self.preamble = self.old or self.preamble
-        self.beyond += [] if self.old or not self.rows else ["G-10: the preamble of the segments is lost"]
+        self.beyond += ["K-7: a preamble is lost"] if not self.preamble or (self.rows and not self.old) else []
         both = {Preamble(data, statement).commitment for data in (self.preamble, self.old) if data}
         need(len(both) <= 1, "G-10", "preambles of two commitments", NOT_BELIEVED)
-    def status_of_loss(self, wanted: set[int]) -> int:  # whether other volumes might help (D-3, D-6)
-        here = {int(name[1]) for path in self.volumes if (name := re.search(r"-(\d+)of\d+\.airbundle$", path))}
-        return INCOMPLETE if wanted & ({*range(1, len(self.statement.value["volumes"]) + 1)} - here) else DAMAGED
+    def stands_for(self, place: str) -> set[int]:  # the volumes that a folder is, 0 for one without a number (D-6)
+        count, name = len(self.statement.value["volumes"]), IN_NAME.search(place)
+        held = {block.geometry for path in self.volumes[place] for block in self.blocks[path]}
+        there, rows = [s.volume for s in self.rows if s.geometry in held], [s.volume for s in self.rows]
+        number = int(name[2]) if name and int(name[3]) == count and not name[1] else int(count == 1)
+        number = max(sorted(there), key=there.count) if there and number not in there else number
+        whole = {volume for volume in there if (name and name[1]) or there.count(volume) == rows.count(volume)}
+        ours = there or self.catalog.geometry in held or self.copies.keys() & {*self.volumes[place]}
+        return whole | {number} if ours else set()
+    def status_of_loss(self) -> int:  # whether other volumes might help (D-3)
+        here = [number for place in self.volumes for number in self.stands_for(place)]
+        told = len({*here} - {0}) + here.count(0) >= len(self.statement.value["volumes"])  # if the table is lost
+        return DAMAGED if ({s.volume for s in self.rows} <= {*here} if self.rows else told) else INCOMPLETE
     def open(self, private: Any, passphrase: bytes | None) -> None:  # object keys (K-9), manifest and slices
-        need(self.preamble, "K-7", "the preamble is lost", self.status_of_loss({*range(65)}))
+        need(self.preamble, "K-7", "the preamble is lost", self.status_of_loss())
         preamble = Preamble(self.preamble, self.statement)
         key = preamble.open(private, passphrase)
         self.keys = {s.number: preamble.derive(key, "seal", 32, struct.pack("<Q", s.number) + s.geometry.salt)
@@ -526,12 +523,11 @@ class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
         numbers = [row[0] for row in self.manifest["segments"]] == [s.number for s in self.rows if s.role == "data"]
         need(numbers and starts == ends, "G-5", "the slices have gaps, or are not the files or segments")
     def restore(self) -> None:  # inner and outer code, group by group (D-2)
-        lost = []
         for members in self.groups:
             repair(members)
-            bad = {segment.number: segment.volume for segment in members if segment.lost()}
-            lost += [(self.status_of_loss({*bad.values()}), [*bad])] if bad else []
-        need(not lost, "G-9", f"segments that cannot be restored from what is here: {lost}", max(lost, default=(0,))[0])
+        lost = [s.number for s in self.rows if s.lost() and s.role == "data"]
+        need(not lost, "G-9", f"segments that cannot be restored from what is here: {lost}", self.status_of_loss())
+        self.beyond += [f"S-8: parity of segment {s.number}" for s in self.rows if s.lost() or None in s.places]
     def write_files(self, folder: str) -> None:  # the source stream, if there is a folder for it
         bodies = (read_body(s, self.keys[s.number], self.manifest) for s in self.rows if s.role == "data")
         stream, at = b"".join(itertools.chain(*bodies)), 0
@@ -548,14 +544,19 @@ class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
         for path, blocks in self.blocks.items():
             segment = next((segments[block.geometry] for block in blocks if block.geometry in segments), None)
             if segment and segment.whole(path, blocks, self.preamble if segment is self.catalog else self.old):
-                sound |= {path, os.path.basename(path)}
+                sound.add(path)
             elif segment or (path.endswith(".abs") and not blocks):
                 wrong.append(f"B-4: {path}")
-        wrong += {name for segment in self.rows for name in segment.names} - sound
         wrong += {os.path.join(volume, name) for volume in self.volumes for name in self.catalog.names} - sound
+        homes = {v: self.stands_for(v) for v in self.volumes if not (IN_NAME.search(v) or [0, 0])[1]}
+        for segment in self.rows:  # wherever it lies, but also where a copy of its volume has it (D-4)
+            having = {v for v in self.volumes for name in segment.names if os.path.join(v, name) in sound}
+            if not having or having < {v for v, numbers in homes.items() if segment.volume in numbers}:
+                wrong.append(f"D-4: segment {segment.number} is missing")
         for volume in self.volumes:
             copy, record = self.copies.get(f"{volume}/statement.json"), read(f"{volume}/statement.rec", 0, RECORD + 1)
-            same = copy and copy.payload == self.statement.payload and self.valid <= {*copy.signatures.items()}
+            held = dict(self.valid & {*copy.signatures.items()}).keys() if copy else set()
+            same = copy and copy.payload == self.statement.payload and held == dict(self.valid).keys()
             if not copy or not same or record != make_record(copy.data, copy.suite):
                 wrong.append(f"T-8: statement.json or statement.rec of {volume}")
         return wrong
@@ -568,7 +569,7 @@ def run(argv: list[str]) -> int:  # no two trusted keys share a half (K-4); pass
     halves = [half for key in trusted.values() for half in key.halves]
     need(len(halves) == len(set(halves)), "K-4", "two trusted keys share a half", USAGE)
     if name := options.get("--passphrase-file"):
-        passphrase = unicodedata.normalize("NFC", Path(name).read_text("utf-8").removesuffix("\n")).encode()
+        passphrase = unicodedata.normalize("NFC", Path(name).read_text("utf-8").split("\n")[0]).encode()
     private = read_private(options["--key"]) if "--key" in options else None
     bundle = Bundle(places[:-1], trusted)
     if verb == "unpack" or private or passphrase is not None:
@@ -588,8 +589,7 @@ def run(argv: list[str]) -> int:  # no two trusted keys share a half (K-4); pass
     findings = bundle.findings()
     for line in [*bundle.beyond, *findings, "repairable" if findings else "whole"]:
         say(line)
-    return DAMAGED if bundle.beyond else REPAIRABLE if findings else 0
-
+    return bundle.status_of_loss() if bundle.beyond else REPAIRABLE if findings else 0
 def main(argv: list[str]) -> int:  # the exit status; errors are printed to standard error
     try:
         return run(argv)

@@ -176,7 +176,7 @@ def require_passphrase(suite: Suite, passphrase: Passphrase) -> None:
     if not suite.has_passphrase:  # K-12
         raise UsageError(f"a bundle of the suite '{suite.name}' cannot be under a passphrase", rule="K-12",
                          hint="seal it to a recipient's key, or sign with a key of the suite 'standard'")
-    passphrase.require_length()
+    passphrase.require_lasting()
 
 
 def open_passphrase_envelope(context: Context, envelope: bytes, passphrase: Passphrase) -> BundleKey:

@@ -156,7 +156,7 @@ def write_private(
     """
     secret = Passphrase(passphrase) if passphrase is not None else None
     if secret is not None:
-        secret.require_length()
+        secret.require_lasting()
     cost = (cost or PassphraseCost()) if secret is not None else None
     salt = entropy(STRETCH_SALT_SIZE) if cost else b""
     document = _PrivateDocument(

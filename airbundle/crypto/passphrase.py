@@ -44,8 +44,11 @@ class Passphrase:
     def __repr__(self) -> str:
         return "Passphrase(...)"
 
-    def require_length(self) -> None:
-        """For writers. Raises UsageError (K-16) for one that is too short to be worth its cost."""
+    def require_lasting(self) -> None:
+        """For writers. Raises UsageError (K-16) for one too short to be worth its cost, or that NFC may change."""
+        if any(unicodedata.category(c) == "Cn" for c in self._secret.decode()):
+            raise UsageError("the passphrase has a character that is not in Unicode " + unicodedata.unidata_version,
+                             rule="K-16", hint="take at least eight words drawn at random")
         if len(self._secret) < limits.PASSPHRASE_MIN:  # K-16
             raise UsageError(f"the passphrase has less than {limits.PASSPHRASE_MIN} bytes", rule="K-16",
                              hint="take at least eight words drawn at random")

@@ -68,6 +68,7 @@ STATEMENT_MAX: Final = 95 * KIB
 # L-6
 VOLUME_ENTRIES_MAX: Final = 300_000
 CLAIMANTS_MAX: Final = 64  # files under strange names that a reader takes a look at, for each segment
+STRAY_RECORDS_MAX: Final = 16  # records under strange names that a reader takes a look at, on each volume
 VOLUME_FILE_MAX: Final = 4 * GIB - 1  # V-1
 # What a rescue remembers of what it finds on a drive whose file system is gone.
 MAPFILE_MAX: Final = 64 * MIB

@@ -1,7 +1,7 @@
 """Where plaintext is put before it is published: a folder beside the target, renamed into place when all is verified.
 
-Nobody but this user can enter the staging folder. Files are made once, by descriptor, and no link is followed. The
-tree inside has the modes that the user's umask gives, so it can be renamed as it is. Publishing never replaces
+Nobody but this user can enter the staging folder. Files are made once, by descriptor, and no link is followed (P-7).
+The tree inside has the modes that the user's umask gives, so it can be renamed as it is. Publishing never replaces
 anything: the target is absent or an empty folder, which one `rename` checks and takes.
 """
 
@@ -286,10 +286,10 @@ def _require_free(target: str, parent: str) -> int | None:
     except OSError as error:
         raise medium_error(error, target) from error
     if not stat.S_ISDIR(found.st_mode):
-        raise UsageError("it exists and is not a folder", where=shown(target), hint=hint)
+        raise UsageError("it exists and is not a folder", where=shown(target), hint=hint, rule="P-7")
     with reporting(target):
         if os.listdir(target):
-            raise UsageError("the folder is not empty", where=shown(target), hint=hint)
+            raise UsageError("the folder is not empty", where=shown(target), hint=hint, rule="P-7")
         if os.stat(parent).st_dev != found.st_dev:
             raise UsageError("the folder is a mount point", where=shown(target), hint="give a new folder inside it")
     return stat.S_IMODE(found.st_mode)

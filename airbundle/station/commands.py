@@ -1,4 +1,4 @@
-"""The hook that a policy names, and whether all programs that it names are there (`gates/scanning.py` runs scanners)."""
+"""The hook that a policy names, and whether all programs that it names are there (`gates/scanning.py` runs those)."""
 
 from __future__ import annotations
 

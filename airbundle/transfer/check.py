@@ -15,6 +15,7 @@ Afterwards the buffer holds the segment as it was written, or `whole` is false.
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,9 +66,10 @@ class Findings:
 
     `unreadable`: read errors and missing ends. `damaged`: wrong digest. `misplaced`: a sound block of another place.
     `altered`: a sound block of this place that nobody signed. `surplus`: bytes past the end (S-9). `lost`: coded
-    blocks that could not be recovered, `gone` which of the coded blocks these are; `whole` means the buffer holds the
-    segment as it was written. `leaves` are those of the signed root, where they were found. `lacking` are the coded
-    blocks that are lost for good: `gone`, or without leaves those that do not even carry a digest of their own.
+    blocks that could not be recovered, `data_lost` those of them that hold the body, `gone` which of the coded blocks
+    these are; `whole` means the buffer holds the segment as it was written. `leaves` are those of the signed root,
+    where they were found. `lacking` are the coded blocks that are lost for good: `gone`, or without leaves those that
+    do not even carry a digest of their own.
     """
 
     number: int
@@ -78,6 +80,7 @@ class Findings:
     altered: int
     surplus: int
     lost: int
+    data_lost: int
     whole: bool
     dead: tuple[int, ...]
     preamble: bytes | None
@@ -110,7 +113,8 @@ def check_file(work: Workspace, reader: VolumeReader, name: str, expected: Expec
         place, size = expected.place, expected.geometry.block_size
         count, nothing = place.block_count, np.ones(expected.geometry.coded_blocks, np.bool_)
         return Findings(number=expected.geometry.number, blocks=count, unreadable=count, damaged=0, misplaced=0,
-                        altered=0, surplus=0, lost=expected.geometry.coded_blocks, whole=False,
+                        altered=0, surplus=0, lost=expected.geometry.coded_blocks,
+                        data_lost=expected.geometry.data_blocks, whole=False,
                         dead=tuple(range(count)), preamble=None, leaves=None,
                         gone=nothing, lacking=nothing), Image(place, work.blocks(count, size))
     try:
@@ -119,8 +123,21 @@ def check_file(work: Workspace, reader: VolumeReader, name: str, expected: Expec
         os.close(descriptor)
 
 
-def check_merged(work: Workspace, descriptors: Sequence[int], expected: Expected) -> tuple[Findings, Image]:
-    """Like `check_segment` for several copies of one segment: blocks that the first lacks come from the others."""
+def check_files(work: Workspace, files: Sequence[tuple[VolumeReader, str]], expected: Expected, *,
+                direct: bool = True) -> tuple[Findings, Image]:
+    """`check_segment` of several files of one segment together (D-2)."""
+    with ExitStack() as stack:
+        descriptors = []
+        for reader, name in files:
+            with suppress(FileNotFoundError, DamagedError):
+                descriptors.append(stack.enter_context(reader.opened(name, direct=direct)))
+        if not descriptors:
+            return check_file(work, *files[0], expected, direct=direct)
+        return _check_merged(work, descriptors, expected)
+
+
+def _check_merged(work: Workspace, descriptors: Sequence[int], expected: Expected) -> tuple[Findings, Image]:
+    """Blocks that the first lacks come from the others; of two for one place the one that is its leaf counts."""
     place, suite, size = expected.place, expected.suite, expected.geometry.block_size
     image = Image(place, work.blocks(place.block_count, size))
     unreadable = _read(descriptors[0], image.blocks, size)
@@ -128,6 +145,16 @@ def check_merged(work: Workspace, descriptors: Sequence[int], expected: Expected
         own = digest_rows(image.blocks, suite)
         for at in np.flatnonzero(~(digest_fields_right(image.blocks, own) & image.in_place & ~unreadable)):
             unreadable[at] = _read(descriptor, image.blocks[at:at + 1], size, offset=int(at) * size)[0]
+    findings = judge_image(work, image, expected, unreadable, 0)
+    if not findings.lost or findings.leaves is None:
+        return findings, image
+    leaves, spare = _rows(findings.leaves, suite), np.empty((1, size), np.uint8)
+    for descriptor, index in itertools.product(descriptors, np.flatnonzero(findings.gone).tolist()):
+        spot = place.data_at + index
+        if not _read(descriptor, spare, size, offset=spot * size)[0] and (
+                digests(spare, suite) == leaves[index].tobytes()):
+            image.blocks[spot] = spare[0]
+            unreadable[spot] = False
     return judge_image(work, image, expected, unreadable, 0), image
 
 
@@ -182,6 +209,7 @@ def _findings(image: Image, sound: Flags, in_place: Flags, unreadable: Flags, su
     lost = int(gone.sum())
     return Findings(
         number=image.place.geometry.number, blocks=len(sound), surplus=surplus, lost=lost,
+        data_lost=int(gone[:image.place.geometry.data_blocks].sum()),
         unreadable=int((wrong & unreadable).sum()),
         damaged=int((wrong & ~unreadable & ~sound).sum()),
         misplaced=int((wrong & sound & ~in_place).sum()),  # B-5
@@ -217,7 +245,9 @@ def _find_leaves(work: Workspace, image: Image, expected: Expected, own: Blocks,
     if fits(recomputed):
         return recomputed, False
     candidates = _list_candidates(image, place.lists_at, geometry.list_blocks, usable)
-    leaves = first_fitting(candidates, geometry.coded_blocks * suite.digest_size, fits)
+    size = geometry.payload_size
+    stand_in = [offers or [recomputed[at * size:(at + 1) * size]] for at, offers in enumerate(candidates)]
+    leaves = first_fitting(stand_in, geometry.coded_blocks * suite.digest_size, fits)
     if leaves is not None:
         return leaves, False
     nothing: list[list[bytes]] = [[] for _ in candidates]

@@ -89,13 +89,17 @@ def _one_bundle(readers: list[VolumeReader], wanted: str, where: str) -> tuple[V
 
 
 def _stated_bundles(reader: VolumeReader) -> set[str]:
-    """Bundle ids that the volume's statements claim; its blocks decide where they differ."""
-    stated = set()
+    """Bundle ids that the volume's statements claim; its blocks decide where they differ, and before strays."""
+    stated, strays = set(), False
     for copy in read_statements(reader):
         if copy.envelope is not None:
+            strays |= copy.name not in volumes.STATEMENTS
             with contextlib.suppress(FormatError):
                 stated.add(parse_statement(copy.envelope.payload).bundle)
-    return stated & _held_bundles(reader) or stated if len(stated) > 1 else stated
+    if len(stated) > 1 or strays:
+        held = _held_bundles(reader)
+        return stated & held or (held if strays else stated) or stated
+    return stated
 
 
 def _held_bundles(reader: VolumeReader) -> set[str]:

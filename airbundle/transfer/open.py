@@ -12,7 +12,6 @@ The steps, in order; nothing is parsed before the step that authenticates it, ex
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -36,12 +35,19 @@ from airbundle.format.manifest import Manifest, parse_manifest
 from airbundle.format.segment import TAG_SIZE
 from airbundle.format.statement import Statement
 from airbundle.media import volume as volumes
-from airbundle.transfer.check import Expected, Findings, check_file, check_merged
+from airbundle.transfer.check import Expected, Findings, check_file, check_files
 from airbundle.transfer.claims import claims_of
 from airbundle.transfer.image import Image
 from airbundle.transfer.preambles import search_preamble
 from airbundle.transfer.signers import documents_of
-from airbundle.transfer.statements import StatementCopy, choose_statements, hash_of_payload, read_statements
+from airbundle.transfer.statements import (
+    StatementCopy,
+    choose_statements,
+    find_statements,
+    hash_of_payload,
+    read_statements,
+)
+from airbundle.transfer.whose import all_given, copies_absent, volumes_absent
 from airbundle.transfer.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -157,8 +163,8 @@ def open_bundle(readers: tuple[VolumeReader, ...], trust: TrustSet | None, work:
 
 def _open_statements(readers: tuple[VolumeReader, ...], trust: TrustSet, sidecar: VolumeReader | None) -> list[Bundle]:
     """(3) The statements that all copies on all volumes give; the first whose catalog can be had holds (T-7)."""
-    copies = tuple(copy for reader in readers for copy in read_statements(reader))
     beside = tuple(read_statements(sidecar)) if sidecar is not None else ()
+    copies = find_statements(readers, beside, trust)
     chosen = choose_statements((*copies, *beside), trust, readers[0].path)
     here = {copy.envelope.payload for copy in copies if copy.envelope is not None}
     bundles = []
@@ -222,7 +228,7 @@ def _open_catalog(bundle: Bundle, work: Workspace | None) -> None:
     if body is None and len(copies) > 1:
         body = _merged_catalog(bundle, expected, work, copies)
     if body is None:
-        kind = DamagedError if len(bundle.volumes) >= len(bundle.statement.volumes) else IncompleteError
+        kind = DamagedError if all_given(bundle) else IncompleteError  # D-3
         raise kind("no copy of the catalog can be repaired", where=bundle.volumes[0].path, rule="G-2",
                    hint="fetch another copy of the bundle")
     take_catalog(bundle, body)
@@ -258,14 +264,7 @@ def _catalogs_beside(bundle: Bundle) -> list[tuple[VolumeReader, str]]:
 def _merged_catalog(bundle: Bundle, expected: Expected, work: Workspace,
                     copies: list[tuple[VolumeReader, str]]) -> bytes | None:
     """Blocks that carry their own digest from all copies, put together and judged as one."""
-    with ExitStack() as stack:
-        descriptors = []
-        for reader, name in copies:
-            with suppress(FileNotFoundError, DamagedError):
-                descriptors.append(stack.enter_context(reader.opened(name)))
-        if not descriptors:
-            return None
-        findings, image = check_merged(work, descriptors, expected)
+    findings, image = check_files(work, copies, expected)
     bundle.preamble_raw = bundle.preamble_raw or findings.preamble
     return body_of(image) if findings.lost == 0 else None
 
@@ -288,10 +287,11 @@ class Opened:
 def require_preamble(bundle: Bundle) -> Preamble:
     """(5) The preamble, which names the packer in clear: nobody needs a key to see a second name over a bundle.
 
-    Raises DamagedError (K-7), FormatError or ForgedError (K-2, G-10).
+    Raises DamagedError or IncompleteError (K-7), FormatError or ForgedError (K-2, G-10).
     """
     if bundle.preamble_raw is None:
-        raise DamagedError("no copy of the preamble can be repaired", where=bundle.volumes[0].path, rule="K-7")
+        kind = IncompleteError if volumes_absent(bundle) or copies_absent(bundle) else DamagedError  # D-3
+        raise kind("no copy of the preamble can be repaired", where=bundle.volumes[0].path, rule="K-7")
     preamble = parse_preamble(bundle.preamble_raw)
     if preamble_context(preamble) != bundle.context:
         raise ForgedError("preamble and statement name different bundles or packers", rule="K-2",
@@ -332,8 +332,8 @@ def _open_pieces(opener: Opener, sealed: memoryview) -> bytes:
     view, out = sealed, memoryview(plain)
     for number in range(count):
         part = view[number * step:(number + 1) * step]
-        if len(part) < TAG_SIZE:
-            raise FormatError("the sealed manifest ends in a piece without a tag", rule="L-3")
+        if len(part) <= TAG_SIZE:
+            raise FormatError("the sealed manifest ends in a piece of nothing", rule="L-3")
         opener.open_into(number, part, out[number * limits.SEALED_PIECE:], last=number == count - 1)
     return bytes(plain)
 

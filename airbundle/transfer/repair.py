@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from airbundle.codec.engines import best_engine
 from airbundle.errors import DamagedError, MediumError
 from airbundle.media import volume as volumes
-from airbundle.transfer.check import Findings, check_file
+from airbundle.transfer.check import Findings, check_file, check_files
 from airbundle.transfer.image import Image
 from airbundle.transfer.open import Bundle, open_bundle, require_preamble
 from airbundle.transfer.progress import Meter, Tick
@@ -158,7 +158,12 @@ def _repair_segment(bench: _Bench, row: Row) -> None:
 
 
 def _restored(bench: _Bench, row: Row) -> Image | None:
-    """A segment from the other members of its group, in the buffer."""
+    """A segment from all its files together, or from the other members of its group, in the buffer."""
+    places = bench.bundle.segments.get(row.number, [])
+    if len(places) > 1:
+        findings, image = check_files(bench.space, places, bench.bundle.expected(row))
+        if findings.whole:
+            return image
     restorer = Restorer(bench.bundle, bench.bundle.groups[row.group])
     with suppress(DamagedError):  # what it was signed with does not fit together: it is missing, the rest goes on
         if restorer.restore(row, bench.space, bench.helper):

@@ -22,7 +22,7 @@ from airbundle.codec.erasure import alternate, recover, weights
 from airbundle.errors import DamagedError
 from airbundle.format import limits
 from airbundle.media import volume as volumes
-from airbundle.transfer.check import check_file, recover_checked
+from airbundle.transfer.check import check_file, check_files, recover_checked
 from airbundle.transfer.image import Image, digests, finish, label_block, layout_of
 
 if TYPE_CHECKING:
@@ -153,7 +153,9 @@ class Restorer:
                 best = lacking, reader, name
         if best is None:
             return _nothing(expected.place, space), np.ones(expected.geometry.coded_blocks, np.bool_), None
-        found, image = check_file(space, best[1], best[2], expected, direct=False)
+        found, image = check_files(space, places, expected, direct=False)
+        if int(self._lacking_of(position, found).sum()) > best[0]:
+            found, image = check_file(space, best[1], best[2], expected, direct=False)
         if found.leaves is None and position not in self._denied:
             self._tried.add(position)
         gone = self._lacking_of(position, found).copy()

@@ -7,7 +7,8 @@ first (T-7). A copy that cannot be read, or that nobody here vouches for, is sti
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 from airbundle.codec.engines import best_engine
 from airbundle.codec.record import RECORD_SIZE, recover_record
@@ -15,6 +16,7 @@ from airbundle.crypto.signing import Judgement, judge, pae
 from airbundle.crypto.suites import hash_by_suite, suite_by_name
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import AirbundleError, DamagedError, ForgedError, FormatError, UnsignedError
+from airbundle.format import limits
 from airbundle.format.dsse import Envelope, parse_envelope
 from airbundle.format.statement import STATEMENT_TYPE, Statement, parse_statement
 from airbundle.media import volume as volumes
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
     from airbundle.crypto.suites import Suite
     from airbundle.media.volume import VolumeReader
+
+_REVISED: Final = frozenset({"revision", "envelopes", "catalog", "writer"})
+"""What a new revision may change (T-10)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +45,31 @@ class StatementCopy:
 
 def read_statements(reader: VolumeReader) -> list[StatementCopy]:
     """Both copies of the statement on one volume; where neither can be read, records under other names (V-2)."""
-    copies = [_read_statement(reader, name) for name in volumes.STATEMENTS]
-    if all(copy.envelope is None for copy in copies):
-        copies += [_read_statement(reader, name) for name in reader.listing().files
-                   if name not in volumes.FIXED_NAMES and holds_record(reader, name)]
-    return copies
+    copies = named_statements(reader)
+    return copies if any(copy.envelope is not None for copy in copies) else copies + stray_statements(reader)
+
+
+def named_statements(reader: VolumeReader) -> list[StatementCopy]:
+    """Both copies of the statement on one volume, under their own names."""
+    return [_read_statement(reader, name) for name in volumes.STATEMENTS]
+
+
+def stray_statements(reader: VolumeReader) -> list[StatementCopy]:
+    """Records under other names, so many of them as L-6 says: anyone can store more, and each may take 10 s."""
+    names = (name for name in reader.listing().files if name not in volumes.FIXED_NAMES and holds_record(reader, name))
+    return [_read_statement(reader, name) for name in islice(names, limits.STRAY_RECORDS_MAX)]
+
+
+def find_statements(readers: Sequence[VolumeReader], beside: Sequence[StatementCopy],
+                    trust: TrustSet) -> tuple[StatementCopy, ...]:
+    """The copies under their own names; the strays of all volumes too if none of those, nor `beside`, is believed.
+
+    So a genuine statement of another bundle that somebody drops here takes part only where it might be the one (V-2).
+    """
+    copies = [copy for reader in readers for copy in named_statements(reader)]
+    if all(candidate.judgement is None for candidate in _candidates((*copies, *beside), trust)):
+        copies += [copy for reader in readers for copy in stray_statements(reader)]
+    return tuple(copies)
 
 
 def hash_of_document(raw: bytes) -> str:
@@ -98,16 +123,12 @@ def choose_statements(copies: Sequence[StatementCopy], trust: TrustSet, where: s
 
     Raises UnsignedError without any, ForgedError where two that are believed disagree (T-4).
     """
-    by_payload: dict[bytes, list[Envelope]] = {}
-    for copy in copies:
-        if copy.envelope is not None:
-            by_payload.setdefault(copy.envelope.payload, []).append(copy.envelope)
-    if not by_payload:
+    candidates = _candidates(copies, trust)
+    if not candidates:
         raise UnsignedError("no copy of the statement can be read", where=where, rule="T-1",
                             hint="without its statement a bundle cannot be believed: ask for another copy of this file")
-    candidates = [_weigh(payload, envelopes, trust) for payload, envelopes in by_payload.items()]
     believed = [candidate for candidate in candidates if candidate.judgement is not None]
-    chosen = _usable(believed or candidates[:1])
+    chosen = _usable(believed) or _usable(candidates)[:1]
     if not chosen:
         assert candidates[0].error is not None
         raise candidates[0].error
@@ -135,10 +156,20 @@ def _usable(candidates: Sequence[_Candidate]) -> list[Believed]:
 
 def _in_order(chosen: Sequence[Believed], where: str) -> tuple[Believed, ...]:
     revisions = {one.statement.revision for one in chosen}
-    if len({(one.statement.bundle, one.statement.packer) for one in chosen}) > 1 or len(revisions) < len(chosen):  # T-4
+    kept = {tuple(getattr(one.statement, name) for name in Statement.__struct_fields__ if name not in _REVISED)
+            for one in chosen}
+    if len(kept) > 1 or len(revisions) < len(chosen):  # T-4
         raise ForgedError("two signed statements disagree", where=where, rule="T-4",
                           hint="do not use this bundle; ask its packer which one is meant")
     return tuple(sorted(chosen, key=lambda one: one.statement.revision, reverse=True))
+
+
+def _candidates(copies: Sequence[StatementCopy], trust: TrustSet) -> list[_Candidate]:
+    by_payload: dict[bytes, list[Envelope]] = {}
+    for copy in copies:
+        if copy.envelope is not None:
+            by_payload.setdefault(copy.envelope.payload, []).append(copy.envelope)
+    return [_weigh(payload, envelopes, trust) for payload, envelopes in by_payload.items()]
 
 
 @dataclass(frozen=True, slots=True)

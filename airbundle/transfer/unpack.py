@@ -294,10 +294,10 @@ def _parts(work: _Work, rows: Sequence[Row]) -> list[tuple[Row, ...]]:
 
 def _take_file(work: _Work, row: Row, space: Workspace, *, wanted: bool) -> Found:
     """Read one segment; write out what it holds if it is whole and `wanted`, else leave it open."""
-    found = read_segment(work.bundle, row, space, from_medium=False)
+    found = read_segment(work.bundle, row, space, from_medium=False, data_alone=True)
     for reader, name, findings in found:
         _remember_wrong(work.landing, reader, name, findings)
-    if not found or found[-1][2].lost:
+    if not found or found[-1][2].data_lost:
         work.open_rows.update([row.number] if wanted else [])
     elif wanted:
         _write_out(work, row, space)
@@ -316,7 +316,7 @@ def _take_around(work: _Work, part: tuple[Row, ...], space: Workspace, helper: W
         wanted = row.role == DATA and row.number in work.needed
         found = _take_file(work, row, space, wanted=wanted)
         taken.append((row, found))
-        if found[-1][2].lost == 0 and space.image is not None:
+        if found[-1][2].data_lost == 0 and space.image is not None:
             total.add(int(share), space.image)
         else:
             whole = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from airbundle.crypto.identities import fingerprint_hex
@@ -40,6 +40,7 @@ class Tally:
     files: list[FileFindings]
     missing: list[int]
     restorable: list[int]
+    moved: list[str] = field(default_factory=list)
     blocks: int = 0
     bytes_read: int = 0
     bytes_not_read: int = 0
@@ -114,7 +115,7 @@ def make_report(bundle: Bundle, tally: Tally, *, opened: bool, began: float) -> 
     if tally.files or tally.restorable:
         condition = Condition.REPAIRABLE  # D-4
     if tally.beyond or tally.missing:
-        condition = Condition.INCOMPLETE if elsewhere(bundle) and not tally.beyond else Condition.DAMAGED  # D-3
+        condition = Condition.INCOMPLETE if elsewhere(bundle) else Condition.DAMAGED  # D-3
     signers = tuple(identity.hex for identity in bundle.judgement.valid) if bundle.judgement else ()
     return Report(
         bundle=statement.bundle, label=statement.label, marking=statement.marking, suite=statement.suite,
@@ -127,7 +128,7 @@ def make_report(bundle: Bundle, tally: Tally, *, opened: bool, began: float) -> 
         blocks=tally.blocks, bytes_read=tally.bytes_read, bytes_not_read=tally.bytes_not_read,
         unreadable=tally.unreadable, damaged=tally.damaged, misplaced=tally.misplaced, altered=tally.altered,
         findings=tuple(tally.files), missing=tuple(sorted(tally.missing)), restorable=tuple(sorted(tally.restorable)),
-        absent=elsewhere(bundle), ignored=_ignored(bundle),
+        absent=elsewhere(bundle), ignored=(*_ignored(bundle), *tally.moved),
         statement_hash=bundle.statement_hash,
         seconds=time.monotonic() - began)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -29,7 +30,7 @@ from airbundle.errors import (
 )
 from airbundle.format.catalog import DATA
 from airbundle.media import volume as volumes
-from airbundle.transfer.check import Findings, check_file
+from airbundle.transfer.check import Findings, check_file, check_files
 from airbundle.transfer.content import Contents
 from airbundle.transfer.image import layout_of
 from airbundle.transfer.open import Bundle, Opened, open_bundle, open_manifest, require_preamble
@@ -41,7 +42,7 @@ from airbundle.transfer.schedule import run_all
 from airbundle.transfer.seal import open_chunks, open_index
 from airbundle.transfer.statements import revision_of
 from airbundle.transfer.verdict import Tally, make_report, raise_verdict
-from airbundle.transfer.whose import homes_without, missing_here
+from airbundle.transfer.whose import homes_of, homes_without, missing_here
 from airbundle.transfer.workspace import Pace, Workspace, Workspaces
 
 if TYPE_CHECKING:
@@ -235,16 +236,23 @@ def _read_twins(bundle: Bundle, row: Row, space: Workspace, found: Found) -> Fou
 
 def _count_missing(bundle: Bundle, tally: Tally, row: Row, found: Found) -> None:
     """A segment that is not where it should be: on its volume, or on each of the copies of that which were given."""
-    for reader in homes_without(bundle, row, [reader for reader, _, findings in found if findings.lost == 0]):
+    whole = [reader for reader, _, findings in found if findings.lost == 0]
+    homes = homes_of(bundle, row)
+    if whole and homes and not any(reader in homes for reader in whole):  # D-4
+        name = volumes.segment_name(row.number)
+        tally.moved.append(f"{name}: lies on another volume than volume {row.volume}, so a lost drive may cost more")
+    for reader in homes_without(bundle, row, whole):
         if not any(other is reader for other, _, _ in found):  # a file that is damaged was counted
             tally.note(reader, volumes.segment_name(row.number), "segment: is missing")
 
 
 def read_segment(bundle: Bundle, row: Row, space: Workspace, *, from_medium: bool,
-                 only: VolumeReader | None = None) -> Found:
+                 only: VolumeReader | None = None, data_alone: bool = False) -> Found:
     """Check the files that hold a segment until one is whole; afterwards `space` holds the last one's image.
 
-    What is said of a medium has to be read `from_medium`; bytes that are only used may come from the page cache.
+    What is said of a medium has to be read `from_medium`; bytes that are only used may come from the page cache. With
+    `data_alone` a file is good enough that gives the data, whatever its parity is (D-2). Where no file is, all of them
+    are put together: what that gives comes last, with nothing counted twice.
     """
     results: Found = []
     expected = bundle.expected(row)
@@ -255,8 +263,13 @@ def read_segment(bundle: Bundle, row: Row, space: Workspace, *, from_medium: boo
         space.image = image
         bundle.used.add((reader.path, name))
         results.append((reader, name, findings))
-        if findings.lost == 0:
-            break
+        if not (findings.data_lost if data_alone else findings.lost):
+            return results
+    if len(results) > 1 and only is None:
+        findings, space.image = check_files(space, [(reader, name) for reader, name, _ in results], expected,
+                                            direct=from_medium)
+        results.append((*results[0][:2], replace(findings, blocks=0, unreadable=0, damaged=0, misplaced=0, altered=0,
+                                                 whole=True, dead=())))
     return results
 
 

@@ -56,6 +56,18 @@ def volumes_here(bundle: Bundle) -> frozenset[int]:
     return frozenset().union(*(volumes_of(bundle, reader.path) for reader in bundle.volumes))
 
 
+def all_given(bundle: Bundle) -> bool:
+    """Whether all volumes are here as far as the names of their folders tell, since no table does (D-6).
+
+    A folder whose name says no number may be any of those that are left.
+    """
+    if copies_here(bundle):
+        return not copies_absent(bundle)
+    count = len(bundle.statement.volumes)
+    numbers = [volumes.volume_number(reader.path, count) for reader in bundle.volumes]
+    return len(set(numbers) - {0}) + numbers.count(0) >= count
+
+
 def volumes_absent(bundle: Bundle) -> frozenset[int]:
     """Numbers of volumes that hold segments and are not here."""
     return frozenset(row.volume for row in bundle.rows) - volumes_here(bundle)

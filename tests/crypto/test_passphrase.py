@@ -181,6 +181,8 @@ def test_short_empty_and_broken_passphrases() -> None:
             Passphrase(text)
     with pytest.raises(UsageError, match="K-16"):
         written(passphrase=Passphrase("seven77"))
+    with pytest.raises(UsageError, match="K-16"):
+        written(passphrase=Passphrase("eight888\u0378"))
     assert written(passphrase=Passphrase("eight888"))
 
 

@@ -23,7 +23,7 @@ from airbundle.format.catalog import CATALOG, DATA, PARITY, row_of, write_body, 
 from airbundle.format.dsse import Envelope, write_envelope
 from airbundle.format.geometry import HEADER_SIZE, Placement
 from airbundle.format.manifest import FileRow, Manifest, SliceRow
-from airbundle.format.segment import ChunkRow, FileSpan, Index, Trailer
+from airbundle.format.segment import FILLER, ChunkRow, FileSpan, Index, Trailer
 from airbundle.format.statement import STATEMENT_TYPE, PreambleRef, Statement, VolumeRow
 from airbundle.media import volume as names
 from airbundle.transfer.image import Image, finish
@@ -64,6 +64,7 @@ class Lies:
     padded: Hook = same
     parts: Hook = same
     sealed_as: int = 0
+    fillers: int = 0
 
 
 def forge(place: Path, keys: Keys, lies: Lies, files: dict[str, bytes] | None = None, *,
@@ -125,6 +126,9 @@ def _segment(plan: SealPlan, files: dict[str, bytes], lies: Lies, entropy: Calla
         sealer.seal_into(counter, plain, memoryview(out), last=last)
         return bytes(out)
 
+    for _ in range(lies.fillers):
+        parts.append(seal(len(rows), bytes(100)))
+        rows.append(ChunkRow(0, len(parts[-1]), FILLER, bytes(plan.context.suite.digest_size).hex()))
     for at in range(0, len(content), 400):
         plain = content[at:at + 400]
         codec, packed = lies.chunk(plain)

@@ -12,9 +12,11 @@ import msgspec
 import numpy as np
 
 from airbundle import api
+from airbundle.crypto.envelope import parse_preamble
 from airbundle.crypto.locks import PassphraseLock, RecipientLock
 from airbundle.crypto.passphrase import Passphrase
 from airbundle.format.cost import PassphraseCost
+from airbundle.format.preamble import SealedKey, write_preamble_bytes
 from airbundle.format.statement import VolumeRow
 from airbundle.media import volume as names
 from airbundle.transfer import ending, finding, rewrap
@@ -39,7 +41,9 @@ PASSPHRASE = "caf\u00e9 au lait, s'il vous pla\u00eet"
 COST = PassphraseCost(memory_kib=64, iterations=1, lanes=1)
 FILES = {"a": b"first " * 40, "b": b"second " * 50}
 STRIPED = {"a": noise(17_000), "b": b"end"}
-BASES = ("plain", "cnsa2", "stripes", "drive", "drives", "passphrase", "rewrapped", "countersigned", "padded")
+LONG = {"a": noise(24_000), "b": b"end"}
+BASES = ("plain", "cnsa2", "stripes", "wide", "drive", "drives", "lose-two", "hollow", "passphrase", "rewrapped",
+         "countersigned", "padded")
 
 
 def stream(name: str) -> Callable[[int], bytes]:
@@ -61,8 +65,8 @@ def source(place: Path) -> Path:
         "sub/readme.txt": "Gr\u00fc\u00dfe\n".encode() * 50, "sub/weights.bin": floats.tobytes()}, ("hollow",))
 
 
-def packed(name: str, place: Path, lock: Lock, *, drives: int = 1, suite: str = "standard", pad: bool = False,
-           **declared: Any) -> None:
+def packed(name: str, place: Path, lock: Lock, *, drives: int = 1, lose: int | None = None, hollow: bool = False,
+           pad: bool = False, **declared: Any) -> None:
     """A bundle by `pack`, on folders `1`, `2` and so on below `place`; nothing in it says where it was made."""
     targets = []
     for number in range(1, drives + 1):
@@ -74,8 +78,9 @@ def packed(name: str, place: Path, lock: Lock, *, drives: int = 1, suite: str = 
 
     with mock.patch.object(Drives, "rows", rows), mock.patch.object(ending, "WRITER", WRITER), \
             mock.patch.object(Pace, "buffers", return_value=1):  # one after another: randomness is drawn in order
-        pack(str(source(place / "source")), targets, identity=person(f"packer-{suite}"), lock=lock,
-             declared=Declared(**declared), options=Options(segment_size=8 * KIB, pad=pad), lose=None,
+        made = write_tree(place / "source", {"empty": b""}, ("hollow",)) if hollow else source(place / "source")
+        pack(str(made), targets, identity=person("packer-standard"), lock=lock,
+             declared=Declared(**declared), options=Options(segment_size=8 * KIB, pad=pad), lose=lose,
              pace=Pace(jobs=1), now=lambda: NOW, entropy=stream(name))
     shutil.rmtree(place / "source")
 
@@ -99,6 +104,27 @@ def twice(geometry: Any) -> Any:
     return dataclasses.replace(geometry, stripes=stripes, k=k, m=2)
 
 
+def thrice(geometry: Any) -> Any:
+    """Three stripes, of which the last has a column less."""
+    stripes = min(3, geometry.data_blocks)
+    return dataclasses.replace(geometry, stripes=stripes, k=-(-geometry.data_blocks // stripes), m=2)
+
+
+def crowded(raw: bytes) -> bytes:
+    """A preamble with three recipients more, for whom nobody has a key: it takes two blocks."""
+    found, draw = parse_preamble(raw), stream("crowd")
+    more = tuple(SealedKey(draw(32), draw(len(found.envelopes[0].sealed))) for _ in range(3))
+    return write_preamble_bytes(dataclasses.replace(found, envelopes=found.envelopes + more))
+
+
+def wide() -> Lies:
+    """Two blocks a preamble; a catalog of so many blocks, most of them zeros, that its list takes two as well."""
+    draw = stream("crowd")
+    crowd = tuple((draw(32), draw(1168))[0].hex() for _ in range(3))
+    return Lies(shape=thrice, preamble=crowded, body=lambda raw: raw + bytes(64 * 3968),
+                manifest=lambda honest: msgspec.structs.replace(honest, recipients=honest.recipients + crowd))
+
+
 def make_base(name: str, place: Path) -> None:
     """One of `BASES` below `place`."""
     match name:
@@ -106,11 +132,17 @@ def make_base(name: str, place: Path) -> None:
             forged(name, place, Lies())
         case "stripes":
             forged(name, place, Lies(shape=twice), STRIPED)
+        case "wide":
+            forged(name, place, wide(), LONG)
         case "drive":
             packed(name, place, to("reader-standard"), label="drive", marking="TEST", series="nightly", sequence=4,
                    meta=(("origin", "test"),))
         case "drives":
             packed(name, place, to("reader-standard"), drives=3, label="drives")
+        case "lose-two":
+            packed(name, place, to("reader-standard"), drives=4, lose=2, label="lose-two")
+        case "hollow":
+            packed(name, place, to("reader-standard"), hollow=True)
         case "padded":
             packed(name, place, to("reader-standard"), pad=True)
         case "passphrase":

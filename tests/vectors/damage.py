@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airbundle.crypto.suites import STANDARD
 from tests.vectors.bases import PASSPHRASE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 B = 4096
 Splices = list[dict[str, Any]]
@@ -92,10 +95,10 @@ def plain_vectors(base: Base) -> list[dict[str, Any]]:
         [zeros(seg, 0), zeros(seg, 6)])
     add("S-7", "forged-list", "A list that names the digest of an altered block, both with digests that fit.",
         [*base.resealed(seg, 2, 700, b"\0\1\2\3"),
-         *base.resealed(seg, 1, 128, _leaf(base, seg, 2, 700, b"\0\1\2\3"))])
+         *base.resealed(seg, 1, 128, leaf(base, seg, 2, 700, b"\0\1\2\3"))])
     add("S-7", "both-lists-forged", "The same in both copies of the list: the root decides, the group helps.",
         [*base.resealed(seg, 2, 700, b"\0\1\2\3"),
-         *(part for at in (1, 5) for part in base.resealed(seg, at, 128, _leaf(base, seg, 2, 700, b"\0\1\2\3")))])
+         *(part for at in (1, 5) for part in base.resealed(seg, at, 128, leaf(base, seg, 2, 700, b"\0\1\2\3")))])
     add("S-9", "surplus", "Bytes past the end of a segment: reported, without meaning.", [write(seg, 7 * B, b"more")])
     add("S-9", "cut", "A segment cut off behind its data.", [{"do": "truncate", "file": seg, "size": 3 * B}])
     add("G-7", "segment", "The data segment is gone: its group gives it back.", delete(seg))
@@ -112,10 +115,14 @@ def plain_vectors(base: Base) -> list[dict[str, Any]]:
     add("G-2", "altered", "A block of both catalogs with other content and a digest that fits.",
         [part for file in ("1/catalog.abs", "1/catalog-copy.abs")
          for part in base.resealed(file, 2, 200, b"\0\1\2\3")])
+    add("B-7", "list-length", "A list block that says a byte more than it has, digest fitting.",
+        base.resealed(seg, 1, 124, (3 * 32 + 1).to_bytes(4, "little")))
+    add("G-9", "trial-catalog", "Of both catalogs lists and data are gone: the root decides on what parity gives.",
+        [zeros(file, at) for file in ("1/catalog.abs", "1/catalog-copy.abs") for at in (1, 2, 5)])
     return found + _files(base) + _statements(base)
 
 
-def _leaf(base: Base, file: str, number: int, at: int, content: bytes) -> bytes:
+def leaf(base: Base, file: str, number: int, at: int, content: bytes) -> bytes:
     block = bytearray(base.block(file, number))
     block[at:at + len(content)] = content
     return STANDARD.hash(bytes(block[56:]))
@@ -149,6 +156,17 @@ def _files(base: Base) -> list[dict[str, Any]]:
     add("V-6", "swapped", "Two segments under each other's name.",
         [{"do": "rename", "file": seg, "to": "1/x"}, {"do": "rename", "file": "1/00000001.abs", "to": seg},
          {"do": "rename", "file": "1/x", "to": "1/00000001.abs"}])
+    stray, ruined = "1/FILE0000.CHK", zeros("1/00000001.abs", 2, 3)
+    add("V-2", "both-ends", "A strange file whose ends name either segment, and the other one is ruined.",
+        [{"do": "rename", "file": seg, "to": stray}, copy_block(stray, 0, "1/00000001.abs", 0), ruined])
+    add("V-2", "front-of-another", "The first block of a segment is another bundle's, the last is gone: by its name.",
+        [copy_block(seg, 0, "1/00000000.abs", 0, base="drive"), zeros(seg, 6), ruined])
+    add("V-2", "stray-record", "A record of another bundle of the same packer, under a strange name: not looked at.",
+        [{"do": "copy", "file": stray, "from": "1/statement.rec", "base": "stripes"}])
+    add("V-2", "stray-statement", "The record under a strange name, a stranger's statement under the right ones.",
+        [{"do": "rename", "file": "1/statement.rec", "to": stray},
+         *({"do": "copy", "file": f"1/{name}", "from": f"1/{name}", "base": "cnsa2"}
+           for name in ("statement.rec", "statement.json"))])
     add("D-1", "stranger", "Nobody here trusts the packer.", [], trust=["officer-standard"])
     add("D-1", "no-key", "A key that no envelope is for.", [], key="second-standard")
     add("D-1", "no-key-of-suite", "A key of another suite.", [], key="reader-cnsa2")
@@ -173,6 +191,8 @@ def _files(base: Base) -> list[dict[str, Any]]:
         trust=["not-canonical"], result="usage")
     add("K-3", "trust-other-id", "A public key file whose id is not that of its halves.", [],
         trust=["other-id"], result="usage")
+    add("K-17", "line-feed", "A public key file that ends in a line feed.", [], trust=["line-feed"], result="usage")
+    add("K-4", "same-key", "The same key file given twice: one key.", [], trust=["packer-standard", "packer-standard"])
     add("K-4", "shared-half", "Two trusted keys that share their ML-DSA half.", [],
         trust=["packer-standard", "shares-half"], result="usage")
     add("K-17", "check", "A private key file whose check is wrong.", [], key="bad-check", result="usage")
@@ -202,6 +222,9 @@ def _statements(base: Base) -> list[dict[str, Any]]:
         [{"do": "write", "file": rec, "at": 0, "zeros": 131072}, *gone])
     add("R-1", "magic", "The magic of all copies is gone: the code puts it right. No statement.json.",
         [*gone, *(write(rec, copy * (128 << 10) + at, b"\0") for copy in range(3) for at in range(8))])
+    add("R-2", "first-counts", "The first copy of the record holds a stranger's statement: it counts.",
+        [*gone, {"do": "copy", "file": rec, "at": 0, "from": "1/statement.rec", "skip": 0, "length": 131072,
+                 "base": "cnsa2"}])
     add("R-3", "surplus", "Bytes behind the third copy: the record is read, and reported (T-8).",
         [write(rec, 384 << 10, b"more")])
     add("R-3", "cut", "The record ends within its second copy.", [{"do": "truncate", "file": rec, "size": 200_000}])
@@ -226,7 +249,7 @@ def other_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
             add(name, "D-5", f"whole-{name}", "As it was made.", [])
     add("padded", "S-16", "fillers", "Fillers behind the chunks, which are not opened.", [])
     seg = "1/00000000.abs"
-    add("stripes", "S-1", "first-stripe", "All data of stripe 0 but one is gone (blocks 0 and 2 of 5).",
+    add("stripes", "S-1", "first-stripe", "All data of stripe 0 but one is gone (blocks 0 and 2 of 6).",
         [zeros(seg, 2), zeros(seg, 4)])
     add("stripes", "S-1", "row", "m times T blocks in a row are gone.", [zeros(seg, 3, 4)])
     add("stripes", "S-2", "parity", "Parity blocks 0 and 2 are of one stripe: with a data block of the other.",
@@ -281,6 +304,15 @@ def other_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
     add("rewrapped", "K-7", "dropped-recipient", "Who was dropped has no envelope in the catalog, which holds.", [],
         key="second-standard")
     add("rewrapped", "G-10", "two-preambles", "Preambles of catalog and segments differ in their envelopes alone.", [])
+    segments = [name for name in bases["rewrapped"].files if name.startswith("1/0")]
+    add("rewrapped", "K-7", "catalog-preamble", "The later revision's preamble is lost, that of the segments is not.",
+        no_preambles(bases["rewrapped"], ["1/catalog.abs", "1/catalog-copy.abs"]))
+    add("rewrapped", "K-7", "segments-preamble", "The preamble of the segments is lost, the catalog's is not.",
+        no_preambles(bases["rewrapped"], segments))
+    add("lose-two", "G-7", "two-of-four", "Two of four drives are not here: two members of each group come back.", [],
+        given=["3", "4"])
+    add("countersigned", "D-4", "lacks", "Two copies of a volume are here, and one of them lacks a segment.",
+        delete("2/00000000.abs"), given=["1", "2"])
     add("countersigned", "T-8", "signature-lost", "The record carries no countersignature, statement.json does.",
         [{"do": "copy", "file": "1/statement.rec", "from": "2/statement.rec"}],
         trust=["packer-standard", "officer-standard"])
@@ -289,3 +321,8 @@ def other_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
     add("countersigned", "T-3", "only-officer", "The officer is trusted and the packer is not.", [],
         trust=["officer-standard"])
     return found
+
+
+def no_preambles(base: Base, files: Iterable[str]) -> Splices:
+    """Both copies of the preamble, of one block each, are gone."""
+    return [zeros(file, at) for file in files for at in (0, len(base.files[file]) // B - 1)]

@@ -18,7 +18,7 @@ from airbundle.crypto.envelope import BundleKey, Context, parse_preamble, write_
 from airbundle.format.cost import PassphraseCost
 from airbundle.format.preamble import ENVELOPE_PASSPHRASE, SealedKey, write_preamble_bytes
 from tests.transfer.forge import Lies
-from tests.vectors.bases import PASSPHRASE, stream
+from tests.vectors.bases import COST, PASSPHRASE, stream
 from tests.vectors.inside import manifest_vectors, path_vectors, sealed_vectors
 from tests.vectors.lies import (
     Hostile,
@@ -91,6 +91,8 @@ def _blocks() -> list[Hostile]:
         Hostile("B-2", "k", "A signed row whose k is not what its blocks and stripes give.",
                 table(one, one.replace(b",1,2,1,", b",2,2,1,"))),
         Hostile("B-2", "stripes", "A signed row with no stripes.", table(one, one.replace(b",1,2,1,", b",1,2,0,"))),
+        Hostile("B-2", "more-stripes", "A signed row with more stripes than data blocks.",
+                table(one, one.replace(b",1,2,1,", b",1,2,2,"))),
         Hostile("B-2", "body", "A body that is not whole blocks.", rows(",4096,3968,", ",4096,3969,")),
         Hostile("B-3", "large", "A signed row of more than 288 MiB.",
                 rows(",1,2,1,4096,3968,", ",128,2,610,4096,309821440,")),
@@ -101,6 +103,12 @@ def _blocks() -> list[Hostile]:
                 Lies(table=_other_root)),
         Hostile("S-8", "parity", "Parity that gives back something else; the block is lost in both members.",
                 Lies(parity=lambda _: off()), more={"splices": ZERO_OUT}),
+        Hostile("S-8", "parity-lost", "A parity block that is none was signed, and is lost: the data are all there.",
+                Lies(parity=lambda _: off()), more={"splices": [
+                    {"do": "write", "file": "1/00000000.abs", "at": 3 * 4096, "zeros": 4096}]}),
+        Hostile("G-9", "outer-lost", "A parity segment that is none was signed, and is lost: the data are all there.",
+                Lies(outer=lambda body: body[:-1] + bytes([body[-1] ^ 1])),
+                more={"splices": [{"do": "delete", "file": "1/00000001.abs"}]}),
         Hostile("G-9", "outer", "A parity segment of something else; the data segment is gone.",
                 Lies(outer=lambda body: body[:-1] + bytes([body[-1] ^ 1])),
                 more={"splices": [{"do": "delete", "file": "1/00000000.abs"}]}),
@@ -184,7 +192,7 @@ def _keys() -> list[Hostile]:
         Hostile("K-12", "recipient", "An envelope under a passphrase that names a recipient.",
                 locked(recipient=b"\1" + bytes(31)), more=passphrase),
         Hostile("K-12", "suite", "An envelope of type 2 in the suite that has none.", envelopes(
-            lambda p: (SealedKey(bytes(48), bytes(76), ENVELOPE_PASSPHRASE),)), base="cnsa2"),
+            lambda p: (SealedKey(bytes(48), COST.packed() + bytes(64), ENVELOPE_PASSPHRASE),)), base="cnsa2"),
         Hostile("K-13", "opens", "Under a passphrase, as it should be.", locked(), more=passphrase),
         *(Hostile("K-14", name, f"A passphrase that asks for {what}.", locked(cost=struct.pack("<3I", *cost)),
                   more=passphrase) for name, what, cost in (
@@ -214,6 +222,11 @@ def _of_another_bundle(raw: bytes) -> bytes:
     return write_preamble_bytes(dataclasses.replace(parse_preamble(raw), envelopes=other.envelopes))
 
 
+def _add_order(raw: bytearray) -> None:
+    order = 2**252 + 27742317777372353535851937790883648493
+    raw[32:64] = (int.from_bytes(raw[32:64], "little") + order).to_bytes(32, "little")
+
+
 def _statements() -> list[Hostile]:
     volume = b'{"number":1,"name":"","size":1,"serial":null}'
 
@@ -235,6 +248,7 @@ def _statements() -> list[Hostile]:
         assert text.endswith("=")
         fields["signatures"][0]["sig"] = text.rstrip("=")
 
+    promised = dataclasses.replace(statement(lose=1), payload=payload(volume, volumes(2)).payload)
     two_tongues = [{"do": "copy", "file": "1/statement.rec", "from": "1/statement.rec", "base": "plain"}]
     return [
         Hostile("T-1", "type", "Signed as a document of another type.",
@@ -242,6 +256,8 @@ def _statements() -> list[Hostile]:
         Hostile("T-1", "type-changed", "The type was changed after signing.", document(other_type)),
         Hostile("T-2", "ed25519", "The Ed25519 half of the signature does not hold.", signature(flip(5))),
         Hostile("T-2", "mldsa", "The ML-DSA half of the signature does not hold.", signature(flip(100))),
+        Hostile("T-2", "ed25519-twin", "The second number of the Ed25519 half with the group's order added.",
+                signature(_add_order)),
         Hostile("T-2", "short", "A signature that is cut.", signature(lambda raw: raw.__delitem__(slice(64, None)))),
         Hostile("T-2", "mldsa-87", "The signature of the other suite does not hold.", signature(flip(9)), base="cnsa2",
                 more={"trust": ["packer-cnsa2"], "key": "reader-cnsa2"}),
@@ -256,12 +272,16 @@ def _statements() -> list[Hostile]:
                 more={"trust": ["packer-standard", "officer-standard"]}),
         Hostile("T-4", "two-labels", "Statement and record are two signed payloads of one revision.",
                 statement(label="gilded"), more={"splices": two_tongues}),
+        Hostile("T-4", "two-revisions", "Two revisions that differ in what a revision keeps, here the label (T-10).",
+                statement(label="gilded", revision=1), more={"splices": two_tongues}),
         Hostile("T-4", "two-bundles", "The record is a statement of another bundle by the same packer.", Lies(),
                 more={"splices": [{"do": "copy", "file": "1/statement.rec", "from": "1/statement.rec",
                                    "base": "stripes"}]}),
         Hostile("T-5", "eleven", "Eleven signatures.", many(11)),
         Hostile("T-5", "ten", "Ten signatures, nine of them by nobody: allowed.", many(10)),
         Hostile("T-5", "same-key", "Two signatures by one key.", many(2, same=True)),
+        Hostile("T-5", "keyid", "A second signature whose key id is none: that copy cannot be read.", document(
+            lambda fields: fields["signatures"].append({"keyid": "x", "sig": "AAAA"}))),
         Hostile("T-5", "none", "No signatures.", document(lambda fields: fields.update(signatures=[]))),
         Hostile("T-5", "numbers", "Volumes that are not numbered from 1.",
                 payload(volume, volume.replace(b":1,", b":2,", 1))),
@@ -269,6 +289,15 @@ def _statements() -> list[Hostile]:
         Hostile("T-5", "65-volumes", "65 volumes.", payload(volume, volumes(65))),
         Hostile("T-5", "series", "A series without a sequence.", statement(series="nightly")),
         Hostile("T-5", "role", "The catalog's row has another role.", payload(b'"catalog",0', b'"data",0')),
+        Hostile("T-6", "promise", "The rows do not keep the promise of `lose`, which no reader asks.",
+                promised, more={"given": ["1"]}),
+        Hostile("D-3", "empty-volume", "All is lost, and the volume that is not here holds no segment.", promised,
+                more={"given": ["1"], "splices": [
+                    *({"do": "delete", "file": f"1/0000000{at}.abs"} for at in (0, 1)),
+                    {"do": "rename", "file": "1", "to": "1/../forged-1of2.airbundle"}]}),
+        Hostile("D-5", "expired", "Expired: no matter of the answer.", statement(expires=1)),
+        Hostile("D-1", "malformed", "A payload that is malformed, and whose signature does not hold.", document(
+            lambda fields: fields.update(payload=base64.b64encode(b'{"airbundle":2}').decode()))),
         Hostile("T-6", "lose", "One of one volume may be lost.", statement(lose=1)),
         Hostile("T-10", "revision", "A revision that a writer may have reached: any number is as good.",
                 statement(revision=7)),

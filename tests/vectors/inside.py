@@ -5,8 +5,10 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import numpy as np
 import zstandard
 
+from airbundle.codec import planes as codec_planes
 from airbundle.format.manifest import SliceRow
 from airbundle.format.segment import FileSpan
 from tests.transfer.forge import Lies
@@ -25,7 +27,6 @@ from tests.vectors.lies import (
 
 
 def sealed_vectors() -> list[Hostile]:
-    first = (b"first " * 40 + b"second " * 50)[:400]
     zstd = zstandard.compress
     tail = struct.Struct("<B2I").pack
     return [
@@ -41,6 +42,8 @@ def sealed_vectors() -> list[Hostile]:
                 trailer(put(2, 1))),
         Hostile("S-12", "behind", "A byte behind the index that is not zero.",
                 Lies(padded=lambda raw: raw[:-1] + b"\1")),
+        Hostile("S-12", "zeros", "Zeros behind the index that fill a block more: as many as the packer likes.",
+                Lies(padded=lambda raw: raw + bytes(3968))),
         Hostile("S-13", "digest", "A chunk's digest is not that of its bytes.", row(digest="00" * 32)),
         Hostile("S-13", "length", "The lengths of the chunks do not add up.",
                 Lies(index=lambda i: replace(i, length=i.length - 1))),
@@ -48,6 +51,7 @@ def sealed_vectors() -> list[Hostile]:
         Hostile("S-14", "codec", "A codec that is none.", Lies(chunk=lambda plain: ("lz4", plain))),
         Hostile("S-14", "filler", "A filler that has a length.", Lies(chunk=lambda plain: ("filler", plain))),
         Hostile("S-14", "empty", "A raw chunk of no bytes.", Lies(index=_and_an_empty_chunk)),
+        Hostile("S-14", "filler-first", "Fillers in front of the chunks.", Lies(fillers=2)),
         Hostile("S-14", "too-long", "A chunk of more than 1 MiB.", row(length=(1 << 20) + 1)),
         Hostile("S-15", "chunks", "A trailer with 65,537 chunks.", trailer(put(2, 65_537))),
         Hostile("L-1", "index", "A trailer with an index of more than 32 MiB.", trailer(put(1, (32 << 20) + 1))),
@@ -56,6 +60,7 @@ def sealed_vectors() -> list[Hostile]:
         Hostile("C-2", "more", "A frame of more bytes than the index says.", frame(lambda p: zstd(p + b"x"))),
         Hostile("C-2", "less", "A frame of less bytes.", frame(lambda p: zstd(p[:-1]))),
         Hostile("C-2", "bomb", "A frame of 8 MiB.", frame(lambda _: zstd(bytes(8 << 20)))),
+        Hostile("C-2", "bomb-declared", "A frame that declares the right size and gives 8 MiB.", frame(_bomb)),
         Hostile("C-2", "two-frames", "A second frame behind the first.", frame(lambda p: zstd(p) + zstd(b"x"))),
         Hostile("C-2", "behind", "A byte behind the frame.", frame(lambda p: zstd(p) + b"x")),
         Hostile("C-2", "skippable", "A skippable frame in front.",
@@ -64,10 +69,13 @@ def sealed_vectors() -> list[Hostile]:
         Hostile("C-2", "no-size", "A frame that does not declare its size.", frame(_without_size)),
         Hostile("C-2", "window", "A frame that wants a window of 2 MiB.", frame(_with_window)),
         Hostile("C-2", "dictionary", "A frame that names a dictionary.", frame(_with_dictionary)),
-        Hostile("C-3", "phase", "A phase that is not below the width.",
-                planes(tail(2, 199, 199) + b"xx") if len(first) else Lies()),
+        Hostile("C-3", "planes-2", "Planes of words of two bytes, with a phase: as they should be.",
+                Lies(chunk=lambda plain: ("planes-2", _planes(plain, 1)))),
+        Hostile("C-3", "phase", "A phase that is not below the width, and all else fits.",
+                Lies(chunk=lambda plain: ("planes-2", _planes(plain, 2)))),
         Hostile("C-3", "plane-length", "A plane that is stored longer than its words.", planes(tail(0, 201, 199))),
-        Hostile("C-3", "lengths", "Planes that do not add up to the packed chunk.", planes(tail(0, 200, 100))),
+        Hostile("C-3", "lengths", "Planes that do not add up to the packed chunk: a byte is behind them.",
+                Lies(chunk=lambda plain: ("planes-2", _planes(plain, 0) + b"x"))),
         Hostile("C-3", "header", "A packed chunk that ends within its header.", Lies(
             chunk=lambda _: ("planes-4", b"\0\1\2"))),
         Hostile("C-3", "raw", "A raw chunk with a byte more than the index says.",
@@ -99,6 +107,21 @@ def _with_dictionary(plain: bytes) -> bytes:
     return _raw_frame(plain, 0xA1, b"\7", len(plain).to_bytes(4, "little"))
 
 
+def _bomb(plain: bytes) -> bytes:
+    head = b"\x28\xb5\x2f\xfd" + bytes([0x80, 10 << 3]) + len(plain).to_bytes(4, "little")  # a window of 1 MiB
+    rows = [((128 << 10) << 3 | 1 << 1 | (at == 63)).to_bytes(3, "little") + b"\0" for at in range(64)]
+    return head + b"".join(rows)
+
+
+def _planes(plain: bytes, phase: int) -> bytes:
+    """A chunk as planes of words of two bytes, all stored as they are."""
+    count = (len(plain) - phase) // 2
+    rows = [np.empty(count, np.uint8) for _ in range(2)]
+    codec_planes.split(np.frombuffer(plain, codec_planes.word_type(2), count, phase), rows, codec_planes.new_scratch(2))
+    return struct.pack("<B2I", phase, count, count) + plain[:phase] + b"".join(
+        row.tobytes() for row in rows) + plain[phase + 2 * count:]
+
+
 def _plane_frame(plain: bytes) -> tuple[str, bytes]:
     half = len(plain) // 2
     made = zstandard.compress(bytes(half + 1))
@@ -115,12 +138,13 @@ def manifest_vectors() -> list[Hostile]:
         *(Hostile("G-5", f"slice-{at}", "A slice that does not cover the source stream.",
                   manifest(segments=(SliceRow(*one),))) for at, one in enumerate(slices)),
         Hostile("G-5", "no-slices", "No slices at all.", manifest(segments=())),
+        Hostile("G-5", "empty-slice", "A segment for a slice of no bytes.", files={"a": b""}),
         Hostile("G-5", "index-name", "An index with another file than the manifest.", Lies(
             index=lambda i: replace(i, files=(i.files[0], FileSpan("c", 240, 350))))),
         Hostile("G-5", "index-size", "An index with another size of a file than the manifest.", Lies(
             index=lambda i: replace(i, files=(FileSpan("a", 0, 239), FileSpan("b", 239, 351))))),
         Hostile("G-5", "index-start", "An index that begins elsewhere than its slice.",
-                Lies(index=lambda i: replace(i, start=1, files=(FileSpan("a", 1, 240), FileSpan("b", 241, 350))))),
+                Lies(index=lambda i: replace(i, start=1))),
         Hostile("G-11", "sha256", "The packer's SHA-256 of a file is not that of its bytes: its word.", Lies(
             manifest=lambda m: replace(m, files=(replace(m.files[0], sha256="00" * 32), *m.files[1:])))),
         Hostile("L-4", "order", "Meta data out of order.", manifest(meta=(("b", "1"), ("a", "2")))),
@@ -167,7 +191,7 @@ def path_vectors() -> list[Hostile]:
                 "path": "/".join(["p" * 200] * 6)},
     }
     two = {"case": ("A", "a"), "order": ("b", "a"), "twice": ("a", "a"), "folder": ("a", "a/b"),
-           "fold": ("stra\u00dfe", "strasse"), "folder-case": ("D/y", "d/x")}
+           "fold": ("strasse", "stra\u00dfe"), "folder-case": ("D/y", "d/x")}
     return [
         *(Hostile(rule, name, f"A file named {path[:40]!a}.", named(path), files={"a": b"content " * 60})
           for rule, paths in one.items() for name, path in paths.items()),
@@ -178,5 +202,7 @@ def path_vectors() -> list[Hostile]:
         Hostile("P-5", "folder-file", "An empty folder with the name of a file.", manifest(folders=("a",))),
         Hostile("P-6", "unassigned", "A path with a code point that is not assigned: not refused.",
                 named("a\u0378", "b")),
+        Hostile("P-3", "dotless", "A dotless i in a reserved name, which is another letter: allowed.",
+                named("con\u0131n$"), files={"a": b"content " * 60}),
         Hostile("P-4", "longest", "A part of 255 bytes: allowed.", named("p" * 255), files={"a": b"content " * 60}),
     ]

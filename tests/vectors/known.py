@@ -17,12 +17,14 @@ from airbundle.codec.erasure import Layout, encode_blocks, weights
 from airbundle.codec.galois import cauchy
 from airbundle.codec.record import encode_record
 from airbundle.crypto.envelope import BundleKey, Context, seal_envelope
+from airbundle.crypto.keyfiles import write_private, write_public
 from airbundle.crypto.passphrase import Passphrase
 from airbundle.crypto.signing import pae, sign
 from airbundle.crypto.suites import SUITES, hash_by_suite, tag
 from airbundle.format.cost import PassphraseCost
 from airbundle.format.statement import STATEMENT_TYPE
-from tests.vectors.people import person
+from airbundle.transfer.seal import SealPlan, seal_manifest
+from tests.vectors.people import bad_files, person
 
 if TYPE_CHECKING:
     from airbundle.crypto.suites import Suite
@@ -42,6 +44,9 @@ def known_answers() -> dict[str, Any]:
         "planes": [_planes(width, phase, length) for width in (2, 4) for phase in range(width)
                    for length in (16, 17, 19)],
         "record": _record(),
+        "key_files": {suite.name: _key_files(suite) for suite in SUITES},
+        "bad_key_files": {name: raw.decode() for name, raw in bad_files().items()},
+        "manifest": _manifest(),
     }
 
 
@@ -72,6 +77,27 @@ def _passphrase() -> dict[str, Any]:
     stretched = Passphrase(text).stretch(SALT, cost)
     return {"passphrase": text, "also": "cafe\u0301 au lait", "cost": cost.packed().hex(), "salt": SALT.hex(),
             "stretched": stretched.hex(), "key": suite.expand(stretched, tag("passphrase") + context.encoded, 32).hex()}
+
+
+def _key_files(suite: Suite) -> dict[str, str]:
+    """The three kinds of files (K-17), as text: there is nothing in front of it or behind it."""
+    name = f"reader-{suite.name}"
+    sealed = write_private(name, person(name), passphrase="caf\u00e9 au lait", cost=PassphraseCost(64, 2, 2),
+                           entropy=lambda size: SALT[:size])
+    return {"passphrase": "caf\u00e9 au lait", "public": write_public(name, person(name).public).decode(),
+            "private": write_private(name, person(name), passphrase=None).decode(), "sealed": sealed.decode()}
+
+
+def _manifest() -> dict[str, Any]:
+    """Sealed manifests of one, two and three pieces (chapter 8); the plaintext is so many bytes `m`."""
+    suite = SUITES[0]
+    context = Context(suite, BUNDLE, person("packer-standard").public.key_id)
+    plan = SealPlan(context, BundleKey(KEY), b"", 4096, 8.0, pad=False)
+    sealed = {size: seal_manifest(plan, 3, b"m" * size, entropy=lambda count: SALT[:count])[0]
+              for size in (100, 1 << 20, (1 << 20) + 1, (2 << 20) + 5)}
+    return {"number": 3, "salt": SALT.hex(), "sealed": [
+        {"size": size, "sealed_size": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+        for size, raw in sealed.items()]}
 
 
 def _noise(name: str, size: int) -> bytes:

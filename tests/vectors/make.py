@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from tests.vectors import bases, damage, hostile, run, volumes
+from tests.vectors import bases, damage, hostile, run, several, volumes
 from tests.vectors.frozen import Frozen
 from tests.vectors.known import known_answers
 from tests.vectors.people import write_people
 from tests.vectors.volumes import ROOT, Vector
 
 DERIVED = ("statement.rec", "catalog-copy.abs")
-GIVEN = {"drives": ("1", "2", "3")}
+GIVEN = {"drives": ("1", "2", "3"), "lose-two": ("1", "2", "3", "4")}
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def _bundles(place: Path, frozen: Frozen) -> list[Vector]:
         full = volumes.with_derived(files)
         made[name] = damage.Base(name, {_short(path): raw for path, raw in full.items()})
     lines = [_line(base="plain", **one) for one in damage.plain_vectors(made["plain"])]
-    lines += [_line(**one) for one in damage.other_vectors(made)]
+    lines += [_line(**one) for one in (*damage.other_vectors(made), *several.several_vectors(made))]
     own: dict[str, dict[str, bytes]] = {}
     for one in hostile.hostile_vectors():
         target = place / "hostile" / f"{one.rule}-{one.name}"

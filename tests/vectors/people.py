@@ -37,18 +37,18 @@ def trust_of(names: Iterable[str]) -> TrustSet:
 
 
 def write_people(folder: Path) -> None:
-    """NAME.key and NAME.pub of everybody."""
+    """NAME.key and NAME.pub of everybody, and the bad ones."""
     for name in NAMES:
         (folder / f"{name}.key").write_bytes(write_private(name, person(name), passphrase=None))
         (folder / f"{name}.pub").write_bytes(write_public(name, person(name).public))
-    _write_bad_files(folder)
+    for name, raw in bad_files().items():
+        (folder / name).write_bytes(raw)
 
 
-def _write_bad_files(folder: Path) -> None:
+def bad_files() -> dict[str, bytes]:
     """Key files that a reader refuses (K-3, K-4, K-17)."""
-    good = (folder / "packer-standard.pub").read_bytes()
-    other = person("stranger-standard").public
-    public = person("packer-standard").public
+    public, other = person("packer-standard").public, person("stranger-standard").public
+    good = write_public("packer-standard", public)
 
     def forged(keys: tuple[bytes, ...], *, wrong_id: bool = False) -> bytes:
         raw = good
@@ -58,15 +58,17 @@ def _write_bad_files(folder: Path) -> None:
         return raw.replace(public.key_id.hex().encode(), (bytes(32) if wrong_id else key_id).hex().encode())
 
     ed25519, mldsa, mlkem, _ = public.keys
-    (folder / "low-order.pub").write_bytes(forged((ed25519, mldsa, mlkem, bytes(32))))
-    (folder / "not-canonical.pub").write_bytes(forged((ed25519, mldsa, mlkem, (2**255 - 10).to_bytes(32, "little"))))
-    (folder / "other-id.pub").write_bytes(forged(public.keys, wrong_id=True))
-    (folder / "shares-half.pub").write_bytes(forged((other.keys[0], mldsa, other.keys[2], other.keys[3])))
-    raw = (folder / "reader-standard.key").read_bytes()
-    at = raw.index(b'"check":"') + 9
-    (folder / "bad-check.key").write_bytes(raw[:at] + (b"0" if raw[at:at + 1] != b"0" else b"1") + raw[at + 1:])
     mine, theirs = (person(name) for name in ("reader-standard", "second-standard"))
-    raw = raw.replace(base64.b64encode(mine.secret_bytes()), base64.b64encode(theirs.secret_bytes()))
-    empty = raw[:at] + b'"}'
-    check = mine.suite.hash(tag("keyfile"), empty).hex().encode()
-    (folder / "bad-seeds.key").write_bytes(raw[:at] + check + b'"}')
+    raw = write_private("reader-standard", mine, passphrase=None)
+    at = raw.index(b'"check":"') + 9
+    exchanged = raw.replace(base64.b64encode(mine.secret_bytes()), base64.b64encode(theirs.secret_bytes()))
+    check = mine.suite.hash(tag("keyfile"), exchanged[:at] + b'"}').hex().encode()
+    return {
+        "low-order.pub": forged((ed25519, mldsa, mlkem, bytes(32))),
+        "not-canonical.pub": forged((ed25519, mldsa, mlkem, (2**255 - 10).to_bytes(32, "little"))),
+        "other-id.pub": forged(public.keys, wrong_id=True),
+        "shares-half.pub": forged((other.keys[0], mldsa, other.keys[2], other.keys[3])),
+        "line-feed.pub": good + b"\n",
+        "bad-check.key": raw[:at] + (b"0" if raw[at:at + 1] != b"0" else b"1") + raw[at + 1:],
+        "bad-seeds.key": exchanged[:at] + check + b'"}',
+    }

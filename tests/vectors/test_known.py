@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from typing import Any
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from airbundle.codec.compress import Codec, Expander
 from airbundle.codec.engines import best_engine
 from airbundle.codec.galois import multiply
 from airbundle.codec.record import RECORD_SIZE, recover_record
-from airbundle.crypto.envelope import Context, open_envelope
+from airbundle.crypto.envelope import BundleKey, Context, open_envelope
+from airbundle.crypto.keyfiles import parse_private, parse_public
 from airbundle.crypto.passphrase import Passphrase
 from airbundle.crypto.signing import check
 from airbundle.crypto.suites import hash_by_suite, suite_by_name
-from airbundle.errors import ForgedError
+from airbundle.errors import ForgedError, FormatError
 from airbundle.format.cost import parse_cost
 from airbundle.format.dsse import Signature
 from tests.vectors.frozen import Frozen
@@ -56,6 +59,32 @@ def test_both_spellings_of_a_passphrase_stretch_alike() -> None:
     cost, salt = parse_cost(bytes.fromhex(known["cost"])), bytes.fromhex(known["salt"])
     for text in (known["passphrase"], known["also"]):
         assert Passphrase(text).stretch(salt, cost).hex() == known["stretched"]
+
+
+@pytest.mark.parametrize("name", KNOWN["suites"])
+def test_key_files_open(name: str) -> None:
+    known, reader = KNOWN["key_files"][name], person(f"reader-{name}")
+    assert parse_public(known["public"].encode()).public == reader.public
+    for kind, passphrase in (("private", None), ("sealed", known["passphrase"])):
+        found = parse_private(known[kind].encode()).unlock(passphrase)
+        assert found.secret_bytes() == reader.secret_bytes()
+    with pytest.raises(FormatError, match="E-3"):
+        parse_public(known["public"].encode() + b"\n")
+
+
+def test_a_manifest_is_sealed_in_pieces() -> None:
+    """A MiB of plaintext each; the last byte of the nonce is 1 for the last one, which is not empty."""
+    known, suite = KNOWN["manifest"], KNOWN["suites"]["standard"]
+    packer = person("packer-standard").public.key_id
+    context = Context(suite_by_name("standard"), bytes.fromhex(suite["bundle"]), packer)
+    key = AESGCM(BundleKey(bytes.fromhex(suite["bundle_key"])).object_key(
+        context, known["number"], bytes.fromhex(known["salt"])))
+    for one in known["sealed"]:
+        plain = b"m" * one["size"]
+        pieces = [plain[at:at + (1 << 20)] for at in range(0, len(plain), 1 << 20)]
+        sealed = b"".join(key.encrypt(at.to_bytes(11, "big") + bytes([at == len(pieces) - 1]), piece, None)
+                          for at, piece in enumerate(pieces))
+        assert (len(sealed), hashlib.sha256(sealed).hexdigest()) == (one["sealed_size"], one["sha256"])
 
 
 def test_the_group_gives_its_member_back() -> None:

@@ -1,0 +1,93 @@
+"""The vectors of which no one file, copy, member or drive is enough, or of which one too many is there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.vectors.damage import B, Base, Splices, delete, leaf, no_preambles, zeros
+
+
+def several_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
+    return [*_together(bases["stripes"]), *_wide(bases["wide"]), *_drives(bases["drives"])]
+
+
+def _together(base: Base) -> list[dict[str, Any]]:
+    """Blocks of several files, or of several members, of which no one is enough: 6 data and 4 parity blocks each."""
+    seg, other, more = "1/00000000.abs", "1/00000001.abs", "1/copy of 00000000.abs"
+    found: list[dict[str, Any]] = []
+
+    def add(rule: str, name: str, comment: str, splices: Splices) -> None:
+        found.append({"base": "stripes", "rule": rule, "name": name, "comment": comment, "splices": splices})
+
+    twin = [{"do": "copy", "file": more, "from": seg}, *delete(other)]
+    add("D-2", "two-files", "Two files of a segment, each beyond its own code: together they give it.",
+        [*twin, *(zeros(seg, at) for at in (2, 4, 6)), *(zeros(more, at) for at in (3, 5, 7))])
+    add("D-2", "two-files-altered", "The same, but one has blocks with other content and digests that fit.",
+        [*twin, *(part for at in (2, 4, 6) for part in base.resealed(seg, at, 700, b"\0\1\2\3")),
+         *(zeros(more, at) for at in (3, 5, 7))])
+    lists = [zeros(file, at) for file in (seg, other) for at in (1, 12)]
+    add("G-9", "trial", "A segment without lists lacks a block, and its group is gone: the root decides.",
+        [*lists[:2], zeros(seg, 3), *delete(other)])
+    add("G-9", "trial-of-both", "Members without lists lack blocks at different indexes: each counts for the other.",
+        [*lists, *(zeros(seg, at) for at in (2, 4, 8, 10)), *(zeros(other, at) for at in (3, 5, 7, 9))])
+    return found
+
+
+def _wide(base: Base) -> list[dict[str, Any]]:
+    """A catalog whose preamble and list have two blocks each: 0 1 | 2 3 | data and parity | list | preamble."""
+    files = ("1/catalog.abs", "1/catalog-copy.abs")
+    size = len(base.files[files[0]]) // B
+    again = size - 4  # where the second list begins
+    found: list[dict[str, Any]] = []
+
+    def add(rule: str, name: str, comment: str, splices: Splices) -> None:
+        found.append({"base": "wide", "rule": rule, "name": name, "comment": comment, "splices": splices})
+
+    def altered(file: str) -> Splices:
+        return base.resealed(file, 4, 700, b"\0\1\2\3")
+
+    def forged(file: str, number: int) -> Splices:
+        return base.resealed(file, number, 128, leaf(base, file, 4, 700, b"\0\1\2\3"))
+
+    add("S-7", "halves", "Of a list of two blocks each copy lacks one, and a data block is gone.",
+        [zeros(file, at) for file in files for at in (2, again + 1, 4)])
+    add("S-7", "crosswise", "Each copy of the list has a forged block, another one each; a data block is altered.",
+        [one for file in files for part in (
+            altered(file), forged(file, 2), base.resealed(file, again + 1, 160, bytes(32)))
+         for one in part])
+    add("S-7", "stand-in", "One block of the list is gone, of the other a copy is forged; a data block is altered.",
+        [one for file in files for part in (altered(file), forged(file, 2), [zeros(file, 3), zeros(file, again + 1)])
+         for one in part])
+    add("K-7", "halves", "Of a preamble of two blocks each copy lacks one, in every file.",
+        [zeros(file, at) for file in base.files if file.endswith(".abs")
+         for at in (0, len(base.files[file]) // B - 1)])
+    seg = "1/00000000.abs"
+    add("S-1", "short-stripe", "Three stripes, of which one has a column less: two blocks of each are gone.",
+        [zeros(seg, 4, 6)])
+    return found
+
+
+def _drives(base: Base) -> list[dict[str, Any]]:
+    """Three drives, of which one may be lost."""
+    found: list[dict[str, Any]] = []
+
+    def add(rule: str, name: str, comment: str, splices: Splices, **more: Any) -> None:
+        found.append({"base": "drives", "rule": rule, "name": name, "comment": comment, "splices": splices, **more})
+
+    def of(number: str, *names: str) -> list[str]:
+        return [file for file in base.files if file.startswith(f"{number}/") and file.endswith(names)]
+
+    catalogs = [file for number in "123" for file in of(number, "catalog.abs", "catalog-copy.abs")]
+    add("V-2", "stray-record-alone", "A drive has no statement, but a record of another bundle: not used.",
+        [*delete("3/statement.json", "3/statement.rec"),
+         {"do": "copy", "file": "3/old.rec", "from": "1/statement.rec", "base": "stripes"}])
+    add("D-3", "catalogs", "No catalog is left on the drive that is here, and there are others.",
+        delete("1/catalog.abs", "1/catalog-copy.abs"), given=["1"])
+    add("D-3", "all-catalogs", "No catalog is left on any drive.", delete(*catalogs))
+    add("D-3", "all-catalogs-renamed", "The same, and the folders have names that say no number.",
+        [*delete(*catalogs), *({"do": "rename", "file": at, "to": f"{at}/../BACKUP"} for at in "123")])
+    add("D-3", "preambles", "No preamble is left on the drives that are here, and there is another.",
+        no_preambles(base, [*of("1", ".abs"), *of("2", ".abs")]), given=["1", "2"])
+    add("D-6", "empty-folders", "The folders of two drives are here and nothing is in them: those drives are not here.",
+        delete(*of("2", ""), *of("3", "")))
+    return found
