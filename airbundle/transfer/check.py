@@ -14,6 +14,7 @@ Afterwards the buffer holds the segment as it was written, or `whole` is false.
 
 from __future__ import annotations
 
+import itertools
 import os
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
