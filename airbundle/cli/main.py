@@ -118,7 +118,10 @@ def run() -> NoReturn:
     streams.replace_closed()
     signal.signal(signal.SIGTERM, _on_terminate)
     sys.setswitchinterval(SWITCH_INTERVAL)
-    status = main()
+    try:
+        status = main()
+    except KeyboardInterrupt:  # asked once more to stop, while that was being said
+        status = InterruptedRunError.exit_status
     if not streams.flush_output():
         status = status or MediumError.exit_status
     sys.exit(status)

@@ -83,8 +83,12 @@ def _opened(volume: str) -> Iterator[Folder | None]:
     above = Folder.open(volume)
     folder: Folder | None = None
     try:
-        with contextlib.suppress(FileNotFoundError):
+        try:
             folder = above.enter(CUSTODY_NAME)
+        except FileNotFoundError:
+            pass
+        except NotADirectoryError:
+            raise FormatError(f"'{CUSTODY_NAME}' is not a folder", where=shown(volume), rule="V-1") from None
         yield folder
     finally:
         above.close()

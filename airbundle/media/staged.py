@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 from typing import TYPE_CHECKING, Final
 
 from airbundle.errors import MediumError
@@ -99,12 +100,8 @@ def _put_blob(source: str, blob: str, sha256: str) -> None:
     try:
         os.link(source, blob)
     except FileExistsError:
-        if os.path.samefile(source, blob):
-            return
-        with open(blob, "rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                raise MediumError("a blob of this name holds something else", where=blob,
-                                  hint="the model cache is damaged: remove this file") from None
+        if not os.path.samestat(os.lstat(source), os.lstat(blob)):
+            _require_blob(blob, sha256)
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
             raise
@@ -112,9 +109,22 @@ def _put_blob(source: str, blob: str, sha256: str) -> None:
                           hint="publish to ext4, xfs or btrfs, or with the layout 'plain'") from error
 
 
+def _require_blob(blob: str, sha256: str) -> None:
+    """Raise MediumError unless the blob that is there already is a file, and no link to one, with this content."""
+    hint = "the model cache is damaged: remove this file"
+    if not stat.S_ISREG(os.lstat(blob).st_mode):
+        raise MediumError("a blob of this name is not a file", where=blob, hint=hint)
+    with open(os.open(blob, os.O_RDONLY | system.NOFOLLOW | system.NONBLOCK), "rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            raise MediumError("a blob of this name holds something else", where=blob, hint=hint)
+
+
 def point_link(link: str, target: str) -> None:
-    """Make the symbolic link `link` point to `target`, whatever it was before; never half. Raises MediumError."""
-    temporary = f"{link}.{os.getpid()}.part"
+    """Make the symbolic link `link` point to `target`, whatever it was before; never half. Raises MediumError.
+
+    Nobody else may do this at the same time.
+    """
+    temporary = f"{link}.part"
     with reporting(link):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -124,11 +134,13 @@ def point_link(link: str, target: str) -> None:
 
 
 def write_reference(path: str, text: str) -> None:
-    """A small text file, whole or not at all. Raises MediumError."""
+    """A small text file, whole or not at all. Raises MediumError. Nobody else may write it at the same time."""
     with reporting(path):
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        temporary = f"{path}.{os.getpid()}.part"
-        with open(temporary, "w", encoding="utf-8") as file:
+        temporary = f"{path}.part"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        with open(temporary, "x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -138,9 +150,17 @@ def write_reference(path: str, text: str) -> None:
 
 def is_taken(path: str) -> bool:
     """Whether anything but an empty folder is there."""
-    return os.path.lexists(path) and not (is_folder(path) and not os.listdir(path))
+    return os.path.lexists(path) and not (folder_id(path) and not os.listdir(path))
 
 
-def is_folder(path: str) -> bool:
-    """Whether a folder is there, and no link to one."""
-    return os.path.isdir(path) and not os.path.islink(path)
+def folder_id(path: str) -> str:
+    """What a folder is known by on its file system, also when it is renamed; nothing for what is no folder."""
+    with contextlib.suppress(OSError):
+        found = os.lstat(path)
+        return str(found.st_ino) if stat.S_ISDIR(found.st_mode) else ""
+    return ""
+
+
+def leads_elsewhere(root: str, path: str) -> bool:
+    """Whether a link between the folder `root` and `path` below it leads away; `root` itself may be reached by one."""
+    return os.path.realpath(path) != os.path.join(os.path.realpath(root), os.path.relpath(path, root))

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from airbundle.transfer.report import Report
 
 ROLES: Final = ("packer", "releaser")
+_NOTED_PROBLEMS: Final = 20
 
 
 class Drive(msgspec.Struct, frozen=True):
@@ -128,7 +129,8 @@ class Admission:
         self.checks, kept = [], self.checks
         self._make("replay", lambda: self._replay(statement), statement_hash)
         self._make("sequence", lambda: self._sequence(statement), statement_hash)
-        self.checks = kept if not self._failures else kept + self.checks
+        again = {check.name: check for check in self.checks}
+        self.checks = [again.get(check.name, check) for check in kept]
         self._raise_first()
 
     def note_waivers(self, bundle: str) -> None:
@@ -299,7 +301,9 @@ class Admission:
             if missing := [kind for kind in rules.required if kind not in drive.kinds]:
                 raise PolicyError("custody", f"the drive with volume {drive.volume or '?'} has no event "
                                   f"{' and no event '.join(missing)}", where=drive.path)
-        said = "; ".join(f"volume {drive.volume or '?'}: {problem}" for drive in drives for problem in drive.broken)
+        broken = [f"volume {drive.volume or '?'}: {problem}" for drive in drives for problem in drive.broken]
+        more = [f"and {len(broken) - _NOTED_PROBLEMS} more"] if len(broken) > _NOTED_PROBLEMS else []
+        said = "; ".join(broken[:_NOTED_PROBLEMS] + more)
         if said and rules.chain == "refuse":
             raise PolicyError("custody", said, hint="find out who had the drive")
         count = sum(len(drive.events) for drive in drives)
@@ -315,7 +319,7 @@ class Admission:
         """The place has to be free, and what points to the newest there has to belong to the same series."""
         if is_taken(destination.target):
             raise PolicyError("occupied", "there is something already", where=shown(destination.target),
-                              hint="if it was imported, nothing has to be done; else find out who put it there")
+                              hint="if it is to come in again, remove it first; else find out who put it there")
         owner = self.ledger.owner(place_of(destination.target))
         if owner is not None and owner != (statement.series,):
             raise PolicyError("label", f"{shown(place_of(destination.target))} belongs to "

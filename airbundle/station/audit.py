@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from airbundle.errors import DamagedError
-from airbundle.format import limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 BEGINNING: Final = ""
 """The hash before the first line."""
-LINE_MAX: Final = 64 * limits.KIB
-"""A line is shorter: details are in receipts."""
 
 
 class AuditLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -72,8 +69,8 @@ class AuditLog:
                facts: dict[str, str | int | None] | None = None) -> AuditHead:
         """Add a line; durable on return. Call with `StationState.publishing` held."""
         before = self.head()
-        line = AuditLine(before.number + 1, int(time.time()), event, before.hash, bundle, code, detail[:4096],
-                         facts or {})
+        line = AuditLine(before.number + 1, int(time.time()), event, before.hash, bundle, code,
+                         escaped(detail[:4096]), facts or {})
         raw = msgspec.json.encode(line) + b"\n"
         self._files.append(raw, rotate=self._rotate)
         if self._forward is not None:
@@ -86,9 +83,21 @@ class AuditLog:
             if raw.endswith(b"\n"):
                 yield name, parse_line(raw), _hash(raw)
 
-    def since(self, number: int) -> list[tuple[str, AuditLine]]:
-        """The lines behind line `number`, each with its hash."""
-        return [(found, line) for _, line, found in self.lines() if line.number > number]
+    def since(self, head: AuditHead) -> list[tuple[str, AuditLine]]:
+        """The lines behind `head`, each with its hash.
+
+        Raises DamagedError unless each follows from the one before, the first from `head`.
+        """
+        behind, last = [], head
+        for name, line, found in self.lines():
+            if line.number > head.number:
+                if (line.number, line.previous) != (last.number + 1, last.hash):
+                    raise DamagedError(
+                        f"line {line.number} of the audit log does not follow from line {last.number}", where=name,
+                        hint="airbundle audit verify; older files that were moved elsewhere are needed here")
+                behind.append((found, line))
+                last = AuditHead(line.number, found)
+        return behind
 
     def holds(self, head: AuditHead) -> bool:
         """Whether the log has this line."""
@@ -128,6 +137,11 @@ def parse_line(raw: bytes) -> AuditLine:
     except (ValueError, RecursionError) as error:  # msgspec's own are ValueErrors
         raise DamagedError(f"a line of the audit log cannot be read: {error}",
                            hint="airbundle audit verify says where") from None
+
+
+def escaped(text: str) -> str:
+    """`text` with the bytes of a name on a medium that are no Unicode text written as escapes."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _hash(raw: bytes) -> str:

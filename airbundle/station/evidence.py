@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from airbundle.format import encoding
+import msgspec
+
 from airbundle.station.gates.result import GateResult, Outcome
 from airbundle.station.receipts import (
     FINDINGS_MAX,
@@ -16,6 +17,7 @@ from airbundle.station.receipts import (
     Receipt,
     SignerLine,
     receipt_documents,
+    receipt_payload,
 )
 from airbundle.station.state import PAGE_SUFFIX, RECEIPT_SUFFIX
 from airbundle.station.states import ImportState
@@ -90,12 +92,12 @@ class Evidence:
 
     def payload_of_publication(self, target: str) -> bytes:
         """What the receipt will say once the content is in its place."""
-        return encoding.encode(self._receipt(ImportState.PUBLISHED, None, target))
+        return receipt_payload(self._receipt(ImportState.PUBLISHED, None, target))
 
     def close(self, state: ImportState, error: AirbundleError) -> str:
         """The receipt of an import that was not let in; gives its path."""
         self._station.ledger.note(state.value, bundle=self.bundle_id, code=error.code, detail=str(error))
-        payload = encoding.encode(self._receipt(state, error, ""))
+        payload = receipt_payload(self._receipt(state, error, ""))
         name, document, page = receipt_documents(payload, self._station.key)
         self._station.state.save_receipt(name + PAGE_SUFFIX, page.encode())
         return self._station.state.save_receipt(name + RECEIPT_SUFFIX, document)
@@ -111,8 +113,8 @@ class Evidence:
             label=statement.label if statement else "", marking=statement.marking if statement else "",
             series=statement.series if statement else None, sequence=statement.sequence if statement else None,
             suite=statement.suite if statement else "", revision=statement.revision if statement else 0,
-            volumes=len(statement.volumes) if statement else 0, drives=self.drives, signers=self._signers(),
-            checks=tuple(self._admission.checks), blocks=_counts(report),
+            volumes=len(statement.volumes) if statement else 0, drives=tuple(map(_bounded, self.drives)),
+            signers=self._signers(), checks=tuple(self._admission.checks), blocks=_counts(report),
             findings=tuple(f"{one.volume}: {one.file}: {one.problem}" for one in report.findings[:FINDINGS_MAX])
             if report else (),
             gates=_gate_lines(self._results), gate_findings=_gate_findings(self._results),
@@ -132,6 +134,15 @@ class Evidence:
         lines = [SignerLine(public.key_id.hex(), known[public.key_id].identity.name, tuple(known[public.key_id].roles))
                  for public in bundle.judgement.valid]
         return (*lines, *(SignerLine(key_id.hex(), "", ()) for key_id in bundle.judgement.unknown))
+
+
+def _bounded(drive: Drive) -> Drive:
+    """A drive with so many lines as a receipt holds: anybody can put events there, and it has to stay readable."""
+    def cut(lines: tuple[str, ...]) -> tuple[str, ...]:
+        more = len(lines) - FINDINGS_MAX
+        return (*lines[:FINDINGS_MAX], f"and {more} more") if more > 0 else lines
+
+    return msgspec.structs.replace(drive, events=cut(drive.events), broken=cut(drive.broken))
 
 
 def _counts(report: Report | None) -> BlockCounts:

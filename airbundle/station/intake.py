@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from airbundle.crypto.envelope import Keyring
-from airbundle.errors import AirbundleError, FormatError, GateError
+from airbundle.errors import AirbundleError, FormatError, GateError, MediumError
 from airbundle.format.names import SafePath, shown
 from airbundle.media.drive import device_serial, require_writable
-from airbundle.media.staged import StagedPath, open_staged
+from airbundle.media.staged import StagedPath, folder_id, open_staged
 from airbundle.media.staging import StagingTree
 from airbundle.station.admission import Admission, Drive
+from airbundle.station.audit import escaped
 from airbundle.station.commands import require_program
 from airbundle.station.evidence import Evidence
 from airbundle.station.gates.examine import examine
@@ -108,13 +109,20 @@ class _Import:
     def __init__(self, station: Station, announce: Callable[[ImportState], None]) -> None:
         self.station, self.announce = station, announce
         self.state = ImportState.BEGUN
+        self.unsettled = False
         self.admission = Admission(station.policy, station.ledger, station.clock())
         self.evidence = Evidence(station, self.admission)
 
     def begin(self, waivers: Sequence[bytes]) -> None:
         """Step 1."""
-        self.admission.waivers = self.station.read_waivers(waivers)
+        failure: AirbundleError | None = None
+        try:
+            self.admission.waivers = self.station.read_waivers(waivers)
+        except AirbundleError as error:  # what is left of an earlier run comes first
+            failure = error
         self.station.settle(self.admission.waivers)
+        if failure is not None:
+            raise failure
         self.admission.clock = self.station.clock()
         self.announce(ImportState.BEGUN)
 
@@ -125,7 +133,7 @@ class _Import:
         self._enter(ImportState.FOUND)
         if bundle.distrust is not None:
             raise bundle.distrust
-        if bundle.statement.bundle in self.station.finished:  # the run before this one was stopped behind the rename
+        if bundle.statement_hash in self.station.finished:  # the run before this one was stopped behind the rename
             return self._done(bundle.statement, ("this finishes what an earlier run had begun",))
         self._admit(bundle, drives)
         with self.station.state.importing(bundle.statement.bundle, required=True):
@@ -136,7 +144,8 @@ class _Import:
                     self._unpack(bundle, opened, staging, pace, meter)
                     self._examine(staging, opened, meter)
                 except AirbundleError as error:
-                    staging.keep(kept=error.code not in _NOT_KEPT)
+                    if error.code in _NOT_KEPT:
+                        staging.keep(kept=False)
                     raise
                 return self._publish(bundle, opened, destination, staging, meter)
 
@@ -144,6 +153,9 @@ class _Import:
         """The end of an import that was not let in: audit line and receipt."""
         state, path = end_of(error.exit_status), ""
         notes: tuple[str, ...] = ()
+        if self.unsettled:  # whether it was published is not known before the next run has looked
+            error.hint = "run the same command again: it finds out whether this was published, and goes on"
+            return self._result(self.state, "", code=error.code)
         try:
             self.admission.note_waivers(self.evidence.bundle_id)
             path = self.evidence.close(state, error)
@@ -176,6 +188,7 @@ class _Import:
         opened = open_manifest(bundle, Keyring(policy.opening_keys()))
         self.evidence.opened(opened.manifest)
         destination = destination_of(policy.root, policy.rules.publish.layout, bundle.statement, opened.manifest)
+        destination.require_inside()
         self.admission.judge_manifest(opened.manifest, bundle.statement, bundle.statement_hash, destination)
         for folder in {_there(destination.root), _there(os.path.dirname(destination.target))}:
             require_writable(folder)
@@ -224,7 +237,11 @@ class _Import:
             raise _refusal(outcome, [one for one in counted if one.outcome is outcome and not (
                 outcome is Outcome.NOT_EXAMINED and is_named(one.path, rules.unexamined))])
         if rules.scanners:  # they could write where they read
-            require_unchanged(staging, opened)
+            try:
+                require_unchanged(staging, opened)
+            except MediumError as changed:
+                staging.keep(kept=False)
+                raise _gate_error(Outcome.ERROR, f"a scanner changed what it examined: {changed}") from changed
         self._enter(ImportState.EXAMINED)
 
     def _publish(self, bundle: Bundle, opened: Opened, destination: Destination, staging: StagingTree,
@@ -235,12 +252,27 @@ class _Import:
         entry = Entry(statement.bundle, bundle.statement_hash, statement.series, statement.sequence, statement.created,
                       destination.target)
         tree = destination.prepare(staging, opened.manifest)
-        self.station.state.hold_payload(entry.bundle, self.evidence.payload_of_publication(destination.target))
-        self.station.ledger.publish(
-            entry, lambda: staging.publish(tree), newest=self.station.newest(statement.created),
-            check=lambda: self.admission.judge_again(statement, bundle.statement_hash))
+
+        def check() -> str:
+            self.admission.judge_again(statement, bundle.statement_hash)
+            self.station.state.hold_payload(entry.bundle, self.evidence.payload_of_publication(destination.target))
+            return folder_id(tree)
+
+        notes: tuple[str, ...] = ()
+        try:
+            self.station.ledger.publish(entry, lambda: staging.publish(tree), check=check,
+                                        newest=self.station.newest(statement.created))
+        except AirbundleError as error:
+            if entry not in self.station.ledger.stopped():  # it did not even come to the intention
+                raise
+            self.unsettled = True
+            if not self.station.settle_one(entry):
+                self.unsettled = False
+                raise
+            self.unsettled = False
+            notes = (f"published, after: {error}",)
         self.admission.note_waivers(statement.bundle)
-        return self._done(statement, self.station.finish(entry))
+        return self._done(statement, (*notes, *self.station.finish(entry)))
 
     def _done(self, statement: Statement, notes: tuple[str, ...]) -> ImportResult:
         entry = self.station.ledger.find(statement.bundle)
@@ -271,7 +303,7 @@ def drives_of(bundle: Bundle, trust: TrustSet) -> tuple[Drive, ...]:
         except FormatError as error:
             chain = CustodyChain(problems=(str(error),))
         recorded = chain.serial or (bundle.statement.volumes[number - 1].serial if number else None)
-        drives.append(Drive(number, reader.path, device_serial(reader.path), recorded, chain.sound_kinds,
+        drives.append(Drive(number, escaped(reader.path), device_serial(reader.path), recorded, chain.sound_kinds,
                             chain.lines, chain.problems))
     return tuple(drives)
 
@@ -280,10 +312,12 @@ def _refusal(outcome: Outcome, results: Sequence[GateResult]) -> GateError:
     said = "; ".join(f"{shown(one.path) or 'the folder'}: {one.gate}: {shown(one.detail)}"
                      for one in results[:_NOTED_GATE_RESULTS])
     more = len(results) - _NOTED_GATE_RESULTS
-    error = GateError(f"{said}{f'; and {more} more' if more > 0 else ''}",
-                      hint="airbundle receipt show has all of it" + (
-                          "; gates.unexamined of the policy names what may pass unexamined"
-                          if outcome is Outcome.NOT_EXAMINED else ""))
+    return _gate_error(outcome, f"{said}{f'; and {more} more' if more > 0 else ''}")
+
+
+def _gate_error(outcome: Outcome, what: str) -> GateError:
+    error = GateError(what, hint="airbundle receipt show has all of it" + (
+        "; gates.unexamined of the policy names what may pass unexamined" if outcome is Outcome.NOT_EXAMINED else ""))
     error.code = f"gate-{outcome.value}"
     return error
 

@@ -2,7 +2,8 @@
 
 A bundle is *intended* before its content is renamed into place, and *published* after, in one transaction, which alone
 moves a series on; the intention goes when links, receipt and hook have followed. So a stick with nothing but a genuine
-statement burns no number, and whoever finds an intention after a kill looks whether the content is there.
+statement burns no number. An intention knows by its number the very folder that is to be renamed: whoever finds one
+after a kill looks whether that folder lies at the target. Another folder of this name proves nothing.
 
 Ledger and audit log hold each other: the ledger keeps the last line of the log. One that is further behind than a kill
 between two writes explains was put back from a backup, and would let in again what it has forgotten (`require_told`).
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from airbundle.errors import DamagedError, PolicyError
+from airbundle.errors import DamagedError, MediumError, PolicyError
 from airbundle.station.audit import AuditFault, AuditHead, AuditLine, AuditLog
 from airbundle.station.state import recorded_head
 
@@ -32,9 +33,9 @@ CREATE TABLE IF NOT EXISTS bundles (
     target TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS intentions (
     bundle TEXT PRIMARY KEY, statement TEXT NOT NULL, series TEXT, sequence INTEGER, created INTEGER NOT NULL,
-    target TEXT NOT NULL, published INTEGER NOT NULL) WITHOUT ROWID;
+    target TEXT NOT NULL, folder TEXT NOT NULL, published INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS series (series TEXT PRIMARY KEY, sequence INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS places (place TEXT PRIMARY KEY, series TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS places (place TEXT PRIMARY KEY, series TEXT, newest TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS heads (
     one INTEGER PRIMARY KEY CHECK (one = 1), number INTEGER NOT NULL, hash TEXT NOT NULL, newest INTEGER NOT NULL);
 INSERT OR IGNORE INTO heads VALUES (1, 0, '', 0);
@@ -56,7 +57,7 @@ class Ledger:
 
     def __init__(self, state: StationState, log: AuditLog) -> None:
         self._state, self._log, self._database = state, log, state.database
-        self._told = False
+        self._told = self._refused = False
         with state.publishing():
             self._database.script(_SCHEMA)
 
@@ -89,30 +90,33 @@ class Ledger:
         with self._state.publishing():
             return self._note(event, bundle=bundle, code=code, detail=detail, facts=facts)
 
-    def publish(self, entry: Entry, put_in_place: Callable[[], None], *, newest: int,
-                check: Callable[[], None]) -> None:
+    def is_newest(self, target: str) -> bool:
+        """Whether nothing was published beside `target` after it."""
+        return self._database.run("SELECT newest FROM places WHERE place = ?", place_of(target)) == [(target,)]
+
+    def publish(self, entry: Entry, put_in_place: Callable[[], None], *, newest: int, check: Callable[[], str]) -> None:
         """Publish one bundle: `check` once more, note the intention, `put_in_place`, and only then move on.
 
-        `newest` is the signed time that counts from now on if it is newer. Raises what the two raise; the intention
-        stays then, and is settled by the next run.
+        `check` gives what the folder that is put in place is known by. `newest` is the signed time that counts from now
+        on if it is newer. Raises what the two raise; the intention stays then, and is to be settled.
         """
         with self._state.publishing():
-            check()
-            self._intend(entry, published=False)
+            self._intend(entry, check())
             self._note(INTENDED, bundle=entry.bundle, facts=_facts(entry))
             put_in_place()
             self._enter(entry, newest)
 
     def stopped(self) -> list[Entry]:
         """Bundles whose publication was begun and not concluded."""
-        return [Entry(*row[:-1]) for row in self._database.run("SELECT * FROM intentions")]
+        return [Entry(*row[:-2]) for row in self._database.run("SELECT * FROM intentions")]
 
-    def settle(self, entry: Entry, *, in_place: bool, newest: int) -> bool:
-        """Whether a publication that was stopped was one; if its content is not `in_place` it is dropped."""
+    def settle(self, entry: Entry, *, folder: str, newest: int) -> bool:
+        """Whether a publication that was stopped was one: what is at its target is known by `folder`. Else dropped."""
         with self._state.publishing():
-            rows = self._database.run("SELECT published FROM intentions WHERE bundle = ?", entry.bundle)
-            if not rows or rows[0][0]:
+            rows = self._database.run("SELECT folder, published FROM intentions WHERE bundle = ?", entry.bundle)
+            if not rows or rows[0][1]:
                 return bool(rows)
+            in_place = bool(folder) and rows[0][0] == folder
             if in_place:
                 self._enter(entry, newest)
             else:
@@ -135,21 +139,25 @@ class Ledger:
         with self._state.publishing():
             known = self.head()
             if not self._log.holds(known):
+                self._refused = True
                 raise DamagedError(f"the audit log does not have line {known.number} as the ledger knows it",
                                    where=self._state.audit.folder, hint="it was cut or edited: airbundle audit verify")
-            behind = self._log.since(known.number)
+            behind = self._log.since(known)
             if len(behind) > 1 or not all(self._explains(line) for _, line in behind):
                 unknown = behind[0][0]
                 if not catch_up(unknown):
+                    self._refused = True
                     raise PolicyError(
                         LEDGER_RESTORED, f"the ledger knows {known.number} lines of the audit log, which has "
                         f"{behind[-1][1].number}: it was put back from a backup", where=self._state.folder,
                         hint=f"airbundle waive {unknown} --allow {LEDGER_RESTORED} --reason TEXT --sign NAME.key "
                         "-o FILE brings it up to date")
                 self._replay([line for _, line in behind])
-                self._note("ledger brought up to date", detail=f"from line {known.number}")
-            self._remember(self._log.head())
+            if behind:
+                self._remember(self._log.head())
             self._told = True
+            if len(behind) > 1:
+                self._note("ledger brought up to date", detail=f"from line {known.number}")
 
     def _explains(self, line: AuditLine) -> bool:
         """Whether a kill between writing this line and remembering it left the ledger as it is."""
@@ -162,21 +170,22 @@ class Ledger:
         """The transaction that publishes; the line of the audit log is written in it."""
         with self._database.transaction():
             self._move_on(entry, newest)
-            self._intend(entry, published=True)
+            self._database.run("UPDATE intentions SET published = 1 WHERE bundle = ?", entry.bundle)
             self._note(PUBLISHED, bundle=entry.bundle, facts=_facts(entry) | {"newest": newest})
 
     def _move_on(self, entry: Entry, newest: int) -> None:
         self._database.run("INSERT OR REPLACE INTO bundles VALUES (?, ?, ?, ?, ?, ?)",
                            *msgspec.structs.astuple(entry))
-        self._database.run("INSERT OR REPLACE INTO places VALUES (?, ?)", place_of(entry.target), entry.series)
+        self._database.run("INSERT OR REPLACE INTO places VALUES (?, ?, ?)", place_of(entry.target), entry.series,
+                           entry.target)
         if entry.series is not None:
             self._database.run("INSERT INTO series VALUES (?, ?) ON CONFLICT (series) DO UPDATE SET sequence = "
                                "max(sequence, excluded.sequence)", entry.series, entry.sequence)
         self._database.run("UPDATE heads SET newest = max(newest, ?)", newest)
 
-    def _intend(self, entry: Entry, *, published: bool) -> None:
-        self._database.run("INSERT OR REPLACE INTO intentions VALUES (?, ?, ?, ?, ?, ?, ?)",
-                           *msgspec.structs.astuple(entry), int(published))
+    def _intend(self, entry: Entry, folder: str) -> None:
+        self._database.run("INSERT OR REPLACE INTO intentions VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
+                           *msgspec.structs.astuple(entry), folder)
 
     def _replay(self, lines: list[AuditLine]) -> None:
         with self._database.transaction():
@@ -188,10 +197,26 @@ class Ledger:
 
     def _note(self, event: str, *, bundle: str = "", code: str = "", detail: str = "",
               facts: dict[str, str | int | None] | None = None) -> AuditHead:
+        if self._told:
+            self._require_step()
+        elif not self._refused:
+            raise MediumError("ledger and audit log were not compared yet", where=self._state.folder)
         head = self._log.append(event, bundle=bundle, code=code, detail=detail, facts=facts)
         if self._told:
             self._remember(head)
         return head
+
+    def _require_step(self) -> None:
+        """The ledger has to know the last line before another follows: never are two lines unknown to it.
+
+        Whoever found no room between a line and the ledger has left one.
+        """
+        known, last = self.head(), self._log.head()
+        if known != last:
+            if len(self._log.since(known)) != 1:
+                raise DamagedError(f"the audit log ends with line {last.number}, the ledger knows {known.number}",
+                                   where=self._state.audit.folder, hint="airbundle audit verify says what is wrong")
+            self._remember(last)
 
     def _remember(self, head: AuditHead) -> None:
         self._database.run("UPDATE heads SET number = ?, hash = ?", head.number, head.hash)
@@ -217,6 +242,6 @@ def verify_log(folder: str, log: AuditLog) -> tuple[list[AuditFault], AuditHead]
     if not faults and not log.holds(known):
         faults.append(AuditFault(folder, known.number, "the ledger knows this line otherwise: it was edited, or it and "
                                                        "what followed were deleted"))
-    if not faults and len(log.since(known.number)) > 1:
+    if not faults and len(log.since(known)) > 1:
         faults.append(AuditFault(folder, known.number, "the ledger knows no later line: it was put back from a backup"))
     return faults, AuditHead() if faults else log.head()

@@ -221,6 +221,7 @@ def load_policy(path: str, tighter: Iterable[tuple[str, str]] = ()) -> LoadedPol
     rules = Policy()
     for name, raw in policy_documents(path):
         _merge(merged, _parsed(name, raw))
+        _require_text(merged, name)
         try:
             rules = msgspec.convert(merged, Policy, strict=True)
         except msgspec.ValidationError as error:
@@ -286,6 +287,18 @@ def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
             known.extend(value)
         else:
             into[key] = value
+
+
+def _require_text(value: Any, path: str) -> None:
+    """Paths and commands go to the system, which takes no NUL, and into documents, which take Unicode alone."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UsageError("its path is no Unicode text", where=shown(path), hint="rename the folder") from None
+    if isinstance(value, str) and "\0" in value:
+        raise UsageError(f"'{shown(value)}' has a NUL", where=path)
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _require_text(item, path)
 
 
 def _checked(rules: Policy, path: str) -> Policy:

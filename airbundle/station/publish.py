@@ -15,9 +15,16 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from airbundle.errors import FormatError, PolicyError
+from airbundle.errors import FormatError, MediumError, PolicyError
 from airbundle.format.names import SafePath, shown
-from airbundle.media.staged import git_blob_id, link_blobs, open_staged, point_link, write_reference
+from airbundle.media.staged import (
+    git_blob_id,
+    leads_elsewhere,
+    link_blobs,
+    open_staged,
+    point_link,
+    write_reference,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +37,8 @@ CURRENT: Final = "current"
 STAGING_PLACE: Final = ".airbundle-staging"
 REPOSITORY_NOTE: Final = "hf-repo"
 REVISION_NOTE: Final = "hf-revision"
+BLOBS: Final = "blobs"
+REFS: Final = "refs"
 MAIN: Final = "main"
 LARGE_FILE: Final = 10 * 1024 * 1024
 """The hub keeps a file of so many bytes as a large one, whatever its name."""
@@ -42,6 +51,7 @@ _REPOSITORY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(?:/[A-Za-z0-9]
 _REVISION: Final = re.compile(r"[0-9a-f]{40}")
 _ATTRIBUTES: Final = ".gitattributes"
 _ATTRIBUTES_MAX: Final = 1 << 20
+_PATTERNS_MAX: Final = 200  # each is held against each file; a blob that the hub would name otherwise is as good
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +67,15 @@ class Destination:
         """The folder for staging, on the same file system."""
         return os.path.join(self.root, STAGING_PLACE)
 
+    def require_inside(self) -> None:
+        """Raise MediumError if a link under the root leads what is published or staged elsewhere."""
+        above = os.path.dirname(self.target)
+        beside = () if self.layout == "plain" else (BLOBS, REFS)
+        for folder in (self.staging, above, *(os.path.join(os.path.dirname(above), name) for name in beside)):
+            if leads_elsewhere(self.root, folder):
+                raise MediumError("a link leads out of its place", where=folder,
+                                  hint="nothing is published through links: remove it")
+
     def prepare(self, staging: StagingTree, manifest: Manifest) -> str:
         """Do everything but the rename, and wait for the medium; gives the tree to be renamed. Raises MediumError."""
         if self.layout == "plain":
@@ -64,7 +83,7 @@ class Destination:
             return staging.path
         large = _large_names(staging, manifest.files)
         names = {file.path: _blob_name(staging, file, large) for file in manifest.files}
-        blobs = os.path.join(os.path.dirname(os.path.dirname(self.target)), "blobs")
+        blobs = os.path.join(os.path.dirname(os.path.dirname(self.target)), BLOBS)
         tree = link_blobs(staging, blobs, names, {file.path: file.sha256 for file in manifest.files})
         staging.sync()
         return tree
@@ -93,7 +112,7 @@ def point_at(layout: str, target: str) -> None:
     if layout == "plain":
         point_link(os.path.join(above, CURRENT), name)
     else:
-        write_reference(os.path.join(os.path.dirname(above), "refs", MAIN), name)
+        write_reference(os.path.join(os.path.dirname(above), REFS, MAIN), name)
 
 
 def _folder_name(label: str) -> str:
@@ -123,4 +142,4 @@ def _large_names(staging: StagingTree, files: Sequence[FileRow]) -> tuple[str, .
     with open_staged(staging, SafePath(_ATTRIBUTES)) as staged:
         text = staged.read_at(0, _ATTRIBUTES_MAX).decode(errors="replace")
     lines = [line.split() for line in text.splitlines()]
-    return tuple(words[0] for words in lines if "filter=lfs" in words[1:])
+    return tuple(words[0] for words in lines if "filter=lfs" in words[1:])[:_PATTERNS_MAX]

@@ -20,6 +20,7 @@ from airbundle.format.dsse import Envelope, parse_envelope, write_envelope
 from airbundle.format.encoding import DigestOrNone, HexDigest, Int53
 from airbundle.format.names import shown
 from airbundle.station.admission import Check, Drive
+from airbundle.station.audit import escaped
 from airbundle.station.state import RECEIPT_MAX
 
 if TYPE_CHECKING:
@@ -114,6 +115,19 @@ class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     ended: Int53
     clock: str
     writer: str
+
+
+def receipt_payload(receipt: Receipt) -> bytes:
+    """What is signed; bytes of names on a drive that are no Unicode text are written as escapes."""
+    return encoding.encode(msgspec.convert(_escaped(msgspec.to_builtins(receipt)), Receipt))
+
+
+def _escaped(value: object) -> object:
+    if isinstance(value, str):
+        return escaped(value)
+    if isinstance(value, dict):
+        return {name: _escaped(item) for name, item in value.items()}
+    return [_escaped(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def receipt_documents(payload: bytes, identity: PrivateIdentity) -> tuple[str, bytes, str]:

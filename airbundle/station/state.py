@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -28,6 +29,7 @@ RECEIPT_MAX: Final = 16 * limits.MIB
 BUSY_TIMEOUT: Final = 30.0  # seconds
 LEDGER_NAME: Final = "ledger.sqlite"
 AUDIT_SUFFIX: Final = ".jsonl"
+_AUDIT_NAME: Final = re.compile(r"([0-9]{6,9})\.jsonl")
 RECEIPT_SUFFIX: Final = ".receipt.json"
 PAGE_SUFFIX: Final = ".receipt.txt"
 
@@ -238,9 +240,10 @@ class AuditFiles:
                     yield name, line
 
     def names(self) -> list[str]:
-        """The files, the oldest first."""
+        """The files, the oldest first; what else lies there is none of the log's."""
         with reporting(self.folder):
-            return sorted(name for name in os.listdir(self.folder) if name.endswith(AUDIT_SUFFIX))
+            found = [match for name in os.listdir(self.folder) if (match := _AUDIT_NAME.fullmatch(name))]
+        return [match[0] for match in sorted(found, key=lambda match: int(match[1]))]
 
     def tail(self) -> bytes:
         """The last whole line, with its end; nothing where there is none."""
@@ -258,7 +261,8 @@ class AuditFiles:
         path = os.path.join(self.folder, names[-1])
         with reporting(path):
             if os.path.exists(path) and os.path.getsize(path) >= rotate:
-                path = os.path.join(self.folder, f"{len(names) + 1:06d}{AUDIT_SUFFIX}")
+                # Not by their count: older ones may have been moved to where they are kept.
+                path = os.path.join(self.folder, f"{int(names[-1].removesuffix(AUDIT_SUFFIX)) + 1:06d}{AUDIT_SUFFIX}")
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 end = _whole_lines(descriptor)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from airbundle.errors import AirbundleError
 from airbundle.format.quantities import parse_size, parse_span
-from airbundle.media.staged import is_folder
+from airbundle.media.staged import folder_id
 from airbundle.station.admission import Clock
 from airbundle.station.audit import AuditLog
 from airbundle.station.hook import run_hook
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Station:
-    """Use as a context, one for each thread. `settle` finished the bundles `finished`; `notes` are to be told."""
+    """Use as a context, one for each thread. `settle` finished the statements `finished`; `notes` are to be told."""
 
     def __init__(self, policy: LoadedPolicy, *, clock: int | None = None) -> None:
         """Only opens. Raises UsageError, NoKeyError, MediumError."""
@@ -70,11 +70,16 @@ class Station:
             with self.state.importing(entry.bundle) as ours:
                 if not ours:
                     continue
-                if self.ledger.settle(entry, in_place=is_folder(entry.target), newest=self.newest(entry.created)):
+                if self.settle_one(entry):
                     self.notes += tuple(f"bundle {entry.bundle}: {note}" for note in self.finish(entry))
-                    self.finished.add(entry.bundle)
-                else:
-                    self.state.drop_payload(entry.bundle)
+                    self.finished.add(entry.statement)
+
+    def settle_one(self, entry: Entry) -> bool:
+        """Whether a publication that was stopped was one. Raises MediumError; then that is not known yet."""
+        if self.ledger.settle(entry, folder=folder_id(entry.target), newest=self.newest(entry.created)):
+            return True
+        self.state.drop_payload(entry.bundle)
+        return False
 
     def finish(self, entry: Entry) -> tuple[str, ...]:
         """What follows a publication: links, receipt, hook. Gives what went wrong: the content is in its place anyway.
@@ -83,7 +88,8 @@ class Station:
         """
         rules = self.policy.rules.publish
         try:
-            point_at(rules.layout, entry.target)
+            if self.ledger.is_newest(entry.target):
+                point_at(rules.layout, entry.target)
             self._sign_held(entry.bundle)
         except AirbundleError as error:
             return (f"published, but: {error}",)

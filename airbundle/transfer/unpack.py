@@ -27,7 +27,7 @@ from airbundle.codec.erasure import weights
 from airbundle.crypto.seal import Opener
 from airbundle.errors import AirbundleError, IncompleteError, MediumError, UsageError
 from airbundle.format.catalog import DATA
-from airbundle.format.names import SafePath
+from airbundle.format.names import SafePath, shown
 from airbundle.media import volume as volumes
 from airbundle.media.flow import StreamWriter
 from airbundle.media.staging import StagingTree, require_space
@@ -194,8 +194,8 @@ def require_unchanged(staging: StagingTree, opened: Opened, *, include: Sequence
 def _remember_wrong(landing: Landing, reader: VolumeReader, name: str, findings: Findings) -> None:
     problem = describe(findings)
     if problem:
-        landing.wrong(Wrong(f"{os.path.basename(reader.path)}/{name}", problem, findings.unreadable, findings.damaged,
-                            findings.misplaced, findings.altered))
+        landing.wrong(Wrong(shown(f"{os.path.basename(reader.path)}/{name}"), problem, findings.unreadable,
+                            findings.damaged, findings.misplaced, findings.altered))
 
 
 def _is_on(error: AirbundleError, readers: tuple[VolumeReader, ...]) -> bool:

@@ -68,7 +68,7 @@ class Tally:
 
     def recall(self, notes: Mapping[str, Wrong]) -> None:
         """Add what earlier runs found in files that were not read now."""
-        known = {f"{os.path.basename(found.volume)}/{found.file}" for found in self.files}
+        known = {shown(f"{os.path.basename(found.volume)}/{found.file}") for found in self.files}
         for path, note in notes.items():
             if path not in known:
                 volume, _, file = path.partition("/")

@@ -95,9 +95,9 @@ def test_a_scanner_cannot_change_what_is_published(desk: Desk, deed: str) -> Non
     program.write_text(f"#!/bin/sh\n{deed}\n")
     program.chmod(0o755)
     desk.rule(f'[[gates.scanners]]\nname = "own"\ncommand = ["{program}", "{{folder}}"]\nclean = [0]\nfinding = [1]\n')
-    with pytest.raises(MediumError):
-        desk.take(desk.pack(sequence=1))
-    assert not desk.published()
+    error = desk.refused("gate-error", 7, desk.pack(sequence=1))
+    assert "changed what it examined" in str(error)
+    assert not os.listdir(desk.high / "models" / ".airbundle-staging")
 
 
 def test_what_follows_a_publication_can_fail_and_is_done_later(desk: Desk) -> None:

@@ -15,7 +15,7 @@ import pytest
 from airbundle import station_api
 from airbundle.cli.main import main
 from airbundle.errors import AirbundleError, DamagedError, PolicyError
-from airbundle.station.audit import AuditLog
+from airbundle.station.audit import AuditHead, AuditLog
 from airbundle.station.state import StationState
 from airbundle.station.station import Station
 from tests.station.desk import Desk
@@ -104,7 +104,10 @@ def test_the_chain_goes_on_over_files(desk: Desk) -> None:
             log.append("tried", detail=str(number))
         assert len(state.audit.names()) > 3
         assert not list(log.faults())
-        assert [line.detail for _, line in log.since(30)] == [str(number) for number in range(30, 40)]
+        thirty = next(AuditHead(line.number, found) for _, line, found in log.lines() if line.number == 30)
+        assert [line.detail for _, line in log.since(thirty)] == [str(number) for number in range(30, 40)]
+        with pytest.raises(DamagedError):
+            log.since(AuditHead(30, "00"))
         (Path(state.audit.folder) / state.audit.names()[1]).unlink()
         assert any("deleted" in fault.what for fault in log.faults())
 
