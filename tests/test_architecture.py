@@ -25,8 +25,7 @@ RANKS = {
     "errors": 0, "version": 0,
 }
 MAY_OPEN = {"media", "cli", "devices"}
-MAY_OPEN_MODULES = {"station/state.py", "station/commands.py",  # commands: the hook
-                    "station/gates/scanning.py"}  # starts the scanners that a policy names
+MAY_OPEN_MODULES = {"station/state.py", "station/commands.py"}
 MAY_SHOW = {"cli"}
 OPENING = {"open", "os.open", "io.open", "os.fdopen", "os.popen", "os.system", "np.load", "np.save", "np.memmap",
            "np.fromfile", "ctypes.CDLL"}

@@ -142,7 +142,7 @@ class Ledger:
                 self._refused = True
                 raise DamagedError(f"the audit log does not have line {known.number} as the ledger knows it",
                                    where=self._state.audit.folder, hint="it was cut or edited: airbundle audit verify")
-            behind = self._log.since(known)
+            behind, caught_up = self._log.since(known), False
             if len(behind) > 1 or not all(self._explains(line) for _, line in behind):
                 unknown = behind[0][0]
                 if not catch_up(unknown):
@@ -153,10 +153,11 @@ class Ledger:
                         hint=f"airbundle waive {unknown} --allow {LEDGER_RESTORED} --reason TEXT --sign NAME.key "
                         "-o FILE brings it up to date")
                 self._replay([line for _, line in behind])
+                caught_up = True
             if behind:
                 self._remember(self._log.head())
             self._told = True
-            if len(behind) > 1:
+            if caught_up:
                 self._note("ledger brought up to date", detail=f"from line {known.number}")
 
     def _explains(self, line: AuditLine) -> bool:

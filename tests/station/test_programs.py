@@ -92,3 +92,13 @@ def test_lines_go_to_the_system_s_log_when_asked(desk: Desk) -> None:
             os.unlink(LOG)
     assert all("airbundle" in line for line in lines)
     assert '"event":"published"' in lines[-1]
+
+
+def test_a_hook_that_hangs_is_killed_with_what_it_started(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airbundle.station.hook.HOOK_TIMEOUT", 1)
+    pid = desk.place / "pid"
+    desk.rule(f'[publish]\nhook = ["{script(desk, "hook", f"sleep 600 & echo $! > {pid}; wait")}"]\n')
+    result = desk.take(desk.pack(sequence=1))
+    assert "not finished after 1 s" in result.notes[0]
+    status = Path(f"/proc/{int(pid.read_text())}/status")
+    assert not status.exists() or "State:\tZ" in status.read_text()
