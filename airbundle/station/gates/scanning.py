@@ -1,7 +1,7 @@
 """Scanners of others: a program over the staged folder, whose exit code is mapped to one of the four results.
 
-It gets an empty folder to be in, since some read settings from where they are, and so much time (`commands.py`). An exit
-code that was not named is an error.
+It gets an empty folder to be in, since some read settings from where they are, and so much time (`commands.py`). An
+exit code that was not named is an error.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def test_time_is_up_for_it_and_what_it_started(tmp_path: Path) -> None:
     begin = time.monotonic()
     result = scan_with(python(script, timeout=1), str(tmp_path))
     assert result.outcome is Outcome.ERROR
-    assert result.detail .endswith("not finished after 1 s")
+    assert result.detail.endswith("not finished after 1 s")
     assert time.monotonic() - begin < 60
 
 
