@@ -40,7 +40,7 @@ EQUIVALENT = (
     ("crypto/locks.py", "1 -> 2", "return preamble_length(", "a bundle has a recipient before this is asked"),
     ("format/segment.py", "12 -> 13", "return TRAILER.pack(", "struct cuts what is too long for its field"),
     ("format/block.py", "+ <-> -", "_fill(rows[place.parity_at:]", "what is filled too far is filled again behind it"),
-    ("format/dsse.py", "the guard raises nothing", "if len(document.payload) >", "the length is checked again, decoded"),
+    ("format/dsse.py", "the guard raises nothing", "if len(document.payload) >", "its length is checked again"),
     ("format/holes.py", "1 -> 2", "lines = [(number, text)", "the number of a line in an error's words"),
     ("format/preamble.py", "Lt -> LtE", "if len(raw) < at +", "an entry with nothing behind it is refused next"),
     ("crypto/keyfiles.py", "and <-> or", "if cost and secret", "the two are there together or not at all"),
