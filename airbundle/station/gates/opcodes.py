@@ -10,6 +10,7 @@ import codecs
 import contextlib
 import re
 import struct
+import warnings
 from typing import TYPE_CHECKING, Final
 
 from airbundle.station.gates.result import RefusalError
@@ -117,6 +118,9 @@ class PickleStream:
         length = 0
         while True:
             if self._at >= len(self._buffer):
+                if self.left == 0:  # without an end to the line the reader in C stops; that in Python drops a byte
+                    line = b"".join(kept)
+                    return line[:-1] if length < LINE_MAX else line[:LINE_MAX]
                 self._fill(1, ahead=_AHEAD if length < LINE_MAX else _FAR_AHEAD)
             found = self._buffer.find(b"\n", self._at)
             end = found if found >= 0 else len(self._buffer)
@@ -162,7 +166,9 @@ class PickleStream:
         if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in {b"'", b'"'}:
             raise MalformedError("a text has no quotes")
         try:
-            return codecs.escape_decode(line[1:-1])[0].decode("latin-1")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of escapes that mean nothing
+                return codecs.escape_decode(line[1:-1])[0].decode("latin-1")
         except ValueError:
             raise MalformedError("a text has a broken escape") from None
 

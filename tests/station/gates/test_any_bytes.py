@@ -102,6 +102,22 @@ def test_what_python_imports_is_never_clean(raw: bytes, path: str) -> None:
             assert judge(path, raw, DENY) is not Outcome.CLEAN
 
 
+@pytest.mark.parametrize("path", ["a.bin", "a.txt", "a", "a.json"])
+def test_the_last_line_of_a_pickle_need_not_end(path: str) -> None:
+    """Python's own reader takes it without its last byte, and has called what it names before it misses the rest."""
+    raw = b"(S'nothing'\ni__builtin__\nlenX"
+    Imports.imported = False
+    with contextlib.suppress(pickle.UnpicklingError):
+        InPython(io.BytesIO(raw)).load()
+    assert Imports.imported
+    assert judge(path, raw, DENY) is Outcome.FINDING
+
+
+def test_an_escape_that_means_nothing() -> None:
+    results = examine("a.pkl", Bytes(b"S'o\\\x0073'\n."), DENY, beside=lambda _: None)
+    assert not any("gate broke" in result.detail for result in results), results
+
+
 plain = st.recursive(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary()),
                      lambda inner: st.one_of(st.lists(inner), st.tuples(inner, inner), st.sets(st.integers()),
                                              st.dictionaries(st.text(), inner), st.frozensets(st.text())),
