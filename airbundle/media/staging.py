@@ -50,10 +50,9 @@ class StagingTree:
         parent = os.path.abspath(place) if place else above
         with reporting(parent):
             os.makedirs(parent, exist_ok=True)
-            prefix = f".{name[:_NAME_SHOWN]}.airbundle-partial-"
             # mkdtemp gives mode 0700.
-            self._staging = _own(os.path.join(parent, prefix + key)) if key else tempfile.mkdtemp(prefix=prefix,
-                                                                                                   dir=parent)
+            self._staging = _own(os.path.join(parent, _folder_name(name, key))) if key else tempfile.mkdtemp(
+                prefix=_folder_name(name, ""), dir=parent)
             self.path = os.path.join(self._staging, _TREE)
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self.path)
@@ -242,6 +241,15 @@ class StagingTree:
         if len(self._folders) > _FOLDERS_OPEN:
             self._folders.popitem(last=False)[1].close()
         return self._folders[path]
+
+
+def remove_left(target: str, key: str, place: str) -> None:
+    """Remove the staging folder that a run has left which was stopped when it had published to `target`."""
+    shutil.rmtree(os.path.join(place, _folder_name(os.path.basename(target), key)), ignore_errors=True)
+
+
+def _folder_name(name: str, key: str) -> str:
+    return f".{name[:_NAME_SHOWN]}.airbundle-partial-{key}"
 
 
 def require_space(path: str, needed: int) -> None:

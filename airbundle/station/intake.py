@@ -138,7 +138,7 @@ class _Import:
         self._admit(bundle, drives)
         with self.station.state.importing(bundle.statement.bundle, required=True):
             opened, destination = self._open(bundle)
-            with StagingTree(destination.target, staging_key(bundle), destination.staging) as staging:
+            with StagingTree(destination.target, staging_key(bundle.statement.bundle), destination.staging) as staging:
                 staging.keep()
                 try:
                     self._unpack(bundle, opened, staging, pace, meter)

@@ -129,12 +129,12 @@ class Ledger:
         with self._state.publishing():
             self._database.run("DELETE FROM intentions WHERE bundle = ? AND published = 1", bundle)
 
-    def require_told(self, *, catch_up: Callable[[str], bool]) -> None:
+    def require_told(self, *, catch_up: Callable[[str], str | None]) -> None:
         """Ledger and audit log have to know of each other.
 
-        `catch_up`, asked with the hash of the first line that the ledger does not know, says whether an administrator
-        lets it be brought up to date from the log. Raises DamagedError if the log was cut or edited, PolicyError for
-        the ledger.
+        `catch_up`, asked with the hash of the first line that the ledger does not know, says why an administrator lets
+        it be brought up to date from the log, None if nobody does. Raises DamagedError if the log was cut or edited,
+        PolicyError for the ledger.
         """
         with self._state.publishing():
             known = self.head()
@@ -142,10 +142,11 @@ class Ledger:
                 self._refused = True
                 raise DamagedError(f"the audit log does not have line {known.number} as the ledger knows it",
                                    where=self._state.audit.folder, hint="it was cut or edited: airbundle audit verify")
-            behind, caught_up = self._log.since(known), False
+            behind, reason = self._log.since(known), None
             if len(behind) > 1 or not all(self._explains(line) for _, line in behind):
                 unknown = behind[0][0]
-                if not catch_up(unknown):
+                reason = catch_up(unknown)
+                if reason is None:
                     self._refused = True
                     raise PolicyError(
                         LEDGER_RESTORED, f"the ledger knows {known.number} lines of the audit log, which has "
@@ -153,12 +154,11 @@ class Ledger:
                         hint=f"airbundle waive {unknown} --allow {LEDGER_RESTORED} --reason TEXT --sign NAME.key "
                         "-o FILE brings it up to date")
                 self._replay([line for _, line in behind])
-                caught_up = True
             if behind:
                 self._remember(self._log.head())
             self._told = True
-            if caught_up:
-                self._note("ledger brought up to date", detail=f"from line {known.number}")
+            if reason is not None:
+                self._note("ledger brought up to date", detail=f"from line {known.number}: {reason}")
 
     def _explains(self, line: AuditLine) -> bool:
         """Whether a kill between writing this line and remembering it left the ledger as it is."""

@@ -65,7 +65,7 @@ class Destination:
     @property
     def staging(self) -> str:
         """The folder for staging, on the same file system."""
-        return os.path.join(self.root, STAGING_PLACE)
+        return staging_place(self.root)
 
     def require_inside(self) -> None:
         """Raise MediumError if a link under the root leads what is published or staged elsewhere."""
@@ -104,6 +104,11 @@ def destination_of(root: str, layout: str, statement: Statement, manifest: Manif
         raise PolicyError("repository", f"its note {REVISION_NOTE} is no revision of 40 hexadecimal digits")
     folder = "models--" + repository.replace("/", "--")
     return Destination(layout, root, os.path.join(root, folder, "snapshots", revision))
+
+
+def staging_place(root: str) -> str:
+    """The folder for staging under a publish root."""
+    return os.path.join(root, STAGING_PLACE)
 
 
 def point_at(layout: str, target: str) -> None:

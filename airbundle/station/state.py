@@ -70,7 +70,8 @@ class StationState:
             for name in ("audit", "receipts", "held", "locks"):
                 make_private(os.path.join(self.folder, name))
         self.audit = AuditFiles(os.path.join(self.folder, "audit"))
-        self.database = Database(os.path.join(self.folder, LEDGER_NAME))
+        with self.publishing():  # two that make it at once would lock each other out
+            self.database = Database(os.path.join(self.folder, LEDGER_NAME))
 
     @contextlib.contextmanager
     def publishing(self) -> Iterator[None]:

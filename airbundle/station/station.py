@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Self
 from airbundle.errors import AirbundleError
 from airbundle.format.quantities import parse_size, parse_span
 from airbundle.media.staged import folder_id
+from airbundle.media.staging import remove_left
 from airbundle.station.admission import Clock
 from airbundle.station.audit import AuditLog
 from airbundle.station.hook import run_hook
 from airbundle.station.ledger import LEDGER_RESTORED, Ledger
-from airbundle.station.publish import point_at
+from airbundle.station.publish import point_at, staging_place
 from airbundle.station.receipts import published_name, receipt_documents
 from airbundle.station.state import PAGE_SUFFIX, RECEIPT_SUFFIX, StationState, to_syslog
 from airbundle.station.waivers import read_waiver
+from airbundle.transfer.unpack import staging_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,8 +66,8 @@ class Station:
 
         Raises DamagedError or PolicyError if ledger and audit log do not know of each other.
         """
-        self.ledger.require_told(catch_up=lambda last: any(
-            waiver.subject == last and LEDGER_RESTORED in waiver.allow for waiver in waivers))
+        self.ledger.require_told(catch_up=lambda line: next((
+            waiver.reason for waiver in waivers if waiver.subject == line and LEDGER_RESTORED in waiver.allow), None))
         for entry in self.ledger.stopped():
             with self.state.importing(entry.bundle) as ours:
                 if not ours:
@@ -90,6 +92,7 @@ class Station:
         try:
             if self.ledger.is_newest(entry.target):
                 point_at(rules.layout, entry.target)
+            remove_left(entry.target, staging_key(entry.bundle), staging_place(self.policy.root))
             self._sign_held(entry.bundle)
         except AirbundleError as error:
             return (f"published, but: {error}",)

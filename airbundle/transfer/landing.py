@@ -96,13 +96,19 @@ class Landing:
         self.sums: dict[int, Summed] = {}
         self.wrongs: dict[str, Wrong] = {}
         self.witnesses: list[str] = []
-        head = msgspec.json.encode(_Head(bundle, tuple(include)))
+        try:
+            self._begin(msgspec.json.encode(_Head(bundle, tuple(include))))
+        except BaseException:  # the same process may try again
+            self._log.__exit__(None, None, None)
+            raise
+
+    def _begin(self, head: bytes) -> None:
         if self._log.records[:1] == [head]:
             for record in self._log.records[1:]:
                 self._take(msgspec.json.decode(record, type=_Note))
         else:
             self._log.keep(0)
-            staging.clear()
+            self._staging.clear()
             self._log.append(head)
 
     @property

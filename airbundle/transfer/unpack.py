@@ -104,7 +104,7 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, keyring: Keyring, 
     if bundle.distrust is not None:
         raise bundle.distrust
     opened = open_manifest(bundle, keyring)
-    with StagingTree(target, key=staging_key(bundle)) as staging:
+    with StagingTree(target, key=staging_key(bundle.statement.bundle)) as staging:
         report = fill(staging, bundle, opened, include=include, pace=pace, meter=meter).report  # (2) to (4)
         meter.begin("publishing", 0)
         staging.publish()  # (5)
@@ -115,9 +115,9 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, keyring: Keyring, 
                         seconds=time.monotonic() - began)
 
 
-def staging_key(bundle: Bundle) -> str:
-    """What a staging folder of the bundle is found again by."""
-    return bundle.statement.bundle[:12]
+def staging_key(bundle: str) -> str:
+    """What a staging folder of the bundle with this id is found again by."""
+    return bundle[:12]
 
 
 @dataclass(frozen=True, slots=True)

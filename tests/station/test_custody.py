@@ -148,3 +148,50 @@ def test_by_command(desk: Desk, tmp_path: Path) -> None:
     assert main([*words, "--event", "handed-over"]) == 0
     (Path(volume) / "custody" / "0001-packed.json").unlink()
     assert main(["custody", "show", volume, *trust]) == 5
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "pipe", "event"])
+def test_what_is_planted_there_keeps_no_bundle_out(desk: Desk, kind: str) -> None:
+    """Whoever has the drive can put anything where the events should be: it is reported, as the policy says."""
+    volumes = desk.pack(sequence=1)
+    folder = Path(volumes[0]) / "custody"
+    if kind == "file":
+        folder.write_text("x")
+    elif kind == "link":
+        folder.symlink_to(desk.place)
+    elif kind == "pipe":
+        os.mkfifo(folder)
+    else:
+        folder.mkdir()
+        os.mkfifo(folder / "0001-packed.json")
+    desk.rule('[custody]\nchain = "refuse"\n')
+    desk.refused("custody", 6, volumes)
+    desk.rule('[custody]\nchain = "report"\n')
+    receipt = desk.receipt(desk.take(volumes))
+    assert receipt.drives[0].broken
+
+
+def test_events_of_another_volume(desk: Desk) -> None:
+    """The chain of one drive does not vouch for another."""
+    first, second = desk.pack(sequence=1, drives=2)
+    for volume in (first, second):
+        add(desk, volume, "packed")
+        assert not problems(desk, volume)
+    shutil.rmtree(Path(first) / "custody")
+    shutil.copytree(Path(second) / "custody", Path(first) / "custody")
+    assert problems(desk, first) == ("event 1: it is of volume 2",)
+
+
+def test_a_flood_of_events_leaves_a_receipt_that_can_be_read(desk: Desk) -> None:
+    (volume,) = desk.pack(sequence=1)
+    for _ in range(2):
+        add(desk, volume, "packed")
+    folder = Path(volume) / "custody"
+    raw = (folder / "0002-packed.json").read_bytes()
+    for number in range(3, 400):
+        (folder / f"{number:04d}-packed.json").write_bytes(raw)
+    result = desk.take([volume])
+    (drive,) = desk.receipt(result).drives
+    assert (len(drive.events), drive.events[-1]) == (201, "and 199 more")
+    assert (len(drive.broken), drive.broken[-1]) == (201, "and 197 more")
+    assert len(" ".join(result.notes)) < 3000

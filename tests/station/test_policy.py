@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from airbundle.cli.main import main
+from airbundle.crypto.keyfiles import write_public
 from airbundle.errors import UsageError
 from airbundle.station.policy import load_policy
 from airbundle.station.policy_text import TEMPLATE, explain
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
     "version = 2\n", "[bundle]\nlongest-life = '1'\n", "[gates]\nallow-globals = ['os.system']\n",
 
     "[gates]\nscanners = ['none']\n",
-    "[gates]\nallow_globals = []\n", "[bundle]\nsuite = 'cnsa2'\n[bundle]\n", "\xff\n"])
+    "[gates]\nallow_globals = []\n", '[publish]\nhook = ["a\\u0000b"]\n', '[publish]\nroot = "\\u0000"\n',
+    "[bundle]\nsuite = 'cnsa2'\n[bundle]\n", "\xff\n"])
 def test_what_is_not_a_policy(desk: Desk, text: str) -> None:
     desk.policy()
     desk.rule(text)
@@ -116,3 +120,20 @@ def test_an_error_names_the_drop_in(desk: Desk) -> None:
     desk.rule("[bundle]\nmost-flies = 3\n")
     with pytest.raises(UsageError, match=r"01\.toml: .*most-flies"):
         desk.policy()
+
+
+def test_two_packers_of_one_name(desk: Desk) -> None:
+    """A series is bound to a name, which stands in the key file and is whatever its owner likes."""
+    (desk.high / "keys" / "again.pub").write_bytes(write_public("bob", desk.people.mallory.public))
+    desk.rule('[[keys]]\nfile = "keys/again.pub"\nroles = ["packer"]\n')
+    with pytest.raises(UsageError, match="same name"):
+        desk.policy()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="names are Unicode there")
+def test_a_policy_in_a_folder_whose_name_is_no_text(desk: Desk) -> None:
+    """Where content is published stands in the ledger and in receipts, which are Unicode."""
+    strange = os.path.join(str(desk.place), os.fsdecode(b"high-\xff"))
+    os.rename(desk.high, strange)
+    with pytest.raises(UsageError, match="Unicode"):
+        load_policy(os.path.join(strange, "policy.toml"))

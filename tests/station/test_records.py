@@ -16,6 +16,7 @@ from airbundle import station_api
 from airbundle.cli.main import main
 from airbundle.errors import AirbundleError, DamagedError, PolicyError
 from airbundle.station.audit import AuditHead, AuditLog
+from airbundle.station.ledger import Ledger
 from airbundle.station.state import StationState
 from airbundle.station.station import Station
 from tests.station.desk import Desk
@@ -140,7 +141,8 @@ def test_a_ledger_from_a_backup_is_noticed_and_brought_up_to_date(desk: Desk) ->
     assert caught.value.code == "replay"
     with Station(desk.policy()) as station:
         assert station.ledger.highest("llama") == 8
-    assert "ledger brought up to date" in {line.event for line in desk.audit()}
+    (line,) = (line for line in desk.audit() if line.event == "ledger brought up to date")
+    assert line.detail == "from line 7: disk was exchanged"
 
 
 def station_key(desk: Desk, name: str) -> bytes:
@@ -194,3 +196,58 @@ def test_any_byte_of_the_log(used: Desk) -> None:
         at = draw.randrange(len(honest))
         path.write_bytes(honest[:at] + bytes([honest[at] ^ 1 << draw.randrange(8)]) + honest[at + 1:])
         assert faults(used), at
+
+
+def test_files_of_others_in_the_folder_of_the_log(used: Desk) -> None:
+    """A copy that somebody left there, or what an editor leaves, is no part of it."""
+    path = log_file(used)
+    shutil.copy(path, path.with_name("backup.jsonl"))
+    path.with_name(".000001.jsonl.swp.jsonl").write_text("x\n")
+    used.take(used.pack("second", sequence=2))
+    assert [line.number for line in used.audit()] == list(range(1, 15))
+
+
+def test_the_log_goes_on_where_older_files_were_moved_away(desk: Desk) -> None:
+    desk.rule('[audit]\nrotate = "300"\n')
+    desk.take(desk.pack("a", sequence=1))
+    folder = desk.high / "state" / "audit"
+    names = sorted(path.name for path in folder.iterdir())
+    assert len(names) > 3
+    for name in names[:-1]:
+        (folder / name).rename(desk.place / name)
+    for number, name in enumerate(("bb", "ccc"), 2):
+        desk.take(desk.pack(name, sequence=number))
+    assert len(faults(desk)) == 1  # that the first lines are not here
+    for name in names[:-1]:
+        (desk.place / name).rename(folder / name)
+    assert [line.number for line in desk.audit()] == list(range(1, 22))
+
+
+def test_a_ledger_that_was_begun_anew_is_named(used: Desk) -> None:
+    for path in (used.high / "state").glob("ledger*"):
+        path.unlink()
+    assert faults(used) == ["0: there is no ledger that knows how the log ends"]
+    with StationState(str(used.high / "state")) as state:
+        Ledger(state, AuditLog(state.audit, rotate=1000))
+    assert faults(used) == ["0: the ledger knows no later line: it was put back from a backup"]
+
+
+def test_a_ledger_is_not_brought_up_to_date_from_a_part(desk: Desk) -> None:
+    """What was published in lines that are not there, or that somebody edited, would be forgotten and let in again."""
+    desk.rule('[audit]\nrotate = "300"\n')
+    for number, name in enumerate(("a", "bb"), 1):
+        desk.take(desk.pack(name, sequence=number))
+    for path in (desk.high / "state").glob("ledger*"):
+        path.unlink()
+    folder = desk.high / "state" / "audit"
+    first = folder / min(path.name for path in folder.iterdir())
+    honest = first.read_bytes()
+    first.write_bytes(honest.replace(b'"found"', b'"fount"'))
+    with pytest.raises(DamagedError, match="does not follow"):
+        desk.take(desk.pack("ccc", sequence=3))
+    first.unlink()
+    with pytest.raises(DamagedError, match="does not follow"):
+        desk.take(desk.pack("dddd", sequence=3))
+    first.write_bytes(honest)
+    with pytest.raises(PolicyError, match="put back from a backup"):
+        desk.take(desk.pack("eeeee", sequence=3))

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from airbundle import load_public
+from airbundle.cli import main
 from airbundle.cli.main import VERBS
 from airbundle.cli.slip import QUIET
 from airbundle.crypto.keyfiles import write_private
+from airbundle.errors import PolicyError
 from tests.station.desk import Desk, model
 from tests.transfer.workshop import write_tree
 
@@ -137,3 +139,34 @@ def calls_of_network(desk: Desk, words: list[str]) -> list[str]:
                           env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, (words, done.stderr)
     return [line for line in log.read_text().splitlines() if "AF_INET" in line or "AF_NETLINK" in line]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="names are Unicode there")
+def test_names_that_are_no_text(desk: Desk) -> None:
+    """Of the folder that a drive is mounted on, and of what lies on it: an import comes in, or says why not."""
+    (volume,) = desk.pack(sequence=1)
+    strange = os.path.join(str(desk.place), os.fsdecode(b"drive-\xff.airbundle"))
+    shutil.move(volume, strange)
+    with open(os.path.join(os.fsencode(strange), b"\xfe.abs"), "wb") as file:
+        file.write(b"x" * 5000)
+    desk.rule('[bundle]\nlargest-size = "100K"\n')
+    with pytest.raises(PolicyError) as caught:
+        desk.take([strange])
+    assert desk.receipt(caught.value.report).code == "too-large"  # type: ignore[arg-type]
+    desk.rule('[bundle]\nlargest-size = "1G"\n')
+    receipt = desk.receipt(desk.take([strange]))
+    assert receipt.drives[0].path.endswith("drive-\\udcff.airbundle")
+
+
+def test_asked_twice_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once more while that is being said: no more than the exit status."""
+    def again() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "main", again)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    interval = sys.getswitchinterval()
+    with pytest.raises(SystemExit) as caught:
+        main.run()
+    sys.setswitchinterval(interval)
+    assert caught.value.code == 130
