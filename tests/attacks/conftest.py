@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.transfer.conftest import _small, keys, small, state_home
+from tests.transfer.conftest import _small, keys, small
 
-__all__ = ["_small", "keys", "small", "state_home"]
+__all__ = ["_small", "keys", "small"]

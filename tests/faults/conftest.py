@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.transfer.conftest import keys, state_home
+from tests.transfer.conftest import keys
 
-__all__ = ["keys", "state_home"]
+__all__ = ["keys"]

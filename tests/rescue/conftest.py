@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.transfer.conftest import _large, _small, _striped, keys, large, small, state_home, striped
+from tests.transfer.conftest import _large, _small, _striped, keys, large, small, striped
 
-__all__ = ["_large", "_small", "_striped", "keys", "large", "small", "state_home", "striped"]
+__all__ = ["_large", "_small", "_striped", "keys", "large", "small", "striped"]

@@ -9,18 +9,7 @@ from airbundle.crypto.suites import STANDARD
 from tests.transfer.workshop import KIB, MIB, Keys, Packed, noise, pack, write_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture(scope="session", autouse=True)
-def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Journals, sent statements and the trust store stay out of the person's own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
-        patch.setenv("COLUMNS", "200")
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airbundle.format.catalog import PARITY
+from airbundle.media.volume import segment_name
 from tests.transfer.test_resume import SEGMENTS, killed_and_finished, make_site, stopped_after
 from tests.transfer.workshop import digests
 
@@ -96,6 +98,15 @@ def test_the_drive_that_was_replaced_turns_up_again(fleet: Site) -> None:
     assert digests(fleet.place / "back") == digests(bundle.source)
 
 
+def assert_kept(kept: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]], bundle: Spread) -> None:
+    """No finished segment was written again. Parity may be: one worker had noted a member and was killed before it was
+    renamed, the other had made the parity of it; what has no file is made anew, with another salt."""
+    parity = {segment_name(row.number) for row in bundle.rows() if row.role == PARITY}
+    changed = {name for name in kept if after[name] != kept[name]}
+    assert changed <= parity
+    assert len(changed) <= 1
+
+
 @pytest.mark.parametrize("order", [("three", "one", "two"), ("two", "three", "one")])
 def test_the_same_drives_in_another_order(fleet: Site, order: tuple[str, ...]) -> None:
     """A drive keeps the number that it was given."""
@@ -103,7 +114,7 @@ def test_the_same_drives_in_another_order(fleet: Site, order: tuple[str, ...]) -
     kept = fleet.segments()
     bundle = dataclasses.replace(fleet, drives=order).finish()
     after = fleet.segments()
-    assert {name: after[name] for name in kept} == kept
+    assert_kept(kept, after, bundle)
     assert [path.parent.name for path in bundle.all.values()] == list(DRIVES)
     survives(fleet, bundle)
 
@@ -116,7 +127,7 @@ def test_one_drive_more(fleet: Site) -> None:
     again = dataclasses.replace(fleet, drives=(*DRIVES, "four"))
     bundle = again.finish()
     after = again.segments()
-    assert {name: after[name] for name in kept} == kept
+    assert_kept(kept, after, bundle)
     assert [path.name.split("of")[-1] for path in bundle.all.values()] == ["4.airbundle"] * 4
     assert any(row.volume == 4 for row in bundle.rows())
     survives(again, bundle)
@@ -147,7 +158,7 @@ def test_what_may_be_lost_stays_as_it_was_begun(fleet: Site) -> None:
     assert "fewer drives than when this pack was begun" in err
     bundle = by_default.finish()
     assert bundle.statement().lose == 1
-    assert {name: fleet.segments()[name] for name in kept} == kept
+    assert_kept(kept, fleet.segments(), bundle)
 
 
 def test_it_expires_so_many_days_after_it_was_begun(fleet: Site) -> None:
