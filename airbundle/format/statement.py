@@ -12,6 +12,7 @@ from airbundle.format.catalog import CATALOG, Row
 from airbundle.format.encoding import Hex16, HexDigest, Int53
 from airbundle.format.names import check_public_text
 
+_SHORT: Final = 16  # characters, of at most 4 bytes each
 STATEMENT_TYPE: Final = "application/vnd.airbundle.statement.v1+json"
 
 
@@ -60,7 +61,18 @@ class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def write_statement(statement: Statement) -> bytes:
     """The JSON of the payload, after the same checks that a reader makes. Raises FormatError."""
     _check(statement)
-    return encoding.encode(statement)
+    raw = encoding.encode(statement)
+    if len(raw) > limits.STATEMENT_PAYLOAD_MAX:
+        raise FormatError(f"a payload has {len(raw)} bytes", rule="L-5")
+    return raw
+
+
+def shortened(volumes: tuple[VolumeRow, ...]) -> tuple[VolumeRow, ...]:
+    """The rows with names and serial numbers cut, if they would fill half of the statement: they are advice (T-5)."""
+    if sum(len(f"{row.name}{row.serial or ''}".encode()) for row in volumes) <= limits.STATEMENT_PAYLOAD_MAX // 2:
+        return volumes
+    return tuple(msgspec.structs.replace(row, name=row.name[:_SHORT], serial=row.serial and row.serial[:_SHORT])
+                 for row in volumes)
 
 
 def parse_statement(raw: bytes) -> Statement:

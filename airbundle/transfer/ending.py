@@ -16,7 +16,7 @@ from airbundle.format import limits
 from airbundle.format.catalog import CATALOG, Row, row_of, write_body, write_table
 from airbundle.format.dsse import Envelope, parse_envelope, write_envelope
 from airbundle.format.manifest import FileRow, Manifest, SliceRow, write_manifest
-from airbundle.format.statement import STATEMENT_TYPE, PreambleRef, Statement, VolumeRow, write_statement
+from airbundle.format.statement import STATEMENT_TYPE, PreambleRef, Statement, VolumeRow, shortened, write_statement
 from airbundle.media import volume as volumes
 from airbundle.media.state import save_document, state_folder
 from airbundle.transfer.ends import write_ends
@@ -75,7 +75,7 @@ def make_ending(plan: SealPlan, stream: Stream, rows: Sequence[Row], digests: Se
         label=declared.label, marking=declared.marking,
         preamble=preamble, envelopes=preamble,
         catalog=row_of(catalog.geometry, role=CATALOG, volume=0, root=catalog.root),
-        volumes=media, lose=lose, base=None, writer=WRITER)
+        volumes=shortened(media), lose=lose, base=None, writer=WRITER)
     payload = write_statement(statement)
     envelope = write_envelope(Envelope(STATEMENT_TYPE, payload, (sign(identity, STATEMENT_TYPE, payload),)))
     return Ending.of(catalog.image.blocks.tobytes(), envelope)

@@ -6,19 +6,21 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from airbundle.errors import FormatError
 from airbundle.format import encoding, limits
 from airbundle.format.block import MAGIC, Kind, parse_header, write_digests
-from airbundle.format.catalog import parse_body, write_body
+from airbundle.format.catalog import Row, parse_body, write_body
 from airbundle.format.dsse import Envelope, Signature, parse_envelope, write_envelope
 from airbundle.format.geometry import GEOMETRY, HEADER_SIZE, Geometry, Placement, stripe_shape
 from airbundle.format.limits import GIB, KIB, MIB
 from airbundle.format.manifest import FileRow, Manifest, SliceRow, parse_manifest, write_manifest
 from airbundle.format.names import SafePath, check_public_text
 from airbundle.format.segment import ChunkRow, FileSpan, Index, Trailer, parse_index, parse_trailer
+from airbundle.format.statement import PreambleRef, Statement, VolumeRow, parse_statement, shortened, write_statement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -358,3 +360,21 @@ def test_a_path_twice_is_refused_and_a_folder_inside_one_is_seen() -> None:
         with pytest.raises(FormatError) as caught:
             write_manifest(manifest(files=files(*sorted(paths)), segments=()))
         assert caught.value.rule == "P-5"
+
+
+@pytest.mark.parametrize(("count", "text"), [(64, "x" * 256), (64, "\U0001f600" * 64), (64, "ä" * 128), (3, "x" * 256)])
+def test_a_statement_of_many_media_with_long_names_fits(count: int, text: str) -> None:
+    media = tuple(VolumeRow(number, text, 2**53 - 1, text) for number in range(1, count + 1))
+    digest = "f" * 96
+    ref = PreambleRef(128 * KIB, digest)
+    row = Row(262_144, "catalog", 0, 0, 0, 128, 128, 2**31, MIB, 2**40, "f" * 32, digest)
+    statement = Statement(
+        airbundle=1, bundle="f" * 32, suite="cnsa2", packer=digest, revision=0, created=2**53 - 1, expires=2**53 - 1,
+        series="s" * 256, sequence=2**53 - 1, label="l" * 256, marking="m" * 256, preamble=ref, envelopes=ref,
+        catalog=row, volumes=shortened(media), lose=0, base=None, writer="w" * 256)
+    assert parse_statement(write_statement(statement)) == statement
+    if count == 3:
+        assert shortened(media) == media
+        return
+    with pytest.raises(FormatError):
+        write_statement(msgspec.structs.replace(statement, volumes=media))
