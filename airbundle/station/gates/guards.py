@@ -7,10 +7,17 @@ the name is allowed. What a policy adds by `allow_globals` is used as it likes. 
 
 from __future__ import annotations
 
-import enum
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from airbundle.station.gates.allowed import (
+    ALLOWED_GLOBALS,
+    DTYPES,
+    MEMORY_FORMAT,
+    MEMORY_FORMATS,
+    AllowedName,
+    Use,
+)
 from airbundle.station.gates.machine import Made
 from airbundle.station.gates.opcodes import MalformedError
 from airbundle.station.gates.result import RefusalError
@@ -24,91 +31,6 @@ _LATIN: Final = frozenset({"latin1", "latin-1", "iso-8859-1"})
 _SIZE_MAX: Final = 1 << 60
 _DIMENSIONS_MAX: Final = 64
 _BYTES_MAX: Final = 64 << 20
-
-
-class Use(enum.Enum):
-    """What a name is there for."""
-
-    DTYPE = enum.auto()
-    STORAGE = enum.auto()
-    KIND_OF_TENSOR = enum.auto()
-    FACTORY = enum.auto()
-    TABLE = enum.auto()
-    DEFAULT_TABLE = enum.auto()
-    MEMBERS = enum.auto()
-    BYTES = enum.auto()
-    ENCODE = enum.auto()
-    COMPLEX = enum.auto()
-    SIZE = enum.auto()
-    PLAIN = enum.auto()
-    PARAMETER = enum.auto()
-    PARAMETER_WITH_STATE = enum.auto()
-    TENSOR = enum.auto()
-    TENSOR_V2 = enum.auto()
-    TENSOR_V3 = enum.auto()
-    META_TENSOR = enum.auto()
-    TENSOR_OF_TYPE = enum.auto()
-    DESCRIPTION = enum.auto()
-    STORED = enum.auto()
-    POLICY = enum.auto()
-
-
-class AllowedName:
-    """A name of the table; `width` is the bytes of an element of a storage."""
-
-    __slots__ = ("name", "use", "width")
-
-    def __init__(self, name: str, use: Use, width: int = 0) -> None:
-        self.name = name
-        self.use = use
-        self.width = width
-
-
-_STORAGES: Final = {
-    "DoubleStorage": 8, "FloatStorage": 4, "HalfStorage": 2, "BFloat16Storage": 2, "LongStorage": 8, "IntStorage": 4,
-    "ShortStorage": 2, "CharStorage": 1, "ByteStorage": 1, "BoolStorage": 1, "ComplexFloatStorage": 8,
-    "ComplexDoubleStorage": 16,
-}
-_DTYPES: Final = (
-    "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "uint16", "uint32",
-    "uint64", "bool", "complex64", "complex128", "complex32", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz",
-    "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn_x2",
-)
-_DESCRIPTIONS: Final = ("Metadata", "TensorStorageMetadata", "BytesStorageMetadata", "ChunkStorageMetadata",
-                        "TensorProperties", "MetadataIndex", "StorageMeta")
-_DCP: Final = "torch.distributed.checkpoint"
-
-
-def _table() -> dict[str, AllowedName]:
-    uses = {f"torch.{name}": Use.DTYPE for name in _DTYPES}
-    uses |= {f"{_DCP}.metadata.{name}": Use.DESCRIPTION for name in _DESCRIPTIONS}
-    for builtins in ("builtins", "__builtin__"):
-        uses |= {f"{builtins}.{name}": Use.FACTORY for name in ("list", "dict", "int", "float", "str", "bool")}
-        uses |= {f"{builtins}.bytes": Use.BYTES, f"{builtins}.set": Use.MEMBERS, f"{builtins}.frozenset": Use.MEMBERS,
-                 f"{builtins}.bytearray": Use.BYTES, f"{builtins}.complex": Use.COMPLEX}
-    uses |= {
-        "collections.OrderedDict": Use.TABLE, "collections.Counter": Use.TABLE,
-        "collections.defaultdict": Use.DEFAULT_TABLE, "_codecs.encode": Use.ENCODE,
-        "torch.Size": Use.SIZE, "torch.device": Use.PLAIN, "torch.serialization._get_layout": Use.PLAIN,
-        f"{_DCP}.metadata._MEM_FORMAT_ENCODING": Use.PLAIN, f"{_DCP}.filesystem._StorageInfo": Use.STORED,
-        "pathlib.PosixPath": Use.PLAIN, "pathlib._local.PosixPath": Use.PLAIN,
-        "torch.Tensor": Use.KIND_OF_TENSOR, "torch.nn.parameter.Parameter": Use.KIND_OF_TENSOR,
-        "torch.nn.parameter.Buffer": Use.KIND_OF_TENSOR,
-        "torch._utils._rebuild_tensor": Use.TENSOR, "torch._utils._rebuild_tensor_v2": Use.TENSOR_V2,
-        "torch._utils._rebuild_tensor_v3": Use.TENSOR_V3,
-        "torch._utils._rebuild_meta_tensor_no_storage": Use.META_TENSOR,
-        "torch._utils._rebuild_parameter": Use.PARAMETER,
-        "torch._utils._rebuild_parameter_with_state": Use.PARAMETER_WITH_STATE,
-        "torch._tensor._rebuild_from_type_v2": Use.TENSOR_OF_TYPE,
-    }
-    table = {name: AllowedName(name, use) for name, use in uses.items()}
-    table |= {f"torch.{name}": AllowedName(name, Use.STORAGE, width) for name, width in _STORAGES.items()}
-    table["torch.storage.UntypedStorage"] = AllowedName("UntypedStorage", Use.STORAGE, 1)
-    return table
-
-
-ALLOWED_GLOBALS: Final = _table()
-"""Names that a checkpoint of tensors may import, as `module.name`."""
 
 
 class TensorGuard:
@@ -282,6 +204,12 @@ def _members(_: TensorGuard, args: tuple[Any, ...]) -> Made:
     return Made("set", {})
 
 
+def _member(_: TensorGuard, args: tuple[Any, ...]) -> Made:
+    kind = args[0] if len(args) == 2 else None
+    _require(isinstance(kind, AllowedName) and kind.name == MEMORY_FORMAT and args[1] in MEMORY_FORMATS, "getattr")
+    return Made("plain", {})
+
+
 def _bytes_call(_: TensorGuard, args: tuple[Any, ...]) -> object:
     text = len(args) == 2 and isinstance(args[0], str) and args[1] in _LATIN
     _require(not args or (len(args) == 1 and isinstance(args[0], bytes)) or text, "bytearray")
@@ -355,7 +283,7 @@ def _tensor_v3(_: TensorGuard, args: tuple[Any, ...]) -> Made:
     return _laid_out(args, width=_WIDTHS.get(args[6].name, 1))
 
 
-_WIDTHS: Final = {f"torch.{name}": int(re.findall(r"\d+", name)[0]) // 8 for name in _DTYPES
+_WIDTHS: Final = {f"torch.{name}": int(re.findall(r"\d+", name)[0]) // 8 for name in DTYPES
                   if not name.startswith(("float8", "float4", "bool", "bfloat"))} | {"torch.bfloat16": 2}
 
 
@@ -396,5 +324,5 @@ _CALLS: Final[dict[Use, Callable[[TensorGuard, tuple[Any, ...]], object]]] = {
     Use.ENCODE: _encode, Use.COMPLEX: _complex, Use.SIZE: _size, Use.PLAIN: _plain, Use.PARAMETER: _parameter,
     Use.PARAMETER_WITH_STATE: _parameter_with_state, Use.TENSOR: _tensor, Use.TENSOR_V2: _tensor_v2,
     Use.TENSOR_V3: _tensor_v3, Use.META_TENSOR: _meta_tensor, Use.TENSOR_OF_TYPE: _tensor_of_type,
-    Use.DESCRIPTION: _empty("description"), Use.STORED: _empty("stored"),
+    Use.MEMBER: _member, Use.DESCRIPTION: _empty("description"), Use.STORED: _empty("stored"),
 }

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from airbundle.station.gates.guards import ALLOWED_GLOBALS
+from airbundle.station.gates.allowed import ALLOWED_GLOBALS
 from airbundle.station.gates.result import Outcome
 from airbundle.station.gates.rules import GateRules
 from tests.station.gates.examples import (

@@ -163,3 +163,20 @@ def test_a_tar_archive_in_front_of_a_pickle() -> None:
     assert judge("model.bin", bytes(raw)) is Outcome.CLEAN
     raw[257:262] = b"ustar"
     assert "tar" in why("model.bin", bytes(raw))
+
+
+FORMATS = "torch.distributed.checkpoint.metadata"
+
+
+@pytest.mark.parametrize(("names", "outcome"), [
+    ((FORMATS, "_MEM_FORMAT_ENCODING", "TORCH_CONTIGUOUS_FORMAT"), Outcome.CLEAN),
+    ((FORMATS, "_MEM_FORMAT_ENCODING", "__class__"), Outcome.FINDING),
+    ((FORMATS, "Metadata", "TORCH_CONTIGUOUS_FORMAT"), Outcome.FINDING),
+    (("builtins", "dict", "TORCH_CONTIGUOUS_FORMAT"), Outcome.FINDING),
+    (("os", "system", "TORCH_CONTIGUOUS_FORMAT"), Outcome.FINDING)])
+def test_getattr_only_gives_a_member_of_one_enumeration(names: tuple[str, str, str], outcome: Outcome) -> None:
+    """As Python before 3.11.4 writes members of enumerations."""
+    module, kind, member = (name.encode() for name in names)
+    raw = b"".join((b"\x80\x02c__builtin__\ngetattr\nc", module, b"\n", kind, b"\nX", len(member).to_bytes(4, "little"),
+                    member, b"\x86R."))
+    assert judge("x.pkl", raw) is outcome
