@@ -1,0 +1,131 @@
+"""Mount a file system of a stranger so that it can do nothing but be read, and make sure that it is so.
+
+The device is set read-only first. The flags asked for are not believed: they are read back from the mount table, since
+helpers drop some of them (exfat-fuse: noexec; fuse2fs: ro), and what is missing is added by a second, bind mount or
+the file system is unmounted again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import re
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from airbundle.errors import MediumError, UsageError
+from airbundle.format.names import shown
+
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+_BLKROSET: Final = 0x125D
+_BLKROGET: Final = 0x125E
+_READ_ONLY, _NO_SUID, _NO_DEV, _NO_EXEC, _REMOUNT, _NO_SYMFOLLOW, _BIND = 1, 2, 4, 8, 32, 256, 4096
+_FLAGS: Final = _READ_ONLY | _NO_SUID | _NO_DEV | _NO_EXEC | _NO_SYMFOLLOW
+_DETACH: Final = 2
+WANTED: Final = frozenset({"ro", "nosuid", "nodev", "noexec", "nosymfollow"})
+OPTIONS: Final = {"vfat": "utf8", "ext2": "", "ext3": "noload", "ext4": "noload", "xfs": "norecovery", "btrfs":
+                  "nologreplay", "exfat": "", "ntfs3": "", "udf": "", "iso9660": "", "squashfs": "", "erofs": ""}
+"""File systems of the kernel that are mounted, each with what keeps it from writing, or from mangling names."""
+_MOUNTS: Final = "/proc/self/mountinfo"
+_OCTAL: Final = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class MountRow:
+    """One mount: device number, where, file system, its source, and the options of mount and of file system."""
+
+    device: str
+    point: str
+    kind: str
+    source: str
+    options: frozenset[str]
+    super_options: frozenset[str]
+
+
+def mounts() -> list[MountRow]:
+    """What is mounted here, in order."""
+    with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as table:
+        return [parse_mount(line) for line in table]
+
+
+def parse_mount(line: str) -> MountRow:
+    """A line of /proc/self/mountinfo (proc(5))."""
+    front, _, back = line.rstrip("\n").partition(" - ")
+    fields, (kind, source, super_options) = front.split(" "), back.split(" ")[:3]
+    return MountRow(fields[2], _plain(fields[4]), kind, _plain(source), frozenset(fields[5].split(",")),
+                    frozenset(super_options.split(",")))
+
+
+def set_read_only(node: str) -> None:
+    """Make the kernel refuse every write to a block device. Raises MediumError if it does not take."""
+    try:
+        descriptor = os.open(node, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            fcntl.ioctl(descriptor, _BLKROSET, struct.pack("i", 1))
+            answer = fcntl.ioctl(descriptor, _BLKROGET, struct.pack("i", 0))
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise MediumError(f"cannot be set read-only: {error.strerror}", where=node) from error
+    if struct.unpack("i", answer)[0] != 1:
+        raise MediumError("cannot be set read-only", where=node, hint="use a write blocker for this drive")
+
+
+def mount_read_only(node: str, kind: str, point: str) -> MountRow:
+    """Mount `node`, a file system of `kind`, at the folder `point`. Raises MediumError, UsageError for another kind.
+
+    On return every flag of `WANTED` holds, as the kernel's own table says.
+    """
+    if kind not in OPTIONS:
+        raise UsageError(f"file systems of the kind '{shown(kind)}' are not mounted here", where=node)
+    set_read_only(node)
+    _mount(node, point, kind, _FLAGS, OPTIONS[kind])
+    try:
+        return require_flags(point)
+    except BaseException:
+        unmount(point)
+        raise
+
+
+def require_flags(point: str) -> MountRow:
+    """The mount at `point`; flags that are missing are added. Raises MediumError if one is missing then."""
+    row = mounted_at(point)
+    if row is not None and not row.options >= WANTED:
+        with contextlib.suppress(MediumError):
+            _mount("none", point, None, _FLAGS | _REMOUNT | _BIND, None)
+        row = mounted_at(point)
+    missing = sorted(WANTED - row.options) if row is not None else sorted(WANTED)
+    if row is None or missing:
+        raise MediumError(f"is mounted without {', '.join(missing)}", where=point,
+                          hint="nothing on it was read: it is unmounted again")
+    return row
+
+
+def mounted_at(point: str) -> MountRow | None:
+    """The mount that is seen at `point`: the last one there."""
+    rows = [row for row in mounts() if row.point == os.path.realpath(point)]
+    return rows[-1] if rows else None
+
+
+def unmount(point: str) -> None:
+    """Take a mount away; one whose device is gone, or that is still in use, is detached. Raises MediumError."""
+    if _LIBC.umount2(os.fsencode(point), 0) != 0 and _LIBC.umount2(os.fsencode(point), _DETACH) != 0:
+        raise _error(point, "cannot be unmounted")
+
+
+def _mount(source: str, point: str, kind: str | None, flags: int, data: str | None) -> None:
+    if _LIBC.mount(os.fsencode(source), os.fsencode(point), kind.encode() if kind else None, ctypes.c_ulong(flags),
+                   data.encode() if data else None) != 0:
+        raise _error(source, "cannot be mounted")
+
+
+def _error(where: str, what: str) -> MediumError:
+    number = ctypes.get_errno()
+    return MediumError(f"{what}: {os.strerror(number)}", where=where)
+
+
+def _plain(text: str) -> str:
+    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
