@@ -13,6 +13,7 @@ from airbundle.format import limits
 from airbundle.media.drive import require_writable
 from airbundle.station import intake as station_intake
 from airbundle.station import receipts
+from airbundle.station.admission import Drive
 from airbundle.station.audit import AuditFault, AuditHead, AuditLog
 from airbundle.station.intake import ImportResult
 from airbundle.station.ledger import verify_log
@@ -52,6 +53,15 @@ def intake(volumes: Sequence[str], *, policy: LoadedPolicy, waivers: Sequence[st
                 error.report = _copied(error.report, station, copies)
             raise
         return _copied(result, station, copies)
+
+
+def turn_away(*, policy: LoadedPolicy, error: AirbundleError, path: str, serial: str) -> str:
+    """Leave a receipt of a drive that was not even mounted, and why; gives its path.
+
+    `path` is the device's name, `serial` what it says its serial number is.
+    """
+    with Station(policy) as station:
+        return station_intake.turn_away(station, error, Drive(0, path, serial, None))
 
 
 def _copied(result: ImportResult, station: Station, folders: Sequence[str]) -> ImportResult:

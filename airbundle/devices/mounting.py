@@ -25,9 +25,14 @@ _BLKROGET: Final = 0x125E
 _READ_ONLY, _NO_SUID, _NO_DEV, _NO_EXEC, _REMOUNT, _NO_SYMFOLLOW, _BIND = 1, 2, 4, 8, 32, 256, 4096
 _FLAGS: Final = _READ_ONLY | _NO_SUID | _NO_DEV | _NO_EXEC | _NO_SYMFOLLOW
 _DETACH: Final = 2
+_NEW_MOUNTS: Final = 0x20000
+_FOLLOW, _ALL_BELOW = 1 << 19, 1 << 14  # MS_SLAVE, MS_REC
 WANTED: Final = frozenset({"ro", "nosuid", "nodev", "noexec", "nosymfollow"})
-OPTIONS: Final = {"vfat": "utf8", "ext2": "", "ext3": "noload", "ext4": "noload", "xfs": "norecovery", "btrfs":
-                  "nologreplay", "exfat": "", "ntfs3": "", "udf": "", "iso9660": "", "squashfs": "", "erofs": ""}
+_FOR_ALL: Final = "fmask=0133,dmask=0022"  # whatever the umask here, the part without privileges may read
+OPTIONS: Final = {
+    "vfat": f"utf8,{_FOR_ALL}", "exfat": f"iocharset=utf8,{_FOR_ALL}", "ntfs3": f"iocharset=utf8,{_FOR_ALL}",
+    "ext2": "", "ext3": "noload", "ext4": "noload", "xfs": "norecovery", "btrfs": "rescue=nologreplay",
+    "udf": "mode=0444,dmode=0555", "iso9660": "mode=0444,dmode=0555", "squashfs": "", "erofs": ""}
 """File systems of the kernel that are mounted, each with what keeps it from writing, or from mangling names."""
 _MOUNTS: Final = "/proc/self/mountinfo"
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
@@ -129,3 +134,13 @@ def _error(where: str, what: str) -> MediumError:
 
 def _plain(text: str) -> str:
     return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
+
+
+def own_mounts() -> None:
+    """From here on this process and its children mount for themselves alone: what it mounts ends with it.
+
+    Others' mounts still come in. Raises MediumError. Only before any thread is started.
+    """
+    if _LIBC.unshare(_NEW_MOUNTS) != 0 or _LIBC.mount(b"none", b"/", None, ctypes.c_ulong(_FOLLOW | _ALL_BELOW),
+                                                      None) != 0:
+        raise _error("/", "mounts cannot be kept apart")

@@ -28,7 +28,9 @@ _ASK_VERSION: Final = 1
 _PATH_BENEATH: Final = 1
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
 _FILE_RIGHTS: Final = {1: 0x1FFF, 2: 0x3FFF, 3: 0x7FFF, 5: 0xFFFF}
+_ALL: Final = max(_FILE_RIGHTS.values())
 _REACHING_OUT: Final = {4: 3}  # TCP bind and connect
+_PLAIN_DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/urandom")
 _OF_FILES: Final = _EXECUTE | _WRITE_FILE | _READ_FILE | 0x4000 | 0x8000  # those that fit a single file
 
 _ARCHES: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -64,12 +66,12 @@ def landlock_version() -> int:
     return max(found, 0)
 
 
-def confine(*, readable: Iterable[str], writable: Iterable[str], user: int | None = None,
-            group: int | None = None) -> Confinement:
+def confine(*, readable: Iterable[str], writable: Iterable[str], runnable: Iterable[str] = (),
+            user: int | None = None, group: int | None = None) -> Confinement:
     """Confine this process for good: it reads below `readable`, writes below `writable`, and reaches no network.
 
-    `user` and `group` are taken on first, if given. Paths that do not exist are left out. Raises MediumError if a step
-    that the kernel offers fails.
+    It starts only what lies below `runnable`. `user` and `group` are taken on first, if given. Paths that do not exist
+    are left out. Raises MediumError if a step that the kernel offers fails.
     """
     if user is not None:
         _become(user, user if group is None else group)
@@ -77,7 +79,9 @@ def confine(*, readable: Iterable[str], writable: Iterable[str], user: int | Non
         raise _failed("no_new_privs")
     version = landlock_version()
     if version:
-        _restrict_files(version, readable, writable)
+        _restrict_files(version, (
+            (readable, _READ_FILE | _READ_DIR), (runnable, _EXECUTE | _READ_FILE | _READ_DIR),
+            ((*writable, *_PLAIN_DEVICES), _ALL & ~_EXECUTE)))
     return Confinement(version, _filter_calls(), os.geteuid())
 
 
@@ -90,7 +94,7 @@ def _become(user: int, group: int) -> None:
         raise MediumError(f"cannot become user {user}: {error.strerror}") from error
 
 
-def _restrict_files(version: int, readable: Iterable[str], writable: Iterable[str]) -> None:
+def _restrict_files(version: int, rules: Iterable[tuple[Iterable[str], int]]) -> None:
     rights = max(value for since, value in _FILE_RIGHTS.items() if since <= version)
     network = max((value for since, value in _REACHING_OUT.items() if since <= version), default=0)
     attributes = struct.pack("QQ", rights, network) if network else struct.pack("Q", rights)
@@ -98,9 +102,9 @@ def _restrict_files(version: int, readable: Iterable[str], writable: Iterable[st
     if ruleset < 0:
         raise _failed("landlock_create_ruleset")
     try:
-        for paths, allowed in ((readable, _EXECUTE | _READ_FILE | _READ_DIR), (writable, rights)):
+        for paths, allowed in rules:
             for path in paths:
-                _allow(ruleset, path, allowed)
+                _allow(ruleset, path, allowed & rights)
         if _LIBC.syscall(_RESTRICT_SELF, ruleset, 0) != 0:
             raise _failed("landlock_restrict_self")
     finally:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 
 from airbundle.crypto.trust import TrustSet
+from airbundle.devices.rules import DeviceRow
 from airbundle.errors import UsageError
 from airbundle.format import limits
 from airbundle.format.names import shown
@@ -96,10 +97,21 @@ class SeriesTable(_Table, frozen=True):
 
 
 class DeviceTable(_Table, frozen=True):
-    """Drives: those let in by serial number (none: all), and what follows if one is not the recorded one."""
+    """Drives: those let in by serial number (none: all), and what follows if one is not the recorded one.
+
+    `allow` are those that `watch` mounts (none: what can be taken out, or is on USB).
+    """
 
     serials: tuple[str, ...] = ()
+    allow: tuple[DeviceRow, ...] = ()
     recorded_serial: Literal["ignore", "report", "refuse"] = "report"
+
+
+class WatchTable(_Table, frozen=True):
+    """The watcher: as whom it reads drives (empty: the owner of the policy), and a command for what happens to one."""
+
+    user: str = ""
+    hook: tuple[str, ...] = ()
 
 
 class CustodyTable(_Table, frozen=True):
@@ -141,6 +153,7 @@ class Policy(_Table, frozen=True):
     clock: ClockTable = ClockTable()
     series: tuple[SeriesTable, ...] = ()
     devices: DeviceTable = DeviceTable()
+    watch: WatchTable = WatchTable()
     custody: CustodyTable = CustodyTable()
     gates: GateRules = GateRules()
     publish: PublishTable = PublishTable()

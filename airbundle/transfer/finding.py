@@ -45,6 +45,20 @@ def open_volumes(paths: Sequence[str], bundle_id: str = "") -> tuple[VolumeReade
     return chosen
 
 
+def bundles_at(path: str) -> dict[str, list[str]]:
+    """The folders of volumes at `path` by the bundle that they claim to be of; '' where nothing tells.
+
+    Raises UsageError, FormatError, MediumError.
+    """
+    found: dict[str, list[str]] = {}
+    for folder in volumes.find_volumes(path):
+        with contextlib.closing(VolumeReader(folder)) as reader:
+            claims = _stated_bundles(reader) or _held_bundles(reader)
+        for claim in claims or {""}:
+            found.setdefault(claim, []).append(folder)
+    return found
+
+
 def open_sidecar(path: str, readers: Sequence[VolumeReader]) -> VolumeReader:
     """A folder beside the volumes that holds a copy of their statement, of their catalog, or of both.
 

@@ -129,4 +129,4 @@ def test_lines_of_the_table() -> None:
 
 def test_every_kind_that_has_a_journal_is_kept_from_playing_it() -> None:
     assert {kind: OPTIONS[kind] for kind in ("ext3", "ext4", "xfs", "btrfs")} == {
-        "ext3": "noload", "ext4": "noload", "xfs": "norecovery", "btrfs": "nologreplay"}
+        "ext3": "noload", "ext4": "noload", "xfs": "norecovery", "btrfs": "rescue=nologreplay"}

@@ -18,8 +18,8 @@ CHILD = """
 import errno, os, socket, subprocess, sys
 from airbundle.devices.sandbox import confine
 place = {place!r}
-held = confine(readable=["/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", "/dev", sys.prefix, sys.base_prefix,
-                         place + "/in"], writable=[place + "/out"], user={user!r})
+held = confine(readable=["/etc", "/proc", sys.prefix, sys.base_prefix, place + "/in"],
+               runnable=["/usr", "/lib", "/lib64", "/bin"], writable=[place + "/out"], user={user!r})
 def tried(what):
     try: what()
     except OSError as error: return errno.errorcode[error.errno]
@@ -37,6 +37,8 @@ import ctypes
 libc = ctypes.CDLL(None, use_errno=True)
 print(libc.mount(b"none", place.encode(), b"tmpfs", 0, None), errno.errorcode[ctypes.get_errno()],
       libc.unshare(0x10000000), errno.errorcode[ctypes.get_errno()])
+open(place + "/out/tool", "w").write("#!/bin/sh\\n"); os.chmod(place + "/out/tool", 0o755)
+print(tried(lambda: subprocess.run([place + "/out/tool"])))
 print(subprocess.run(["/bin/sh", "-c", "echo x > " + place + "/in/file"], stderr=subprocess.DEVNULL).returncode)
 """
 
@@ -57,12 +59,13 @@ def run(place: Path, user: int | None) -> list[list[str]]:
 @pytest.mark.skipif(not landlock_version(), reason="no Landlock here")
 @pytest.mark.skipif(not HAS_FILTER, reason="no filter for this machine")
 def test_what_it_cannot_do_any_more(tmp_path: Path) -> None:
-    held, files, sockets, mounting, started = run(tmp_path, None)
+    held, files, sockets, mounting, brought, started = run(tmp_path, None)
     assert held[:2] == ["True", "True"]
     assert files[:3] == ["done", "EACCES", "done"]
     assert files[3:] == ["EACCES", "EACCES", "EACCES", "EACCES"]
     assert sockets == ["EPERM", "EPERM", "done", "EPERM", "EPERM"]
     assert mounting == ["-1", "EPERM", "-1", "EPERM"]
+    assert brought == ["EACCES"]
     assert started != ["0"]
 
 

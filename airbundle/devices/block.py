@@ -1,0 +1,123 @@
+"""A block device as /sys and udev describe it. Nothing on the device itself is read here.
+
+Who it is: its name and `diskseq`, the number that the kernel gives to each disk that comes and never gives again
+(5.15 and later). A name alone is used again for the next stick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from airbundle.format.names import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_BLOCK: Final = "/sys/class/block"
+_SECTOR: Final = 512
+_TEXT_MAX: Final = 128
+_ESCAPE: Final = re.compile(r"\\x([0-9a-f]{2})")
+_USB_PORT: Final = re.compile(r"/usb[0-9]+/(?:[^/]+/)*?([0-9]+-[0-9.]+)/[0-9]+-[0-9.]+:")
+
+
+@dataclass(frozen=True, slots=True)
+class BlockDevice:
+    """A disk or a part of one, with what its file system seems to be. Texts are cut and fit to be shown.
+
+    `key` tells it from every other that was or will be there. `size` in bytes; `kind` is the kernel's name of the file
+    system, nothing if there is none, and `parts` whether it is only the whole of its parts.
+    """
+
+    key: str
+    node: str
+    size: int = 0
+    kind: str = ""
+    label: str = ""
+    serial: str = ""
+    vendor: str = ""
+    model: str = ""
+    bus: str = ""
+    port: str = ""
+    removable: bool = False
+    parts: bool = False
+
+    @property
+    def title(self) -> str:
+        """What to call it to a person: its label, what it says it is, and where it is plugged in."""
+        words = " ".join(filter(None, (self.vendor, self.model))) or os.path.basename(self.node)
+        name = f"'{self.label}' ({words})" if self.label else words
+        return f"{name} at port {self.port}" if self.port else name
+
+
+def describe(name: str, properties: Mapping[str, str]) -> BlockDevice:
+    """The device `name` (such as `sdb1`), from /sys and from what udev or blkid found (their names of properties)."""
+    folder = os.path.realpath(os.path.join(_BLOCK, name))
+    disk = os.path.dirname(folder) if os.path.exists(os.path.join(folder, "partition")) else folder
+    usb = _USB_PORT.search(disk + "/")
+    about = os.path.join(disk, "device")
+    return BlockDevice(
+        key=f"{name}:{properties.get('DISKSEQ') or _read(disk, 'diskseq') or '0'}",
+        node=properties.get("DEVNAME") or f"/dev/{name}",
+        size=int(_read(folder, "size") or 0) * _SECTOR,
+        kind=_text(properties.get("ID_FS_TYPE", "")) if properties.get("ID_FS_USAGE", "filesystem") == "filesystem"
+        else "",
+        label=_text(_plain(properties.get("ID_FS_LABEL_ENC", "")) or properties.get("ID_FS_LABEL", "")),
+        serial=_text(properties.get("ID_SERIAL_SHORT", "") or _serial(disk)),
+        vendor=_text(_plain(properties.get("ID_VENDOR_ENC", "")) or _read(about, "vendor")),
+        model=_text(_plain(properties.get("ID_MODEL_ENC", "")) or _read(about, "model")),
+        bus=_text(properties.get("ID_BUS", "") or ("usb" if usb else _subsystem(about))),
+        port=usb[1] if usb else "",
+        removable=_read(disk, "removable") == "1",
+        parts="ID_PART_TABLE_TYPE" in properties or _has_parts(folder))
+
+
+def is_there(device: BlockDevice) -> bool:
+    """Whether it is still the one that is attached under its name."""
+    name, _, number = device.key.partition(":")
+    folder = os.path.realpath(os.path.join(_BLOCK, name))
+    if not os.path.isdir(folder):
+        return False
+    disk = os.path.dirname(folder) if os.path.exists(os.path.join(folder, "partition")) else folder
+    return (_read(disk, "diskseq") or "0") == number and _read(folder, "size") != "0"
+
+
+def _serial(disk: str) -> str:
+    """The nearest serial number above a disk."""
+    folder = disk
+    while folder.startswith("/sys/"):
+        for name in ("serial", "device/serial"):
+            if found := _read(folder, name):
+                return found
+        folder = os.path.dirname(folder)
+    return ""
+
+
+def _has_parts(folder: str) -> bool:
+    name = os.path.basename(folder)
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        return any(entry.name.startswith(name) for entry in entries)
+    return False
+
+
+def _subsystem(folder: str) -> str:
+    return os.path.basename(os.path.realpath(os.path.join(folder, "subsystem"))) if os.path.isdir(folder) else ""
+
+
+def _read(folder: str, name: str) -> str:
+    with contextlib.suppress(OSError), open(os.path.join(folder, name), "rb") as file:
+        return file.read(256).decode(errors="replace").strip()
+    return ""
+
+
+def _plain(text: str) -> str:
+    """A text in which udev wrote odd bytes as \\xNN."""
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text).encode("latin-1", "replace").decode(
+        errors="replace").strip()
+
+
+def _text(text: str) -> str:
+    return shown(text.strip())[:_TEXT_MAX]

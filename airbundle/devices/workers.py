@@ -1,0 +1,150 @@
+"""The watcher's end of a process that reads media for it, without its privileges.
+
+The process is started once, as another user where the watcher is root, and forks a confined child for each thing that is
+asked of it (`airbundle/cli/confined.py`). If it dies, what it was asked has failed, and the next question starts another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from airbundle.devices.messages import ANSWERS, LINE_MAX, EndedAnswer, to_line
+from airbundle.errors import UsageError
+from airbundle.format.names import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from airbundle.devices.messages import Answer, Request
+
+_PIECE: Final = 64 << 10
+_GOODBYE: Final = 20  # seconds for an import to note that it was stopped
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who reads media: a user and its groups."""
+
+    name: str
+    user: int
+    group: int
+    groups: tuple[int, ...]
+
+
+def reader_of(name: str, folder: str) -> Reader | None:
+    """Who reads media: the user `name`, or the owner of `folder`; None where this process cannot choose.
+
+    Raises UsageError for a user that is not known.
+    """
+    if os.geteuid() != 0:
+        return None
+    try:
+        entry = pwd.getpwnam(name) if name else pwd.getpwuid(os.stat(folder).st_uid)
+    except (KeyError, OSError):
+        if name:
+            raise UsageError(f"there is no user '{shown(name)}' here", hint="see [watch] in the policy") from None
+        return None
+    return Reader(entry.pw_name, entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(entry.pw_name, entry.pw_gid)))
+
+
+class ReadingWorker:
+    """One such process. `busy` is what it was asked and has not answered."""
+
+    def __init__(self, command: Sequence[str], reader: Reader | None) -> None:
+        self._command, self._reader = list(command), reader
+        self._process: subprocess.Popen[bytes] | None = None
+        self._rest = b""
+        self.busy: Request | None = None
+
+    def start(self) -> None:
+        """Start it, if it does not run, so that the first question is answered at once."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self.stop()
+        other: dict[str, Any] = {}
+        if self._reader is not None and self._reader.user != os.geteuid():
+            other = {"user": self._reader.user, "group": self._reader.group, "extra_groups": self._reader.groups}
+        self._rest = b""
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"}, **other)
+        assert self._process.stdout is not None
+        os.set_blocking(self._process.stdout.fileno(), False)
+
+    def ask(self, request: Request) -> None:
+        """Ask; the answer comes later. One question at a time."""
+        assert self.busy is None
+        self.start()
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self.busy = request
+        with contextlib.suppress(OSError):  # it has died: `answers` says so
+            self._process.stdin.write(to_line(request))
+            self._process.stdin.flush()
+
+    def descriptor(self) -> int:
+        """What to poll for answers; -1 if it does not run."""
+        return self._process.stdout.fileno() if self._process is not None and self._process.stdout is not None else -1
+
+    def answers(self) -> Iterator[Answer]:
+        """What it has said; does not wait. What is no answer, or about something else, ends it."""
+        if self._process is None or self._process.stdout is None:
+            return
+        while True:
+            try:
+                piece = os.read(self._process.stdout.fileno(), _PIECE)
+            except BlockingIOError:
+                return
+            *lines, self._rest = (self._rest + piece).split(b"\n")
+            for line in lines:
+                answer = self._checked(line)
+                if answer is None:
+                    yield from self._died("said something that is no answer")
+                    return
+                yield answer
+            if not piece or len(self._rest) > LINE_MAX:
+                yield from self._died("ended" if not piece else "said something that is no answer")
+                return
+
+    def stop(self) -> None:
+        """End it, and what it is doing."""
+        process, self._process = self._process, None
+        self.busy = None
+        if process is None:
+            return
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        process.terminate()
+        try:
+            process.wait(_GOODBYE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _checked(self, line: bytes) -> Answer | None:
+        try:
+            answer = ANSWERS.decode(line)
+        except (msgspec.ValidationError, msgspec.DecodeError):
+            return None
+        if self.busy is None or answer.ticket != self.busy.ticket:
+            return None
+        if isinstance(answer, EndedAnswer):
+            self.busy = None
+        return answer
+
+    def _died(self, how: str) -> Iterator[Answer]:
+        asked = self.busy
+        self.stop()
+        if asked is not None:
+            yield EndedAnswer(ticket=asked.ticket, exit_status=1, code="bug",
+                              what=f"the process that reads drives {how}",
+                              hint="the next drive starts another; see the system's log")
