@@ -1,12 +1,14 @@
 """The process that reads media for the watcher: no privileges, no network, and nothing written outside the station.
 
-It is started by `airbundle watch` and by nobody else. Everything is imported first; then each question is answered by a child
-that is forked, confined for good to what the question needs, and gone afterwards. What a drive does to one child, the next
-one does not see.
+It is started by `airbundle watch` and `drives` alone. Everything is imported first, since who reads drives need not be
+able to read this program; then it becomes that user. Each question is answered by a child that is forked, confined for
+good to what the question needs, and gone afterwards. What a drive does to one child, the next one does not see.
 """
 
 from __future__ import annotations
 
+import codecs
+import concurrent.futures.thread  # noqa: F401 - what is imported late elsewhere
 import contextlib
 import ctypes
 import os
@@ -34,9 +36,10 @@ from airbundle.devices.messages import (
     to_hex,
     to_line,
 )
-from airbundle.devices.sandbox import confine
+from airbundle.devices.sandbox import become, confine
 from airbundle.errors import AirbundleError, InterruptedRunError, PolicyError
 from airbundle.format.names import shown
+from airbundle.media.streams import make_private
 from airbundle.station.intake import ImportResult
 from airbundle.station.policy import load_policy
 from airbundle.transfer.finding import bundles_at
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
     from airbundle.station.states import ImportState
     from airbundle.transfer.progress import Tick
 
+_ENCODINGS: Final = ("ascii", "idna", "latin-1", "unicode_escape", "utf-8", "utf-8-sig", "utf-16", "utf-16-le")
 _END_WITH_PARENT: Final = 1  # prctl(PR_SET_PDEATHSIG)
 _EVERY: Final = 0.2  # seconds between two lines of progress
 _SYSTEM: Final = ("/usr", "/lib", "/lib64", "/etc", "/proc", "/sys", "/dev/disk")
@@ -56,9 +60,18 @@ _PROGRAMS: Final = ("/usr", "/lib", "/lib64", "/bin", "/opt", "/etc", "/var/lib"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Answer until nobody asks any more. `arguments`: the policy, then NAME=VALUE that make it stricter."""
+    """Answer until nobody asks any more.
+
+    `arguments`: whom to become, as numbers of user and groups, or ''; the policy or ''; NAME=VALUE that tighten it.
+    """
+    for encoding in _ENCODINGS:  # each is a module, and is imported when it is first used
+        codecs.lookup(encoding)
+    who, policy, *more = arguments
+    tighter = [(name, value) for name, _, value in (one.partition("=") for one in more)]
+    if who:
+        user, group, *groups = map(int, who.split(":"))
+        become(user, group, groups)
     ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGTERM, 0, 0, 0)
-    policy, tighter = arguments[0], [tuple(one.partition("=")[::2]) for one in arguments[1:]]
     child = 0
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -92,14 +105,16 @@ def _in_child(request: Request, path: str, tighter: Sequence[tuple[str, str]]) -
     signal.signal(signal.SIGINT, signal.default_int_handler)
     ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGINT, 0, 0, 0)
     try:
-        policy = load_policy(path, tighter)
-        _confine(policy, request)
         if isinstance(request, LookRequest):
+            _confine_look(request)
             _look(request)
-        elif isinstance(request, BarredRequest):
-            _bar(request, policy)
         else:
-            _import(request, policy)
+            policy = load_policy(path, tighter)
+            _confine(policy, request)
+            if isinstance(request, BarredRequest):
+                _bar(request, policy)
+            else:
+                _import(request, policy)
     except AirbundleError as error:
         _tell(_ended(request, error))
     except KeyboardInterrupt:
@@ -110,22 +125,33 @@ def _in_child(request: Request, path: str, tighter: Sequence[tuple[str, str]]) -
     return 0
 
 
-def _confine(policy: LoadedPolicy, request: Request) -> None:
-    """From here on only what this question needs."""
-    media = [from_hex(place) for place in (request.places if isinstance(request, ImportRequest) else
-                                           (request.point,) if isinstance(request, LookRequest) else ())]
-    trusted = [policy.folder, *(os.path.join(policy.folder, key.file) for key in policy.rules.keys),
-               *(os.path.join(policy.folder, key) for key in (policy.rules.station.key,
-                                                              *policy.rules.station.open_with))]
-    writable = [] if isinstance(request, LookRequest) else [policy.state, policy.root, policy.receipts_to]
-    for folder in filter(None, writable):
+def _own() -> list[str]:
+    """Where this program and its libraries lie."""
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return [sys.prefix, sys.base_prefix, sys.exec_prefix, *filter(None, sys.path), package]
+
+
+def _confine_look(request: LookRequest) -> None:
+    """From here on only the drive is read, and nothing is written."""
+    confine(readable=[*_SYSTEM, *_own(), from_hex(request.point)], writable=[])
+
+
+def _confine(policy: LoadedPolicy, request: ImportRequest | BarredRequest) -> None:
+    """From here on only the drives and the policy are read, and the station's folders are written."""
+    rules = policy.rules
+    files = [*(key.file for key in rules.keys), rules.station.key, *rules.station.open_with]
+    writable = [make_private(policy.state), policy.root, *filter(None, (policy.receipts_to,))]
+    for folder in writable:  # a rule is for what is there
         os.makedirs(folder, exist_ok=True)
-    runs = bool(policy.rules.gates.scanners or policy.rules.publish.hook) and isinstance(request, ImportRequest)
-    own = [sys.prefix, sys.base_prefix, sys.exec_prefix, *filter(None, sys.path),
-           os.path.dirname(os.path.dirname(os.path.dirname(__file__)))]
-    confine(readable=[*_SYSTEM, *own, *media, *([] if isinstance(request, LookRequest) else trusted)],
-            writable=[*filter(None, writable), *([tempfile.gettempdir()] if runs else [])],
-            runnable=[*_PROGRAMS, *own] if runs else [])
+    media, runnable = [], []
+    if isinstance(request, ImportRequest):
+        media = [from_hex(place) for place in request.places]
+        if rules.gates.scanners or rules.publish.hook:
+            runnable = [*_PROGRAMS, *_own()]
+            writable.append(tempfile.gettempdir())
+    confine(readable=[*_SYSTEM, *_own(), *media, policy.folder,
+                      *(os.path.join(policy.folder, file) for file in files)],
+            writable=writable, runnable=runnable)
 
 
 def _look(request: LookRequest) -> None:

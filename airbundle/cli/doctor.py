@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import importlib.metadata
+import os
 import platform
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -25,6 +26,8 @@ from airbundle.crypto.passphrase import Passphrase
 from airbundle.crypto.seal import Opener, Sealer
 from airbundle.crypto.signing import check, sign
 from airbundle.crypto.suites import CNSA2, STANDARD, SUITES, Suite, hash_by_suite
+from airbundle.devices.sandbox import landlock_version, seccomp_known
+from airbundle.devices.sources import UDEVD
 from airbundle.errors import AirbundleError
 from airbundle.format.cost import PassphraseCost
 from airbundle.media import keystore, system
@@ -34,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-PACKAGES: Final = ("blake3", "cryptography", "mnemonic", "msgspec", "numpy", "pyeclib", "reedsolo", "rich", "typer",
-                   "zstandard")
+PACKAGES: Final = ("blake3", "cryptography", "mnemonic", "msgspec", "numpy", "pyeclib", "pyudev", "reedsolo", "rich",
+                   "typer", "zstandard")
 
 
 class SelfTestError(AirbundleError):
@@ -71,7 +74,7 @@ def machine() -> dict[str, str]:
     found = {"airbundle": VERSION, "python": platform.python_version(), "system": platform.platform(terse=True),
              "cores": str(system.cpu_count()), "memory": output.human(system.memory_total()),
              "parity engine": best_engine().name, "trust store": keystore.trust_folder(),
-             "missing": ", ".join(missing) or "nothing"}
+             "watching": _watching(), "missing": ", ".join(missing) or "nothing"}
     if isinstance(best_engine(), NumpyEngine):
         found["parity engine"] += " (slower: ISA-L was not found; install pyeclib or libisal2)"
     for package in PACKAGES:
@@ -80,6 +83,16 @@ def machine() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def _watching() -> str:
+    """What `airbundle watch` has here: where it hears of drives, and what confines the process that reads them."""
+    version = landlock_version()
+    return ", ".join((
+        "udevd runs" if os.path.exists(UDEVD) else "no udevd (--source kernel)",
+        "may mount" if os.geteuid() == 0 else "may not mount (not root: --source mounts)",
+        f"landlock {version}" if version else "NO landlock: files are not confined",
+        "seccomp" if seccomp_known() else "NO seccomp filter for this machine"))
 
 
 def known_answers() -> dict[str, str]:

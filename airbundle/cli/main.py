@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 VERBS: Final = {
     "keygen": "identity", "plan": "packing", "pack": "packing", "inspect": "reading", "verify": "reading",
     "repair": "keeping", "copy": "keeping", "sign": "signing", "rewrap": "signing", "unpack": "reading",
-    "salvage": "reading", "rescue": "rescuing", "import": "station", "policy": "station", "waive": "station",
-    "receipt": "evidence", "audit": "evidence", "custody": "custody", "slip": "slip", "doctor": "doctor",
-    "demo": "demo", "trust": "identity",
+    "salvage": "reading", "rescue": "rescuing", "import": "station", "watch": "watch", "drives": "drives",
+    "policy": "station", "waive": "station", "receipt": "evidence", "audit": "evidence", "custody": "custody",
+    "slip": "slip", "doctor": "doctor", "demo": "demo", "trust": "identity",
 }
 """The module of each verb, in the order of the help. Only the one that is asked for is imported."""
 RESUMED: Final = {"pack", "copy", "sign", "rewrap", "import"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated
 
 import typer
@@ -25,7 +27,8 @@ from airbundle.transfer.workspace import Pace
 
 policy = typer.Typer(no_args_is_help=True, help="What a station lets in.", add_completion=False)
 
-PolicyFile = Annotated[str, typer.Option("--policy", metavar="FILE", envvar="AIRBUNDLE_POLICY",
+POLICY_ENVIRONMENT = "AIRBUNDLE_POLICY"
+PolicyFile = Annotated[str, typer.Option("--policy", metavar="FILE", envvar=POLICY_ENVIRONMENT,
                                          help="What this station lets in.")]
 TIGHTER = ("suite", "largest-size", "series", "altered-blocks")
 
@@ -51,8 +54,9 @@ def import_(volumes: Volumes, policy_file: PolicyFile,
     flags = {"suite": suite, "largest-size": largest_size, "series": series, "altered-blocks": altered_blocks}
     with output.ProgressView(progress) as view:
         try:
-            result = station_api.intake(volumes, policy=_load(policy_file, flags), waivers=waiver or (), bundle=bundle,
-                                pace=Pace(jobs=jobs), progress=view, receipt_to=receipt_to)
+            result = station_api.intake(
+                volumes, policy=load_tightened(policy_file, flags), waivers=waiver or (), bundle=bundle,
+                pace=Pace(jobs=jobs), progress=view, receipt_to=receipt_to)
         except AirbundleError as error:
             if isinstance(error.report, ImportResult):
                 _show_refusal(error, error.report, as_json=as_json)
@@ -85,7 +89,7 @@ def _show_refusal(error: AirbundleError, result: ImportResult, *, as_json: bool)
                        "--reason TEXT --sign NAME.key -o FILE")
 
 
-def _load(path: str, flags: dict[str, str]) -> LoadedPolicy:
+def load_tightened(path: str, flags: Mapping[str, str] = MappingProxyType({})) -> LoadedPolicy:
     """The policy, made stricter by flags and by the environment (`AIRBUNDLE_SUITE` and so on)."""
     tighter = [(name, os.environ.get("AIRBUNDLE_" + name.upper().replace("-", "_"), "")) for name in TIGHTER]
     return load_policy(path, [(name, value) for name, value in (*tighter, *flags.items()) if value])

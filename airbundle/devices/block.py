@@ -69,7 +69,7 @@ def describe(name: str, properties: Mapping[str, str]) -> BlockDevice:
         serial=_text(properties.get("ID_SERIAL_SHORT", "") or _serial(disk)),
         vendor=_text(_plain(properties.get("ID_VENDOR_ENC", "")) or _read(about, "vendor")),
         model=_text(_plain(properties.get("ID_MODEL_ENC", "")) or _read(about, "model")),
-        bus=_text(properties.get("ID_BUS", "") or ("usb" if usb else _subsystem(about))),
+        bus=_text(properties.get("ID_BUS", "") or ("usb" if usb else _bus(disk))),
         port=usb[1] if usb else "",
         removable=_read(disk, "removable") == "1",
         parts="ID_PART_TABLE_TYPE" in properties or _has_parts(folder))
@@ -103,8 +103,11 @@ def _has_parts(folder: str) -> bool:
     return False
 
 
-def _subsystem(folder: str) -> str:
-    return os.path.basename(os.path.realpath(os.path.join(folder, "subsystem"))) if os.path.isdir(folder) else ""
+def _bus(disk: str) -> str:
+    """What the kernel calls the bus of a disk; `virtual` for what is no hardware, such as a loop."""
+    if disk.startswith("/sys/devices/virtual/"):
+        return "virtual"
+    return os.path.basename(os.path.realpath(os.path.join(disk, "device", "subsystem")))
 
 
 def _read(folder: str, name: str) -> str:
@@ -114,7 +117,7 @@ def _read(folder: str, name: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text in which udev wrote odd bytes as \\xNN."""
+    """A text in which udev wrote odd bytes by their numbers."""
     return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text).encode("latin-1", "replace").decode(
         errors="replace").strip()
 

@@ -4,9 +4,9 @@ What happens comes in by methods (`plug`, `mounted`, `found`, `ended`, `pull`, `
 `actions`, what a person should hear out of `changes`. Time is a number of seconds that only grows.
 
 Drives come one after another through one port or all at once. An import is given every drive that is here with
-something of its bundle, once no other drive is on its way to be one of them; there is one import at a time. Drives whose
-bundle waits for more are called back when another of its drives comes. An answer about a drive that was pulled meanwhile
-is dropped: tickets tell answers apart.
+something of its bundle, once no other drive is on its way to be one of them; there is one import at a time. Drives
+whose bundle waits for more are called back when another of its drives comes. An answer about a drive that was pulled
+meanwhile is dropped: tickets tell answers apart.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class Gathering:
     def idle(self) -> bool:
         """Whether nothing is left to be done until something happens."""
         return not self.actions and self._job is None and all(
-            drive.state in GONE or not drive.mounted and drive.state not in {DriveState.ATTACHED, DriveState.MOUNTING}
+            drive.state in GONE or (not drive.mounted and drive.state not in {DriveState.ATTACHED, DriveState.MOUNTING})
             for drive in self.drives.values())
 
     # ---- what happens ----
@@ -190,7 +190,7 @@ class Gathering:
         self.actions.append(Look(key, ticket))
 
     def not_mounted(self, key: str, ticket: int, why: str, *, sick: bool) -> None:
-        """It cannot be mounted: there is no file system that can be (or the device is `sick`, or guards are missing)."""
+        """It cannot be mounted: its file system is none that can be, or the device is `sick`, or guards are missing."""
         drive = self._asked(key, ticket, DriveState.MOUNTING)
         if drive is not None:
             self._move(drive, DriveEvent.FAIL if sick or drive.ends else DriveEvent.NOT_MOUNTED, why)

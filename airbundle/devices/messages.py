@@ -1,7 +1,8 @@
 """What the watcher asks of the process that reads media, and what that answers: a line of JSON each.
 
-The reading process may be in a stranger's hands: its lines are bounded and strict, and what they say is shown, never used
-as a path, a command or a number of bytes. Folders go as hexadecimal digits, since names on a medium need not be Unicode.
+The reading process may be in a stranger's hands: its lines are bounded and strict, and what they say is shown, never
+used as a path, a command or a number of bytes. Folders go as hexadecimal digits, since names on a medium need not be
+Unicode.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class LookRequest(_Line, frozen=True, tag="look"):
-    """Which volumes are there in the folder `point`?"""
+    """Say which volumes are there in the folder `point`."""
 
     point: _Hex
 

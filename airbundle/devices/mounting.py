@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import re
@@ -65,15 +66,19 @@ def parse_mount(line: str) -> MountRow:
 
 
 def set_read_only(node: str) -> None:
-    """Make the kernel refuse every write to a block device. Raises MediumError if it does not take."""
+    """Make the kernel refuse every write to a block device that nobody uses. Raises MediumError if it does not take."""
     try:
-        descriptor = os.open(node, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = os.open(node, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             fcntl.ioctl(descriptor, _BLKROSET, struct.pack("i", 1))
             answer = fcntl.ioctl(descriptor, _BLKROGET, struct.pack("i", 0))
         finally:
             os.close(descriptor)
     except OSError as error:
+        if error.errno == errno.EBUSY:  # setting it read-only would pull the ground from under somebody's writes
+            raise MediumError("is in use already", where=node,
+                              hint="unmount it, and keep the desktop from mounting drives, or watch --source mounts"
+                              ) from error
         raise MediumError(f"cannot be set read-only: {error.strerror}", where=node) from error
     if struct.unpack("i", answer)[0] != 1:
         raise MediumError("cannot be set read-only", where=node, hint="use a write blocker for this drive")

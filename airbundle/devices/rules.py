@@ -1,7 +1,7 @@
 """Which devices may be mounted: the rows of a policy against what a device says of itself.
 
-What a device says is a claim: a stick can call itself anything. Rows keep honest drives of other people out and tell one
-from another; what a drive brings is believed for its signatures alone.
+What a device says is a claim: a stick can call itself anything. Rows keep honest drives of other people out and tell
+one from another; what a drive brings is believed for its signatures alone.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from airbundle.errors import MediumError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _NO_NEW_PRIVS, _SECCOMP = 38, 22
@@ -66,15 +66,17 @@ def landlock_version() -> int:
     return max(found, 0)
 
 
-def confine(*, readable: Iterable[str], writable: Iterable[str], runnable: Iterable[str] = (),
-            user: int | None = None, group: int | None = None) -> Confinement:
+def seccomp_known() -> bool:
+    """Whether the numbers of this machine's calls are known here."""
+    return platform.machine() in _ARCHES
+
+
+def confine(*, readable: Iterable[str], writable: Iterable[str], runnable: Iterable[str] = ()) -> Confinement:
     """Confine this process for good: it reads below `readable`, writes below `writable`, and reaches no network.
 
-    It starts only what lies below `runnable`. `user` and `group` are taken on first, if given. Paths that do not exist
-    are left out. Raises MediumError if a step that the kernel offers fails.
+    It starts only what lies below `runnable`. Paths that do not exist are left out. Raises MediumError if a step that
+    the kernel offers fails.
     """
-    if user is not None:
-        _become(user, user if group is None else group)
     if _LIBC.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         raise _failed("no_new_privs")
     version = landlock_version()
@@ -85,9 +87,10 @@ def confine(*, readable: Iterable[str], writable: Iterable[str], runnable: Itera
     return Confinement(version, _filter_calls(), os.geteuid())
 
 
-def _become(user: int, group: int) -> None:
+def become(user: int, group: int, groups: Sequence[int] = ()) -> None:
+    """Be another user for good. Raises MediumError."""
     try:
-        os.setgroups([])
+        os.setgroups(groups)
         os.setresgid(group, group, group)
         os.setresuid(user, user, user)
     except OSError as error:

@@ -1,19 +1,21 @@
 """Where the watcher hears of drives: from udev, from the kernel itself, from the mount table, or from a folder.
 
-A source says what is there, hears what comes and goes, and gives the folder in which a drive can be read. Those of udev and
-kernel mount the drive themselves; the other two read what somebody else has mounted, such as a desktop.
+A source says what is there, hears what comes and goes, and gives the folder in which a drive can be read. Those of udev
+and kernel mount the drive themselves; the other two read what somebody else has mounted, such as a desktop.
 """
 
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import select
-import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from airbundle.devices import probing
 from airbundle.devices.block import BlockDevice, describe, is_there
 from airbundle.devices.mounting import mount_read_only, mounts, unmount
 from airbundle.errors import MediumError, UsageError
@@ -23,9 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 SOURCES: Final = ("auto", "udev", "kernel", "mounts")
-_UDEVD: Final = "/run/udev/control"
-_BLKID_TIMEOUT: Final = 20
-_NOBODY: Final = 65534
+UDEVD: Final = "/run/udev/control"
+_PROBE_TIMEOUT: Final = 20
 _FOLDERS_MAX: Final = 256
 
 
@@ -44,10 +45,15 @@ class Unplugged:
 
 
 class Source(Protocol):
-    """What a watcher listens to. `interval` is how often to call `heard` anyway, in seconds; None: never."""
+    """What a watcher listens to."""
 
-    name: str
-    interval: float | None
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def interval(self) -> float | None:
+        """Seconds after which to call `heard` anyway; None: never."""
 
     def descriptors(self) -> Iterable[tuple[int, int]]:
         """What to poll, and for which events."""
@@ -79,10 +85,10 @@ class DeviceSource:
             import pyudev  # noqa: PLC0415 - not on every system, and only here
         except ImportError:
             raise UsageError("pyudev is not installed", hint="pip install pyudev, or --source mounts") from None
-        if name == "udev" and not os.path.exists(_UDEVD):
+        if name == "udev" and not os.path.exists(UDEVD):
             raise UsageError("no udevd runs here: its source would be silent", hint="--source kernel, or mounts")
-        if name == "kernel" and shutil.which("blkid", path=_path()) is None:
-            raise UsageError("blkid is not installed", hint="it tells file systems apart where no udevd runs")
+        if name == "kernel" and not probing.is_here():
+            raise UsageError("libblkid is not installed", hint="it tells file systems apart where no udevd runs")
         self.name = name
         self._context = pyudev.Context()
         self._monitor = pyudev.Monitor.from_netlink(self._context, source=name)
@@ -246,33 +252,24 @@ def open_source(name: str, place: str = "") -> Source:
     if name in {"udev", "kernel"}:
         return DeviceSource(name)
     if name == "auto":
-        return DeviceSource("udev" if os.path.exists(_UDEVD) else "kernel")
+        return DeviceSource("udev" if os.path.exists(UDEVD) else "kernel")
     raise UsageError(f"--source {shown(name)}", hint=f"give {', '.join(SOURCES)}")
 
 
 def probe(node: str) -> dict[str, str]:
-    """What blkid says of a device, in udev's names. It reads a stranger's bytes, so it does not run as root."""
-    program = shutil.which("blkid", path=_path())
-    if program is None:
-        return {}
-    other: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        with contextlib.suppress(OSError):
-            other = {"user": _NOBODY, "group": os.stat(node).st_gid, "extra_groups": []}
+    """What lies on a device, in udev's names (`probing.py`, in a process of its own)."""
     try:
-        done = subprocess.run(  # noqa: S603 - a fixed program, and a node that the kernel named
-            [program, "-p", "-o", "udev", node], check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, timeout=_BLKID_TIMEOUT, env={"LC_ALL": "C"}, **other)
+        done = subprocess.run(  # noqa: S603 - our own program, and a node that the kernel named
+            [sys.executable, "-m", "airbundle.devices.probing", node], check=False, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=_PROBE_TIMEOUT)
     except (OSError, subprocess.TimeoutExpired):
         return {}
     pairs = (line.partition("=") for line in done.stdout[:65536].decode(errors="replace").splitlines())
-    return {name: value for name, _, value in pairs if name.startswith(("ID_FS_", "ID_PART_TABLE_"))}
+    return {name: value for name, _, value in pairs}
 
 
 def answers(node: str) -> bool:
     """Whether the first bytes of a device can be read past the cache. What they are does not matter."""
-    import mmap  # noqa: PLC0415 - an aligned buffer, for this alone
-
     try:
         descriptor = os.open(node, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECT)
     except OSError:
@@ -291,6 +288,3 @@ def _has_size(name: str) -> bool:
         return file.read(32).strip() not in {b"", b"0"}
     return False
 
-
-def _path() -> str:
-    return os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"

@@ -1,7 +1,7 @@
 """The watcher: listens to a source, does what `gathering` asks, and tells what happened. One thread, and one a mount.
 
-It may have privileges, and parses nothing of a medium: mounting is the kernel's, finding and importing are done by processes
-that have none (`workers.py`). What they say decides no path and no command here.
+It may have privileges, and parses nothing of a medium: mounting is the kernel's, finding and importing are done by
+processes that have none (`workers.py`). What they say decides no path and no command here.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import signal
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
+from airbundle.devices.drive_states import DriveState
 from airbundle.devices.gathering import Change, HeldBundle, Import, ImportEnd, Look, Mount, Unmount
 from airbundle.devices.messages import (
     BarredRequest,
@@ -26,7 +27,6 @@ from airbundle.devices.messages import (
     from_hex,
     to_hex,
 )
-from airbundle.devices.drive_states import DriveState
 from airbundle.devices.sources import Plugged
 from airbundle.errors import AirbundleError, MediumError, UsageError
 
@@ -252,8 +252,8 @@ class Watcher:
         with contextlib.suppress(OSError):
             os.rmdir(point)
 
-    def __enter__(self) -> Watcher:
-        self._base = tempfile.mkdtemp(prefix="airbundle-", dir="/run" if os.access("/run", os.W_OK) else None)
+    def __enter__(self) -> Self:
+        self._base = tempfile.mkdtemp(prefix="airbundle-", dir=os.environ.get("RUNTIME_DIRECTORY"))
         os.chmod(self._base, 0o755)  # noqa: S103 - who reads the drives has to get there, and nothing else is there
         return self
 

@@ -1,7 +1,8 @@
 """The watcher's end of a process that reads media for it, without its privileges.
 
-The process is started once, as another user where the watcher is root, and forks a confined child for each thing that is
-asked of it (`airbundle/cli/confined.py`). If it dies, what it was asked has failed, and the next question starts another.
+The process is started once, is another user from its first question on where the watcher is root, and forks a confined
+child for each thing that is asked of it (`airbundle/cli/confined.py`). If it dies, what it was asked has failed, and
+the next question starts another.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import select
 import subprocess
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +27,9 @@ if TYPE_CHECKING:
 
     from airbundle.devices.messages import Answer, Request
 
+_PROGRAM: Final = (sys.executable, "-m", "airbundle.cli.confined")
 _PIECE: Final = 64 << 10
+_NOBODY: Final = 65534
 _GOODBYE: Final = 20  # seconds for an import to note that it was stopped
 
 
@@ -37,28 +42,46 @@ class Reader:
     group: int
     groups: tuple[int, ...]
 
+    def in_words(self) -> str:
+        """As an argument of `airbundle/cli/confined.py`."""
+        return ":".join(map(str, (self.user, self.group, *self.groups)))
 
-def reader_of(name: str, folder: str) -> Reader | None:
-    """Who reads media: the user `name`, or the owner of `folder`; None where this process cannot choose.
+    def as_arguments(self) -> dict[str, Any]:
+        """What makes `subprocess.Popen` start a program as this user."""
+        if self.user == os.geteuid():
+            return {}
+        return {"user": self.user, "group": self.group, "extra_groups": self.groups}
 
-    Raises UsageError for a user that is not known.
+
+def reader_of(name: str, path: str) -> Reader | None:
+    """Who reads media: the user `name`, or the owner of `path`; None where this process is not root and cannot choose.
+
+    Raises UsageError for a user that is not known, and for root: what strangers wrote is not read with privileges.
     """
     if os.geteuid() != 0:
         return None
     try:
-        entry = pwd.getpwnam(name) if name else pwd.getpwuid(os.stat(folder).st_uid)
+        entry = pwd.getpwnam(name) if name else pwd.getpwuid(os.stat(path).st_uid)
     except (KeyError, OSError):
-        if name:
-            raise UsageError(f"there is no user '{shown(name)}' here", hint="see [watch] in the policy") from None
-        return None
+        raise UsageError(f"there is no user '{shown(name)}' here" if name else "its owner has no name here",
+                         where=path, hint="name one by [watch] user") from None
+    if entry.pw_uid == 0:
+        raise UsageError("drives would be read as root", where=path,
+                         hint="name another by [watch] user, and give it the station's folders: chown -R USER FOLDER")
     return Reader(entry.pw_name, entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(entry.pw_name, entry.pw_gid)))
+
+
+def nobody() -> Reader | None:
+    """The user for what belongs to no station; None where this process cannot choose."""
+    return Reader("nobody", _NOBODY, _NOBODY, ()) if os.geteuid() == 0 else None
 
 
 class ReadingWorker:
     """One such process. `busy` is what it was asked and has not answered."""
 
-    def __init__(self, command: Sequence[str], reader: Reader | None) -> None:
-        self._command, self._reader = list(command), reader
+    def __init__(self, reader: Reader | None, policy: str = "", tighter: Sequence[tuple[str, str]] = ()) -> None:
+        self._reader = reader
+        self._arguments = [policy, *(f"{name}={value}" for name, value in tighter)]
         self._process: subprocess.Popen[bytes] | None = None
         self._rest = b""
         self.busy: Request | None = None
@@ -68,13 +91,11 @@ class ReadingWorker:
         if self._process is not None and self._process.poll() is None:
             return
         self.stop()
-        other: dict[str, Any] = {}
-        if self._reader is not None and self._reader.user != os.geteuid():
-            other = {"user": self._reader.user, "group": self._reader.group, "extra_groups": self._reader.groups}
         self._rest = b""
         self._process = subprocess.Popen(  # noqa: S603 - our own program
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"}, **other)
+            [*_PROGRAM, self._reader.in_words() if self._reader is not None else "", *self._arguments],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)
 
@@ -113,6 +134,13 @@ class ReadingWorker:
                 yield from self._died("ended" if not piece else "said something that is no answer")
                 return
 
+    def settle(self, request: Request) -> Iterator[Answer]:
+        """Ask, and wait for each answer until the last."""
+        self.ask(request)
+        while self.busy is not None:
+            select.select([self.descriptor()], [], [])
+            yield from self.answers()
+
     def stop(self) -> None:
         """End it, and what it is doing."""
         process, self._process = self._process, None
@@ -132,7 +160,7 @@ class ReadingWorker:
 
     def _checked(self, line: bytes) -> Answer | None:
         try:
-            answer = ANSWERS.decode(line)
+            answer: Answer = ANSWERS.decode(line)
         except (msgspec.ValidationError, msgspec.DecodeError):
             return None
         if self.busy is None or answer.ticket != self.busy.ticket:

@@ -21,6 +21,8 @@ from airbundle.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from airbundle.devices.workers import Reader
+
 _PASSED_ON: Final = ("PATH", "HOME", "LANG")
 _OUTPUT_MAX: Final = 64 << 10
 
@@ -41,27 +43,31 @@ def require_program(command: Sequence[str], what: str) -> None:
 
 
 def run_command(command: Sequence[str], *, environment: Mapping[str, str], timeout: float,
-                home: bool = True) -> CommandEnd:
-    """Run a program. With `home` it has that of this user, without an empty one, which it is also started in."""
+                home: bool = True, reader: Reader | None = None) -> CommandEnd:
+    """Run a program, as `reader` if one is given.
+
+    With `home` it has that of this user, without an empty one, which it is also started in.
+    """
     with _place(home=home) as (folder, passed):
         try:
             process = subprocess.Popen(  # noqa: S603 - a list, from the policy that the station's owner wrote
                 list(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder,
-                env={**passed, **environment}, start_new_session=True)
+                env={**passed, **environment}, start_new_session=True,
+                **(reader.as_arguments() if reader is not None else {}))
         except OSError as error:
             return CommandEnd(None, f"could not be started: {error.strerror}")
         with process:
             assert process.stdout is not None
             kept, status = _Ends(), None
-            reader = threading.Thread(target=kept.read_all, args=(process.stdout,), daemon=True)
-            reader.start()
+            draining = threading.Thread(target=kept.read_all, args=(process.stdout,), daemon=True)
+            draining.start()
             try:
                 status = process.wait(timeout)
             except subprocess.TimeoutExpired:
                 pass
             finally:
                 _kill_session(process.pid)  # also what it left behind, which would hold the pipe
-                reader.join()
+                draining.join()
     said = f"not finished after {timeout:.0f} s" if status is None else f"ended with {status}"
     return CommandEnd(status, said, kept.output())
 

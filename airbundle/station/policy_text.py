@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airbundle.station.gates.rules import GateRules
-    from airbundle.station.policy import LoadedPolicy
+    from airbundle.station.policy import LoadedPolicy, Policy
 
 TEMPLATE = """\
 # What this station lets in. `airbundle policy check` says in plain words what follows from it.
@@ -54,6 +54,17 @@ skew = "1d"                   # so far may the packer's clock be ahead
 [devices]
 serials = []                  # drives that may bring something; none: any
 recorded-serial = "report"    # if it is not the drive that was written to: "ignore", "report" or "refuse"
+
+# [[devices.allow]]           # once for each kind that `watch` mounts; none: what can be taken out, or is on USB
+# serial = "*"                # patterns of what the device says of itself: it can say anything
+# vendor = "SanDisk"
+# model = "*"
+# bus = "usb"
+# port = "1-*"
+
+[watch]                       # the watcher (docs/watching.md)
+user = ""                     # who reads drives where it runs as root; nobody named: the owner of this file
+hook = []                     # a command that is run for whatever happens to a drive
 
 [custody]
 chain = "report"              # events on the drive that are broken, or by strangers: "ignore", "report" or "refuse"
@@ -123,6 +134,7 @@ def explain(policy: LoadedPolicy) -> list[Sentence]:
         Sentence("A bundle comes in once, and a series goes only forward."),
         Sentence(f"Drives that may bring something: {f'those with serial {serials}' if serials else 'any'}. "
                  f"If it is not the drive that was written to: {_DOES[rules.devices.recorded_serial]}."),
+        *_watch_sentences(rules),
         Sentence(f"Events of custody that are broken: {_DOES[rules.custody.chain]}; those that have to be there: "
                  f"{', '.join(rules.custody.required) or 'none'}."),
         Sentence("Blocks that somebody altered: refused.") if bundle.altered_blocks == "refuse" else Sentence(
@@ -159,6 +171,14 @@ def _who_waives(policy: LoadedPolicy) -> Sentence:
     if len(names) < count:
         return Sentence("Nobody can sign a waiver.")
     return Sentence(f"Waivers: {_times(count).lower() if len(names) > 1 else ''}{', '.join(names)} has to sign.")
+
+
+def _watch_sentences(rules: Policy) -> list[Sentence]:
+    allowed = "; ".join(map(str, rules.devices.allow)) or "what can be taken out, or is on USB"
+    found = [Sentence(f"The watcher mounts: {shown(allowed)}.")]
+    if rules.watch.hook:
+        found.append(Sentence(f"For whatever happens to a drive this is run: {' '.join(rules.watch.hook)}."))
+    return found
 
 
 def _gate_sentences(gates: GateRules) -> list[Sentence]:

@@ -6,7 +6,6 @@ import errno
 import os
 import shutil
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,10 +25,12 @@ from airbundle.errors import MediumError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 ENVIRONMENT = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
 needs_loop = pytest.mark.skipif(
-    os.geteuid() != 0 or not os.path.exists("/dev/loop-control") or not shutil.which("mkfs.ext4", path=ENVIRONMENT["PATH"]),
+    os.geteuid() != 0 or not os.path.exists("/dev/loop-control")
+    or not shutil.which("mkfs.ext4", path=ENVIRONMENT["PATH"]),
     reason="needs root, loop devices and mkfs.ext4")
 
 

@@ -16,10 +16,12 @@ ROOT = Path(__file__).parents[2]
 HAS_FILTER = platform.machine() in {"x86_64", "aarch64"}
 CHILD = """
 import errno, os, socket, subprocess, sys
-from airbundle.devices.sandbox import confine
+from airbundle.devices.sandbox import become, confine
 place = {place!r}
+user = {user!r}
+if user: become(user, user)
 held = confine(readable=["/etc", "/proc", sys.prefix, sys.base_prefix, place + "/in"],
-               runnable=["/usr", "/lib", "/lib64", "/bin"], writable=[place + "/out"], user={user!r})
+               runnable=["/usr", "/lib", "/lib64", "/bin"], writable=[place + "/out"])
 def tried(what):
     try: what()
     except OSError as error: return errno.errorcode[error.errno]
