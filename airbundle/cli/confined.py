@@ -12,6 +12,7 @@ import concurrent.futures.thread  # noqa: F401 - what is imported late elsewhere
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -147,7 +148,8 @@ def _confine(policy: LoadedPolicy, request: ImportRequest | BarredRequest) -> No
     if isinstance(request, ImportRequest):
         media = [from_hex(place) for place in request.places]
         if rules.gates.scanners or rules.publish.hook:
-            runnable = [*_PROGRAMS, *_own()]
+            hook = shutil.which(rules.publish.hook[0]) if rules.publish.hook else None
+            runnable = [*_PROGRAMS, *_own(), *filter(None, (hook,))]
             writable.append(tempfile.gettempdir())
     confine(readable=[*_SYSTEM, *_own(), *media, policy.folder,
                       *(os.path.join(policy.folder, file) for file in files)],

@@ -242,8 +242,6 @@ class Gathering:
             else:
                 self._unmount(drive)
                 self._move(drive, _worst(drive.ends), end.what, job.bundle, end)
-        if event is DriveEvent.PUBLISHED:
-            self._complete(job.bundle, end)
 
     def tick(self, now: float) -> None:
         """Time has passed: devices settle, and an import may begin."""
@@ -298,14 +296,6 @@ class Gathering:
         for drive in drives:
             self._move(drive, DriveEvent.START, bundle=bundle)
         self.actions.append(self._job)
-
-    def _complete(self, bundle: str, end: ImportEnd) -> None:
-        """Drives that waited for the rest of a bundle wait no longer."""
-        for drive in self.drives.values():
-            if drive.state is DriveState.WAITING and drive.ends.get(bundle) is DriveEvent.INCOMPLETE:
-                drive.ends[bundle] = DriveEvent.PUBLISHED
-                if _worst(drive.ends) is DriveEvent.PUBLISHED:
-                    self._move(drive, DriveEvent.PUBLISHED, "complete with another drive", bundle, end)
 
     def _mount(self, drive: AttachedDrive, event: DriveEvent) -> None:
         drive.ticket = self._ticket()

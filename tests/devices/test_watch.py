@@ -1,0 +1,189 @@
+"""The watcher as it is run, with drives that somebody mounted: what becomes of each, and what is left behind."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.devices.post import ROOT, Post, verdicts
+from tests.station.desk import People
+from tests.transfer.workshop import overwrite
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def post(people: People, tmp_path: Path) -> Post:
+    return Post(people, tmp_path)
+
+
+def end_of(lines: list[dict[str, Any]], label: str) -> dict[str, Any]:
+    ends: list[dict[str, Any]] = [line["import"] for line in lines
+                                  if "import" in line and line["drive"]["label"] == label]
+    return ends[-1]
+
+
+def test_good_and_strange_and_nothing_side_by_side(post: Post) -> None:
+    good = post.pack("good")
+    strange = post.pack("strange", by=post.people.mallory, released=False)
+    post.mount("good", *good)
+    post.mount("strange", *strange)
+    post.mount("empty")
+    status, lines, _ = post.watch_once()
+    assert verdicts(lines) == {"good": "imported", "strange": "refused", "empty": "empty"}
+    assert status == 5
+    ended = end_of(lines, "good")
+    assert os.path.isdir(ended["target"])
+    assert os.path.relpath(ended["target"], post.high) in post.published()
+    for name in ("good", "strange"):
+        assert os.path.exists(end_of(lines, name)["receipt"])
+    assert end_of(lines, "strange")["code"] == "stranger"
+
+
+def test_what_was_imported_is_said_to_be_so(post: Post) -> None:
+    post.mount("stick", *post.pack())
+    assert post.watch_once()[0] == 0
+    status, lines, _ = post.watch_once()
+    assert (status, verdicts(lines)) == (0, {"stick": "known"})
+    assert end_of(lines, "stick")["code"] == "replay"
+
+
+def test_three_drives_together_and_one_after_another(post: Post) -> None:
+    volumes = post.pack(drives=3)
+    post.mount("a", volumes[0])
+    status, lines, _ = post.watch_once()
+    assert (status, verdicts(lines)) == (3, {"a": "waiting"})
+    shutil.rmtree(post.mnt / "a")
+    post.mount("b", volumes[1])
+    post.mount("c", volumes[2])
+    status, lines, _ = post.watch_once()
+    assert (status, verdicts(lines)) == (0, {"b": "imported", "c": "imported"})
+
+
+def test_a_damaged_one_is_repaired_in_memory_and_one_beyond_it_is_not(post: Post) -> None:
+    volumes = post.pack()
+    for name, count in (("little", 1), ("much", 10_000)):
+        drive = post.mount(name, *volumes)
+        segment = next(drive.rglob("*.abs"))
+        size = segment.stat().st_size
+        overwrite(segment, size // 2 // 4096 * 4096, bytes(min(count * 4096, size // 3)))
+    (post.mnt / "much").rename(post.place / "later")
+    status, lines, _ = post.watch_once()
+    assert (status, verdicts(lines)) == (0, {"little": "imported"})
+
+
+def test_a_hostile_medium_is_no_more_than_a_verdict(post: Post) -> None:
+    drive = post.mount("hostile")
+    (drive / "._model-1of1.airbundle").mkdir()
+    (drive / ".Trash-1000").mkdir()
+    (drive / "x-1of1.airbundle").symlink_to("/etc")
+    (drive / "\x1b[31m-1of1.airbundle").mkdir()
+    os.mkfifo(drive / "\x1b[31m-1of1.airbundle" / "statement.json")
+    status, lines, _ = post.watch_once()
+    assert verdicts(lines)["hostile"] in {"empty", "failed", "refused"}
+    assert status in {0, 4, 5, 9}
+    assert not post.published()
+
+
+def test_the_hook_is_told(post: Post) -> None:
+    told = post.high / "told"
+    hook = post.high / "hook"
+    words = "$AIRBUNDLE_STATE $AIRBUNDLE_EXIT $AIRBUNDLE_DRIVE"
+    hook.write_text(f'#!/bin/sh\necho "{words}" >> {told}\nid -un >> {told}\n')
+    hook.chmod(0o755)
+    post.rule(f'[watch]\nhook = ["{hook}"]\n')
+    post.give()
+    post.mount("stick", *post.pack())
+    assert post.watch_once()[0] == 0
+    lines = told.read_text().splitlines()
+    assert [line.split()[0] for line in lines[::2]] == [
+        "attached", "mounting", "looking", "ready", "importing", "imported"]
+    assert lines[-2] == "imported 0 'stick' (stick)"
+    assert set(lines[1::2]) == {"nobody" if os.geteuid() == 0 else os.environ.get("USER", lines[1])}
+
+
+def test_only_one_watcher_at_a_time(post: Post) -> None:
+    with post.file.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        status, lines, said = post.watch_once()
+    assert (status, lines) == (2, [])
+    assert "another watcher" in said
+
+
+def test_it_ends_when_it_is_told_to_and_leaves_nothing(post: Post) -> None:
+    post.mount("stick", *post.pack())
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(post.place)}
+    with subprocess.Popen(post.command("--mounts", str(post.mnt), "--json"), stdout=subprocess.PIPE, text=True,
+                          env=environment) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if json.loads(line)["state"] == "imported":
+                break
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert not [name for name in os.listdir(post.place) if name.startswith("airbundle-")]
+
+
+def test_the_reader_dies_and_the_watcher_goes_on(post: Post) -> None:
+    """What kills the process that reads a drive is a verdict on that drive; the next one is read by another."""
+    post.mount("first", *post.pack("first"))
+    with subprocess.Popen(post.command("--mounts", str(post.mnt), "--json"), stdout=subprocess.PIPE, text=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)}) as process:
+        assert process.stdout is not None
+        states = []
+        for line in process.stdout:
+            told = json.loads(line)
+            states.append(told["state"])
+            if told["event"] == "plug" and states.count("attached") == 1:
+                for reader in readers_of(process.pid):
+                    os.kill(reader, signal.SIGKILL)
+            if told["state"] in {"imported", "failed"} and "drive" in told:
+                if states.count("attached") == 2:
+                    break
+                post.mount("second", *post.pack("second"))
+        process.terminate()
+        process.wait(30)
+    assert states[-1] == "imported"
+
+
+def readers_of(parent: int) -> list[int]:
+    with open(f"/proc/{parent}/task/{parent}/children", encoding="ascii") as file:
+        return [int(number) for number in file.read().split()]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has something to give up")
+def test_root_does_not_read_drives(people: People, tmp_path: Path) -> None:
+    post = Post(people, tmp_path)
+    for drop_in in (post.high / "policy.d").iterdir():
+        drop_in.unlink()
+    for path in (post.high, post.file):
+        os.chown(path, 0, 0)
+    status, lines, said = post.watch_once()
+    assert (status, lines) == (2, [])
+    assert "read as root" in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has something to give up")
+def test_what_reads_drives_has_no_privileges_and_no_network(post: Post) -> None:
+    """As the kernel says it of the process that imports, while it does."""
+    hook = post.high / "look"
+    found = post.high / "models" / "found"
+    lines = "^(Uid|CapEff|CapPrm|NoNewPrivs|Seccomp):"
+    hook.write_text(f"#!/bin/sh\ngrep -h -E '{lines}' /proc/self/status > {found}\n")
+    hook.chmod(0o755)
+    post.rule(f'[publish]\nhook = ["{hook}"]\n')
+    post.give()
+    post.mount("stick", *post.pack())
+    assert post.watch_once()[0] == 0
+    status = dict(line.split(":\t") for line in found.read_text().splitlines())
+    assert set(status["Uid"].split()) == {"65534"}
+    assert status["CapEff"].strip("0") == status["CapPrm"].strip("0") == ""
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
