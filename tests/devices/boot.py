@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parents[2]
 SHARED = "/srv/shared"
 OWN = "/run/machine"  # in the guest: the agent and its start
-MODULES = ("xhci_pci", "usb_storage", "uas", "sd_mod", "vfat", "exfat", "nls_ascii", "nls_cp437", "nls_utf8", "loop")
+MODULES = ("xhci_pci", "usb_storage", "uas", "sd_mod", "vfat", "exfat", "nls_ascii", "nls_cp437", "nls_utf8", "loop",
+           "fuse")
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 FIRST = """#!/bin/busybox sh
@@ -47,6 +48,7 @@ for place in proc sys dev; do $B mount --move /$place /new/$place; done
 exec $B switch_root /new {init}
 """
 
+# The shell stays the first process: it takes the ends of those that nobody waits for.
 START = f"""export PATH={SEARCH} HOME=/root LC_ALL=C.UTF-8
 mkdir -p /dev/pts /dev/shm
 mount -t devpts pts /dev/pts
@@ -58,7 +60,7 @@ ip link set lo up
 modprobe -a {" ".join(MODULES)}
 udevadm trigger --subsystem-match=block --subsystem-match=usb
 udevadm settle
-exec {{agent}}
+{{agent}}
 """
 
 AGENT_UNIT = f"""[Unit]

@@ -11,6 +11,8 @@ import os
 import platform
 import shutil
 
+import pytest
+
 PATH = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
 UDEVD = "/lib/systemd/systemd-udevd"
 SYSTEMD = "/lib/systemd/systemd"
@@ -48,3 +50,12 @@ def lacking(tier: str) -> list[str]:
     elif platform.machine() != "x86_64":
         found.append("an x86-64 machine")
     return found
+
+
+def require(tier: str) -> None:
+    """Skips the test where a tier cannot run; a failure where CI is set, for there nobody would see the skip."""
+    if found := lacking(tier):
+        text = f"the tier {tier} needs {', '.join(found)}"
+        if os.environ.get("CI", "").lower() not in {"", "0", "false"}:
+            pytest.fail(text)
+        pytest.skip(text)

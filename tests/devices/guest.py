@@ -32,7 +32,7 @@ class Agent:
     def __init__(self) -> None:
         self._port = open_port()
         self._lock = threading.Lock()
-        self._command: subprocess.Popen[bytes] | None = None
+        self._commands: dict[int, subprocess.Popen[bytes]] = {}
 
     def send(self, message: dict[str, Any]) -> None:
         data = json.dumps(message).encode() + b"\n"
@@ -40,19 +40,20 @@ class Agent:
             while data:
                 data = data[os.write(self._port, data):]
 
-    def start(self, argv: list[str], cwd: str, env: dict[str, str]) -> None:
-        """The command that the machine was made for; it gets a session of its own, and its end is told."""
+    def start(self, number: int, argv: list[str], cwd: str, env: dict[str, str]) -> None:
+        """A command that goes on; it gets a session of its own, and its end is told."""
+        source = str(number)
         try:
-            self._command = _popen(argv, cwd, env)
+            command = self._commands[number] = _popen(argv, cwd, env)
         except OSError as error:
-            self.send({"line": f"{argv[0]}: {error}", "source": "command"})
-            self.send({"ended": 127})
+            self.send({"line": f"{argv[0]}: {error}", "source": source})
+            self.send({"ended": source, "status": 127})
             return
-        threading.Thread(target=self._watch, args=(self._command,), daemon=True).start()
+        threading.Thread(target=self._watch, args=(command, source), daemon=True).start()
 
-    def _watch(self, command: subprocess.Popen[bytes]) -> None:
-        self._forward(command, "command")
-        self.send({"ended": command.wait()})
+    def _watch(self, command: subprocess.Popen[bytes], source: str) -> None:
+        self._forward(command, source)
+        self.send({"ended": source, "status": command.wait()})
 
     def follow(self, unit: str) -> None:
         """All that the journal has of a unit, and what it gets from now on."""
@@ -72,10 +73,10 @@ class Agent:
             self.send({"ran": number, "status": process.returncode, "output": output.decode(errors="replace")})
         threading.Thread(target=work, daemon=True).start()
 
-    def signal(self, number: int) -> None:
-        if self._command is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._command.pid, number)
+    def signal(self, command: int, number: int) -> None:
+        """To the whole group, also when its first process has ended and others have not."""
+        with contextlib.suppress(KeyError, ProcessLookupError):
+            os.killpg(self._commands[command].pid, number)
 
     def serve(self) -> None:
         self.send({"ready": os.uname().release})
