@@ -164,6 +164,10 @@ class Machine:
         """What a piece of Python prints, which has to succeed; run by this Python."""
         return self.output(shlex.join([sys.executable, "-c", text]), timeout)
 
+    def put(self, path: str, text: str) -> None:
+        """A file in the guest, which is gone with the machine."""
+        self.output(f"printf %s {shlex.quote(text)} > {shlex.quote(path)}")
+
     def device(self, name: str, timeout: float = 30) -> str:
         """The device that a stick has got, once udev has finished with it: `/dev/sda`."""
         return self.output(FIND.format(shlex.quote(f"ID_SERIAL_SHORT={self._serials[name]}")), timeout).strip()

@@ -70,6 +70,7 @@ def test_it_has_what_tests_need(machine: Machine) -> None:
     assert machine.output("id -u nobody").strip() == "65534"
     assert "landlock" in machine.output("cat /sys/kernel/security/lsm").split(",")
     assert re.search(r"^Seccomp:\s+0$", machine.output("cat /proc/self/status"), re.MULTILINE)
+    assert int(machine.python("import ctypes; print(ctypes.CDLL(None).syscall(444, None, 0, 1))")) >= 1  # of Landlock
     machine.output("for place in /run /tmp /mnt /var /etc; do touch $place/written && rm $place/written; done")
     assert not Path("/etc/written").exists()
     assert machine.python("import airbundle; print(airbundle.__file__)").startswith(str(Path(__file__).parents[2]))
@@ -141,11 +142,12 @@ def test_what_is_pulled_is_gone_and_what_is_put_back_is_another_disk(machine: Ma
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_kernel_mounts_it(machine: Machine, tmp_path: Path, kind: str) -> None:
-    stick = make_stick(tmp_path / "stick.img", kind)
     content = tmp_path / "content"
     content.mkdir()
     (content / "Größe.txt").write_text("what is in it")
-    machine.fill(stick, content)
+    stick = make_stick(tmp_path / "stick.img", kind, content=None if kind == "exfat" else content)
+    if kind == "exfat":
+        machine.fill(stick, content)
     machine.plug("a", stick)
     machine.output(f"mount -o ro,nosuid,nodev,noexec,nosymfollow {machine.device('a')} /mnt")
     assert machine.output("cat /mnt/Größe.txt") == "what is in it"
@@ -174,13 +176,42 @@ def test_a_line_that_cannot_come_is_not_waited_for(machine: Machine) -> None:
     assert machine.start("no-such-program").wait() == 127
 
 
-def test_leaving_ends_the_machine(tmp_path: Path) -> None:
+def test_a_machine_that_does_not_come_up_is_ended(tmp_path: Path) -> None:
     require("machine")
-    made = Machine(tmp_path)
+    made = Machine(tmp_path, patience=0.5)
+    with pytest.raises(TimeoutError, match="did not come up"):
+        made.__enter__()
+    assert not os.path.exists(f"/proc/{made.process.pid}")
+
+
+UNIT = """
+[Unit]
+DefaultDependencies=no
+BindsTo=dev-%i.device
+After=dev-%i.device
+[Service]
+Type=oneshot
+ProtectSystem=strict
+PrivateNetwork=yes
+ExecStart=/bin/sh -c 'echo "%I with $(ls /sys/class/net)"; ! touch /var/new'
+"""
+RULE = """
+ACTION=="add", SUBSYSTEM=="block", ENV{ID_BUS}=="usb", TAG+="systemd", ENV{SYSTEMD_WANTS}+="taken@%k.service"
+"""
+
+
+def test_systemd_starts_a_unit_for_a_stick_and_leaving_ends_it_all(tmp_path: Path, image: Path) -> None:
+    require("systemd")
+    made = Machine(tmp_path, systemd=True, units={"taken@.service": UNIT}, rules={"90-taken.rules": RULE})
 
     def fail_within() -> None:
-        with made:
-            assert made.run("true").status == 0
+        with made as machine:
+            assert machine.output("cat /proc/1/comm; systemctl is-system-running") == "systemd\nrunning\n"
+            journal = machine.follow("taken@sda.service")
+            machine.plug("a", image)
+            journal.expect("sda with lo")
+            journal.expect("Finished taken@sda.service")
+            machine.pull("a")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
