@@ -7,12 +7,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --only-binary :all: $(PIP_ARGS)
 
-.PHONY: help demo test test-real test-campaign vectors fuzz wheelhouse bench clean
+.PHONY: help demo test test-real test-devices test-campaign vectors fuzz wheelhouse bench clean
 
 help:
 	@echo 'make demo           pack, damage, verify, repair and unpack a made-up checkpoint'
 	@echo 'make test           ruff, mypy and the default tests'
 	@echo 'make test-real      the tests with real weights and their own libraries (installs torch, CPU build)'
+	@echo 'make test-devices   sticks that are plugged and pulled, in a virtual machine (needs root, QEMU and udev)'
 	@echo 'make test-campaign  long runs with a fixed seed'
 	@echo 'make fuzz           parsers with damaged input; FUZZ_ARGS="--seconds 3600", guided with --atheris'
 	@echo 'make vectors        make fixtures/vectors/ again; the same bytes unless something changed'
@@ -30,6 +31,9 @@ test: $(VENV)/.dev
 
 test-real: $(VENV)/.real
 	$(BIN)/pytest -m real
+
+test-devices: $(VENV)/.dev
+	$(BIN)/pytest -m devices tests/devices
 
 test-campaign: $(VENV)/.dev
 	$(BIN)/pytest -m campaign

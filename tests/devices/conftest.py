@@ -1,3 +1,30 @@
+"""Machines that several tests share: one start for a module, and for each test as if it were its own."""
+
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.devices.equipment import require
+from tests.devices.machine import Machine
 from tests.station.conftest import people as people  # noqa: PLC0414 - a fixture is found by its name here
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def booted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """The machine of a module; a module that wants another one says so in MACHINE, the words of `Machine`."""
+    words = getattr(request.module, "MACHINE", {})
+    require("systemd" if words.get("systemd") else "machine")
+    with Machine(tmp_path_factory.mktemp("shared"), **words) as made:
+        yield made
+
+
+@pytest.fixture
+def machine(booted: Machine) -> Iterator[Machine]:
+    """The machine of the module; what a test leaves in it is taken away."""
+    yield booted
+    booted.tidy()
