@@ -59,12 +59,13 @@ def describe(name: str, properties: Mapping[str, str]) -> BlockDevice:
     disk = os.path.dirname(folder) if os.path.exists(os.path.join(folder, "partition")) else folder
     usb = _USB_PORT.search(disk + "/")
     about = os.path.join(disk, "device")
+    is_file_system = properties.get("ID_FS_USAGE", "filesystem") == "filesystem"
+    kind = _text(properties.get("ID_FS_TYPE", "")) if is_file_system else ""
     return BlockDevice(
         key=f"{name}:{properties.get('DISKSEQ') or _read(disk, 'diskseq') or '0'}",
         node=properties.get("DEVNAME") or f"/dev/{name}",
         size=int(_read(folder, "size") or 0) * _SECTOR,
-        kind=_text(properties.get("ID_FS_TYPE", "")) if properties.get("ID_FS_USAGE", "filesystem") == "filesystem"
-        else "",
+        kind=kind,
         label=_text(_plain(properties.get("ID_FS_LABEL_ENC", "")) or properties.get("ID_FS_LABEL", "")),
         serial=_text(properties.get("ID_SERIAL_SHORT", "") or _serial(disk)),
         vendor=_text(_plain(properties.get("ID_VENDOR_ENC", "")) or _read(about, "vendor")),
@@ -72,7 +73,7 @@ def describe(name: str, properties: Mapping[str, str]) -> BlockDevice:
         bus=_text(properties.get("ID_BUS", "") or ("usb" if usb else _bus(disk))),
         port=usb[1] if usb else "",
         removable=_read(disk, "removable") == "1",
-        parts="ID_PART_TABLE_TYPE" in properties or _has_parts(folder))
+        parts=_has_parts(folder) or ("ID_PART_TABLE_TYPE" in properties and not kind))  # FAT looks like a table too
 
 
 def is_there(device: BlockDevice) -> bool:

@@ -105,6 +105,7 @@ def intake(volumes: Sequence[str], station: Station, *, bundle: str = "", waiver
 
 def turn_away(station: Station, error: AirbundleError, drive: Drive) -> str:
     """The receipt of a drive that was not let in as a device, and so was never read; gives its path."""
+    station.settle(())
     evidence = Evidence(station, Admission(station.policy, station.ledger, station.clock()))
     evidence.drives = (drive,)
     return evidence.close(end_of(error.exit_status), error)
