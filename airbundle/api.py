@@ -17,6 +17,7 @@ from airbundle.crypto.passphrase import Passphrase
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import AirbundleError, UsageError
 from airbundle.media.drive import device_serial
+from airbundle.media.presence import Presence, pulled_first
 from airbundle.transfer import copy as copying
 from airbundle.transfer import identity_files
 from airbundle.transfer import inspect as inspecting
@@ -233,19 +234,24 @@ def _keyring(keys: Sequence[PrivateIdentity], passphrase: str | None) -> Keyring
 
 @contextlib.contextmanager
 def opened(volumes: Sequence[str], bundle: str, *, alone: bool = False) -> Iterator[tuple[VolumeReader, ...]]:
-    """The volumes; `alone` keeps every other process from writing to them, from before anything of them is judged."""
-    readers = open_volumes(volumes, bundle)
-    try:
-        if alone:
-            for reader in readers:
-                reader.lock()
-        yield readers
-    except AirbundleError as error:
-        error.where = error.where or readers[0].path
-        raise
-    finally:
+    """The volumes; `alone` keeps every other process from writing to them, from before anything of them is judged.
+
+    What goes wrong inside is a PulledError where one of their drives is gone by then.
+    """
+    presences = [Presence.of(path) for path in volumes]
+    with contextlib.ExitStack() as stack, pulled_first(presences):
+        readers = open_volumes(volumes, bundle)
         for reader in readers:
-            reader.close()
+            presences.append(reader.presence)
+            stack.callback(reader.close)
+        try:
+            if alone:
+                for reader in readers:
+                    reader.lock()
+            yield readers
+        except AirbundleError as error:
+            error.where = error.where or readers[0].path
+            raise
 
 
 @contextlib.contextmanager

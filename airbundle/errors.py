@@ -132,6 +132,12 @@ class MediumError(AirbundleError):
     code = "environment"
 
 
+class PulledError(MediumError):
+    """A drive was pulled, or nothing on it can be read any more: what then seems damaged or missing may be neither."""
+
+    code = "pulled"
+
+
 class SourceChangedError(MediumError):
     """A file of the source changed while it was read."""
 
