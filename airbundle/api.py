@@ -84,8 +84,10 @@ def pack(source: str, output: str | Sequence[str], *, sign: PrivateIdentity, to:
     three or more.
     """
     targets = [output] if isinstance(output, str) else output
-    return packing.pack(source, targets, identity=sign, lock=_lock(to, passphrase, new_passphrase), declared=declared,
-                        options=options, lose=lose, pace=pace, reads_back=read_back, progress=progress)
+    with pulled_first([Presence.of(path) for path in (source, *targets)]):
+        return packing.pack(source, targets, identity=sign, lock=_lock(to, passphrase, new_passphrase),
+                            declared=declared, options=options, lose=lose, pace=pace, reads_back=read_back,
+                            progress=progress)
 
 
 def _lock(to: Sequence[PublicIdentity], passphrase: str | None, tell: Callable[[str], None] | None) -> Lock:
@@ -148,14 +150,15 @@ def rewrap(volumes: Sequence[str], *, sign: PrivateIdentity, keys: Sequence[Priv
 def rebuild(volumes: Sequence[str], output: str, *, trust: TrustSet, bundle: str = "", sidecar: str = "",
             pace: Pace | None = None, progress: Progress | None = None) -> CopyResult:
     """Write whole copies of the volumes that are damaged or lost into the folder `output`; change none."""
-    with opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
+    there = pulled_first([Presence.of(output)])
+    with there, opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
         return copying.rebuild(readers, output, trust=trust, pace=pace, progress=progress, sidecar=copies)
 
 
 def copy(volumes: Sequence[str], output: Sequence[str], *, trust: TrustSet, bundle: str = "",
          pace: Pace | None = None, progress: Progress | None = None) -> CopyResult:
     """Copy volumes onto other media, verified and read back; onto more or fewer, they are laid out anew."""
-    with opened(volumes, bundle) as readers:
+    with pulled_first([Presence.of(path) for path in output]), opened(volumes, bundle) as readers:
         return copying.copy(readers, output, trust=trust, pace=pace, progress=progress)
 
 

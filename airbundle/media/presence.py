@@ -1,8 +1,12 @@
-"""Whether a drive is still there: remembered when it is opened, asked again before anybody says that something is wrong.
+"""Whether a drive is still there: remembered when it is opened, asked again before anybody says what is wrong.
 
 A drive that was pulled says many things: FAT that there is no such file, ext4 that nothing can be read, FUSE that it is
-not connected. None of that is damage, and nothing that is missing then is missing from the bundle. So every verb that
-reads hands its failures to `pulled_first`, and a drive that is gone by then is the answer. A success stays one.
+not connected. None of that is damage, and nothing that is missing then is missing from the bundle.
+
+The guard is `pulled_first`, and it is one: every verb runs inside it, and what fails there is a PulledError where a
+drive is gone by then. A success stays one. Who asks earlier (`volume.py`, `check.py`, `salvage.py`) only keeps a verb
+from going on with what a drive that is gone seems to say. A healthy drive costs some looks into /proc and /sys when it
+is opened, and nothing while it is read.
 
 What cannot be known (no /proc or /sys, no block device, a kernel without diskseq) counts as present.
 """
@@ -46,7 +50,7 @@ _READ_FROM_THE_DRIVE: Final = frozenset({"unknown-drive", "changed-serial", "cus
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """What lies under a folder: how a person knows the drive, what is attached, and the mount as `ID PARENT MAJ:MIN`."""
+    """What lies under a folder: how a person knows the drive, what is attached, the mount as `ID PARENT MAJ:MIN`."""
 
     path: str
     name: str

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 NAME = "disk.img"
 SECTOR = 512
 READY = b"ready\n"
-# All that the file system writes for itself lies in front, as on FAT: what wraps around then hits files, not the kernel.
+# All that the file system writes for itself lies in front, as on FAT: what wraps around hits that, and then files.
 FORMAT = ("mkfs.ext4", "-q", "-F", "-b", "4096", "-O", "^has_journal,^resize_inode", "-E",
           "packed_meta_blocks=1,lazy_itable_init=0,nodiscard")
 
@@ -107,14 +107,18 @@ def make_image(path: Path, size: int) -> Path:
 
 
 @contextlib.contextmanager
-def mounted(device: str | Path, folder: Path, *options: str) -> Iterator[Path]:
-    """The file system of a device or an image, mounted at `folder`."""
+def mounted(image: Path, folder: Path, *, read_only: bool = False) -> Iterator[str]:
+    """The file system of an image, mounted at `folder` over a loop device, which is given."""
     folder.mkdir(exist_ok=True)
-    subprocess.run(["mount", *options, device, folder], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
+    with contextlib.ExitStack() as stack:
+        device = subprocess.run(["losetup", "--find", "--show", *(["--read-only"] if read_only else []), image],
+                                check=True, capture_output=True, text=True).stdout.strip()
+        stack.callback(_run, "losetup", "--detach", device)
+        if not read_only:  # what somebody set before with --setro outlives the last image
+            _run("blockdev", "--setrw", device)
+        _run("mount", "-o", "ro" if read_only else "rw", device, folder)
+        stack.callback(_run, "umount", "-l", folder)
+        yield device
 
 
 @contextlib.contextmanager
@@ -125,18 +129,19 @@ def sick_drive(image: Path, place: Path, *faults: str, read_only: bool = False) 
     with contextlib.ExitStack() as stack:
         server = subprocess.Popen([sys.executable, "-m", "tests.devices.fuse_image", image, served, *faults],
                                   stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
-        stack.callback(subprocess.run, ["umount", "-l", served], check=False)
+        stack.callback(_run, "umount", "-l", served)
         stack.callback(server.wait)
         stack.callback(server.kill)
         assert server.stdout is not None
         stack.callback(server.stdout.close)
         assert server.stdout.readline() == READY
-        found = subprocess.run(["losetup", "--find", "--show", *(["--read-only"] if read_only else []), served / NAME],
-                               check=True, capture_output=True, text=True)
-        device = found.stdout.strip()
-        stack.callback(subprocess.run, ["losetup", "--detach", device], check=True)
-        folder = stack.enter_context(mounted(device, place / "drive", "-o", "ro" if read_only else "rw"))
+        folder = place / "drive"
+        device = stack.enter_context(mounted(served / NAME, folder, read_only=read_only))
         yield SickDrive(device, folder, server)
+
+
+def _run(*command: str | Path) -> None:
+    subprocess.run(command, check=True)
 
 
 def missing() -> str:
