@@ -138,6 +138,12 @@ class PulledError(MediumError):
     code = "pulled"
 
 
+class UnreliableDriveError(MediumError):
+    """A drive does not hold what was written to it: it lies about its size, or it is failing."""
+
+    code = "unreliable-drive"
+
+
 class SourceChangedError(MediumError):
     """A file of the source changed while it was read."""
 
