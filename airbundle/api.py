@@ -17,6 +17,7 @@ from airbundle.crypto.passphrase import Passphrase
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import AirbundleError, UsageError
 from airbundle.media.drive import device_serial
+from airbundle.media.presence import Presence, pulled_first
 from airbundle.transfer import copy as copying
 from airbundle.transfer import identity_files
 from airbundle.transfer import inspect as inspecting
@@ -83,8 +84,10 @@ def pack(source: str, output: str | Sequence[str], *, sign: PrivateIdentity, to:
     three or more.
     """
     targets = [output] if isinstance(output, str) else output
-    return packing.pack(source, targets, identity=sign, lock=_lock(to, passphrase, new_passphrase), declared=declared,
-                        options=options, lose=lose, pace=pace, reads_back=read_back, progress=progress)
+    with pulled_first([Presence.of(path) for path in (source, *targets)]):
+        return packing.pack(source, targets, identity=sign, lock=_lock(to, passphrase, new_passphrase),
+                            declared=declared, options=options, lose=lose, pace=pace, reads_back=read_back,
+                            progress=progress)
 
 
 def _lock(to: Sequence[PublicIdentity], passphrase: str | None, tell: Callable[[str], None] | None) -> Lock:
@@ -147,14 +150,15 @@ def rewrap(volumes: Sequence[str], *, sign: PrivateIdentity, keys: Sequence[Priv
 def rebuild(volumes: Sequence[str], output: str, *, trust: TrustSet, bundle: str = "", sidecar: str = "",
             pace: Pace | None = None, progress: Progress | None = None) -> CopyResult:
     """Write whole copies of the volumes that are damaged or lost into the folder `output`; change none."""
-    with opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
+    there = pulled_first([Presence.of(output)])
+    with there, opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
         return copying.rebuild(readers, output, trust=trust, pace=pace, progress=progress, sidecar=copies)
 
 
 def copy(volumes: Sequence[str], output: Sequence[str], *, trust: TrustSet, bundle: str = "",
          pace: Pace | None = None, progress: Progress | None = None) -> CopyResult:
     """Copy volumes onto other media, verified and read back; onto more or fewer, they are laid out anew."""
-    with opened(volumes, bundle) as readers:
+    with pulled_first([Presence.of(path) for path in output]), opened(volumes, bundle) as readers:
         return copying.copy(readers, output, trust=trust, pace=pace, progress=progress)
 
 
@@ -233,19 +237,24 @@ def _keyring(keys: Sequence[PrivateIdentity], passphrase: str | None) -> Keyring
 
 @contextlib.contextmanager
 def opened(volumes: Sequence[str], bundle: str, *, alone: bool = False) -> Iterator[tuple[VolumeReader, ...]]:
-    """The volumes; `alone` keeps every other process from writing to them, from before anything of them is judged."""
-    readers = open_volumes(volumes, bundle)
-    try:
-        if alone:
-            for reader in readers:
-                reader.lock()
-        yield readers
-    except AirbundleError as error:
-        error.where = error.where or readers[0].path
-        raise
-    finally:
+    """The volumes; `alone` keeps every other process from writing to them, from before anything of them is judged.
+
+    What goes wrong inside is a PulledError where one of their drives is gone by then.
+    """
+    presences = [Presence.of(path) for path in volumes]
+    with contextlib.ExitStack() as stack, pulled_first(presences):
+        readers = open_volumes(volumes, bundle)
         for reader in readers:
-            reader.close()
+            presences.append(reader.presence)
+            stack.callback(reader.close)
+        try:
+            if alone:
+                for reader in readers:
+                    reader.lock()
+            yield readers
+        except AirbundleError as error:
+            error.where = error.where or readers[0].path
+            raise
 
 
 @contextlib.contextmanager

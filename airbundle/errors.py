@@ -132,6 +132,18 @@ class MediumError(AirbundleError):
     code = "environment"
 
 
+class PulledError(MediumError):
+    """A drive was pulled, or nothing on it can be read any more: what then seems damaged or missing may be neither."""
+
+    code = "pulled"
+
+
+class UnreliableDriveError(MediumError):
+    """A drive does not hold what was written to it: it lies about its size, or it is failing."""
+
+    code = "unreliable-drive"
+
+
 class SourceChangedError(MediumError):
     """A file of the source changed while it was read."""
 

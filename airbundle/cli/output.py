@@ -197,10 +197,18 @@ class ProgressView:
     def __call__(self, tick: Tick) -> None:
         """Take a tick from any thread."""
         with self._lock:
-            if self._bar is not None:
+            if tick.warning:
+                self._show_warning(tick)
+            elif self._bar is not None:
                 self._show_bar(tick)
             elif self._style in {"plain", "json"}:
                 self._show_line(tick)
+
+    def _show_warning(self, tick: Tick) -> None:
+        if self._style == "json":
+            err.print(msgspec.json.encode({"phase": tick.phase, "warning": tick.warning}).decode(), markup=False)
+        elif self._style != "none":  # above the bar, if there is one; the result says it too
+            warn(tick.warning)
 
     def _show_bar(self, tick: Tick) -> None:
         assert self._bar is not None

@@ -11,13 +11,14 @@ import errno
 import os
 import re
 import shutil
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
 from airbundle.errors import FormatError
 from airbundle.format.limits import KIB
 from airbundle.format.names import check_public_text
 from airbundle.media import system
-from airbundle.media.faults import medium_error, reporting
+from airbundle.media.faults import DAMAGE, GONE, medium_error, reporting
 
 _MOUNTS = "/proc/self/mountinfo"
 _SYS = "/sys"
@@ -77,6 +78,73 @@ def device_serial(path: str) -> str:
     return ""
 
 
+def known_as(path: str) -> str:
+    """What a person knows the drive under `path` by, beside its path: its label and serial number, as far as known."""
+    label, serial = filesystem_label(path), device_serial(path)
+    return ", ".join([*([f"label '{label}'"] if label else ()), *([f"serial number {serial}"] if serial else ())])
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """The block device under a path: its folder in /sys or '', and for each whole disk its name and diskseq or ''."""
+
+    folder: str
+    disks: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def under(cls, path: str) -> Self:
+        """What is attached there now. Raises OSError for a path that is not there."""
+        device = os.stat(path).st_dev
+        folder = _block_folder(path, device) if system.features().kernel_files else ""
+        return cls(folder, tuple((disk, _diskseq(disk)) for disk in sorted(_disks(folder))))
+
+    def is_gone(self) -> bool:
+        """Whether it surely is not there any more: removed, without a medium, or another drive has its number now."""
+        if not self.folder:
+            return False
+        return not os.path.isdir(self.folder) or any(
+            _of_disk(disk, "size") == "0" or (sequence and _diskseq(disk) not in {sequence, ""})
+            for disk, sequence in self.disks)
+
+    def answers(self) -> bool | None:
+        """Whether the device itself still gives any of a few sectors; None where nobody here may ask it."""
+        path = f"/dev/{os.path.basename(self.folder)}"
+        if not self.folder:
+            return None
+        try:
+            fd = system.open_file(path, os.O_RDONLY | system.NONBLOCK, direct=True)
+        except OSError as error:
+            return False if error.errno in DAMAGE | GONE else None
+        try:
+            size = os.lseek(fd, 0, os.SEEK_END)
+            return any(answers_at(fd, at) for at in (0, size // 2, size - system.ALIGNMENT))
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+
+
+def answers_at(fd: int, offset: int) -> bool:
+    """Whether something can be read near `offset`, past the page cache where that can be."""
+    system.drop_cache(fd)
+    with memoryview(system.huge_buffer(system.ALIGNMENT)) as view:
+        try:
+            system.read_into(fd, view[:system.ALIGNMENT], max(0, offset) // system.ALIGNMENT * system.ALIGNMENT)
+        except OSError:
+            return False
+    return True
+
+
+def _diskseq(disk: str) -> str:
+    return _of_disk(disk, "diskseq")
+
+
+def _of_disk(disk: str, name: str) -> str:
+    with contextlib.suppress(OSError), open(os.path.join(_SYS, "class/block", disk, name), "rb") as file:
+        return _public(file.read(64).strip())
+    return ""
+
+
 def _serial_above(folder: str) -> str:
     top = os.path.realpath(_SYS)
     while folder.startswith(top + os.sep):
@@ -124,14 +192,20 @@ def _mount(path: str) -> tuple[str, str, str]:
     if not system.features().kernel_files:
         return found
     real = os.path.realpath(path)
-    with contextlib.suppress(OSError), open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as mounts:
-        for line in mounts:
+    with contextlib.suppress(OSError):
+        for line in mount_table():
             front, _, back = line.partition(" - ")
             point = _OCTAL.sub(lambda m: chr(int(m[1], 8)), front.split(" ")[4])
             if len(point) >= len(best) and (real == point or real.startswith(point.rstrip("/") + "/")):
                 kind, source = back.split(" ")[:2]
                 best, found = point, (kind, _OCTAL.sub(lambda m: chr(int(m[1], 8)), source), point)
     return found
+
+
+def mount_table() -> list[str]:
+    """The lines of the mount table, as proc_pid_mountinfo(5) has them. Raises OSError where it cannot be read."""
+    with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as mounts:
+        return mounts.readlines()
 
 
 def require_writable(path: str) -> None:

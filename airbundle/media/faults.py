@@ -9,7 +9,7 @@ import contextlib
 import errno
 from typing import TYPE_CHECKING, Final
 
-from airbundle.errors import MediumError
+from airbundle.errors import MediumError, PulledError
 from airbundle.format.names import shown
 
 if TYPE_CHECKING:
@@ -21,15 +21,17 @@ DAMAGE: Final = frozenset(
     for name in ("EIO", "ENODATA", "EILSEQ", "EREMOTEIO", "EBADMSG", "EUCLEAN")
     if hasattr(errno, name)
 )
+# What only a drive that is not there says, or a file system without a server.
+GONE: Final = frozenset(
+    getattr(errno, name) for name in ("ENODEV", "ENXIO", "ENOMEDIUM", "ENOTCONN", "ESHUTDOWN") if hasattr(errno, name))
+RECONNECT: Final = "connect the drive again, then run the same command again"
 _SPACE: Final = "make room or use another medium, then run the same command again"
-_GONE: Final = "connect the drive again, then run the same command again"
 _HINTS: Final = {
     errno.ENOSPC: ("no space is left", _SPACE),
     errno.EDQUOT: ("the quota is used up", _SPACE),
     errno.EFBIG: ("a file of this size does not fit on this file system", "use another file system"),
     errno.EROFS: ("it is read-only", "check the write-protect switch and how the drive is mounted"),
-    errno.ENODEV: ("the device is gone", _GONE),
-    errno.ENXIO: ("the device is gone", _GONE),
+    **dict.fromkeys(GONE, ("the device is gone", RECONNECT)),
     errno.ENOENT: ("there is no such file or folder", "check the path"),
     errno.EACCES: ("permission denied", "check who may read and write here"),
     errno.EPERM: ("permission denied", "check who may read and write here"),
@@ -38,10 +40,11 @@ _HINTS: Final = {
 }
 
 
-def medium_error(error: OSError, where: str) -> MediumError:
-    """`error` in words: what happened at `where` and what to do."""
+def medium_error(error: OSError, where: str, known_as: str = "") -> MediumError:
+    """`error` in words: what happened at `where`, on a drive `known_as` that, and what to do."""
     what, hint = _HINTS.get(error.errno or 0, (error.strerror or str(error), ""))
-    return MediumError(what, where=shown(where), hint=hint)
+    kind = PulledError if error.errno in GONE else MediumError
+    return kind(f"{what} ({known_as})" if known_as else what, where=shown(where), hint=hint)
 
 
 @contextlib.contextmanager

@@ -262,7 +262,7 @@ def _require_device(fd: int, where: str) -> None:
     device = os.fstat(fd).st_dev
     if not features().kernel_files or os.major(device) == 0:  # no disk of its own: tmpfs, overlay, btrfs
         return
-    if not os.path.exists(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}"):
+    if not os.path.exists(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}"):  # the rest: `presence.py`
         raise medium_error(OSError(errno.ENODEV, ""), where)
 
 

@@ -22,6 +22,7 @@ from airbundle.media import system
 from airbundle.media.custody_folder import CUSTODY_NAME
 from airbundle.media.faults import DAMAGE, medium_error, reporting
 from airbundle.media.folder import Folder
+from airbundle.media.presence import Presence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -96,6 +97,7 @@ class VolumeReader:
 
     def __init__(self, path: str) -> None:
         self.path = path.rstrip("/") or path
+        self.presence = Presence.of(self.path)
         try:
             self._folder = Folder.open(self.path)
         except OSError as error:
@@ -126,6 +128,7 @@ class VolumeReader:
                 else:
                     files.append(entry.name)
         except OSError as error:
+            self.presence.require_connected()
             if error.errno not in DAMAGE:
                 raise medium_error(error, self.path) from error
             complete = False
@@ -137,7 +140,7 @@ class VolumeReader:
         """Open a file for reading; the caller closes it. `direct` reads from the medium, not from the page cache.
 
         Raises FileNotFoundError when there is none, FormatError for what is not a file or too big (V-1),
-        DamagedError when its entry cannot be read, MediumError.
+        DamagedError when its entry cannot be read, PulledError, MediumError.
         """
         where = os.path.join(self.path, name)
         try:
@@ -145,9 +148,11 @@ class VolumeReader:
             self._require_file(self._folder.status(name), where)
             fd = self._folder.open_file(name, os.O_RDONLY, direct=direct)
         except FileNotFoundError:
+            self.presence.require_connected()
             raise
         except OSError as error:
             if error.errno in DAMAGE:
+                self.presence.require_connected()
                 raise DamagedError("the file's entry cannot be read", where=shown(where)) from error
             if error.errno in {errno.ELOOP, errno.EMLINK}:
                 raise FormatError("it is not a regular file", where=shown(where), rule="V-1") from error

@@ -14,22 +14,25 @@ import os
 import re
 import stat
 import threading
+import time
 from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
-from airbundle.errors import MediumError, UsageError
+from airbundle.errors import MediumError, UnreliableDriveError, UsageError
 from airbundle.format import limits
 from airbundle.format.block import KIND_AT, MAGIC, Kind
 from airbundle.format.names import shown
 from airbundle.media import system
-from airbundle.media.drive import physical_device
+from airbundle.media.drive import known_as, physical_device
 from airbundle.media.faults import medium_error, reporting
 from airbundle.media.folder import Folder
-from airbundle.media.volume import busy, is_litter, speaks_of_volume
+from airbundle.media.rate import WriteRate
+from airbundle.media.recheck import Recheck, Written
+from airbundle.media.volume import README_NAME, busy, is_litter, segment_number, speaks_of_volume
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _BUNDLE: Final = slice(72, 88)
 _LENGTH: Final = slice(60, 64)
@@ -54,12 +57,17 @@ def is_temporary(name: str) -> bool:
 class VolumeWriter:
     """One volume, open for writing. Threads may share it."""
 
-    def __init__(self, path: str, *, bundle_id: bytes | None) -> None:
+    def __init__(self, path: str, *, bundle_id: bytes | None, tell: Callable[[str], None] | None = None,
+                 clock: Callable[[], float] = time.monotonic) -> None:
         """Make the folder, or go on in one that is empty or this bundle's. Raises UsageError (V-5), MediumError.
 
         Without `bundle_id` the folder has to exist and may hold anything, and its reader has the lock (`reopen`).
+        `tell` hears at once what somebody should know of the drive while it goes on.
         """
         self.path = path.rstrip("/") or path
+        self._tell, self._clock = tell or (lambda _: None), clock
+        self._rate = WriteRate()
+        self._recheck: Recheck | None = None
         with reporting(self.path):
             if bundle_id is not None and not os.path.lexists(self.path):
                 os.mkdir(self.path)
@@ -78,6 +86,16 @@ class VolumeWriter:
     def reopen(cls, path: str) -> Self:
         """The volume at `path` as it is, to repair it."""
         return cls(path, bundle_id=None)
+
+    def expect(self, total: int, *, reads_back: bool = True) -> None:
+        """At most `total` bytes of segments are to come: from now on what came first is read again (`recheck.py`)."""
+        with self._drive:
+            there = sorted(name for name in self.sizes() if segment_number(name) is not None)[:1]
+            kept = {}
+            for name in (README_NAME, *there):
+                with contextlib.suppress(FileNotFoundError):
+                    kept[name] = self._read_again(name)
+            self._recheck = Recheck(total, kept, there[0] if there else "", newest=not reads_back)
 
     def preallocate(self, name: str, size: int) -> None:
         """Make or replace the file `name` with `size` bytes that are really taken, to be filled later (V-3)."""
@@ -100,12 +118,13 @@ class VolumeWriter:
         """
         temporary = temporary_name(name, suffix)
         assert _PART.fullmatch(temporary), temporary
-        with self._writing(name, sum(len(view) for view in views)):
+        size = sum(len(view) for view in views)
+        with self._writing(name, size):
             direct = all(system.aligned(view) for view in views)
             fd = self._folder.open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, direct=direct)
             try:
                 try:
-                    _write_views(fd, views)
+                    self._write_views(fd, views)
                 finally:
                     os.close(fd)
             except BaseException:
@@ -113,14 +132,21 @@ class VolumeWriter:
                     self._folder.remove(temporary)
                 raise
             self._folder.sync()
+            if self._recheck is not None:
+                self._recheck.write(name, temporary, views, size)
         return temporary
 
     def settle(self, temporary: str, name: str) -> None:
-        """Give a written file its name; an older one of that name is replaced. Durable on return."""
+        """Give a written file its name; an older one of that name is replaced. Durable on return.
+
+        Raises UnreliableDriveError if by then the drive has lost what came first.
+        """
         with self._writing(name, 0):
             self._make_way(name)
             self._folder.rename(temporary, name)
             self._folder.sync()
+            if self._recheck is not None:
+                self._require_there(self._recheck.settle(temporary, name))
 
     @contextlib.contextmanager
     def opened(self, name: str) -> Iterator[int]:
@@ -206,9 +232,11 @@ class VolumeWriter:
                 self._folder.remove(name)
 
     def sync(self) -> None:
-        """Wait until everything written is on the medium."""
+        """Wait until everything written is on the medium. Raises UnreliableDriveError if what came first is not."""
         with self._drive, reporting(self.path):
             system.sync_tree(self.path)
+            if self._recheck is not None:
+                self._require_there(self._recheck.kept)
 
     def close(self) -> None:
         """Let go of the folder, so that its drive can be unmounted."""
@@ -219,6 +247,50 @@ class VolumeWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def differs(self, name: str, what: str) -> UnreliableDriveError:
+        """What to say of a file of this volume that is not what was written, and of its drive."""
+        known = known_as(self.path)
+        return UnreliableDriveError(
+            f"{what}: this drive{f' ({known})' if known else ''} lies about its size, or it is failing",
+            where=shown(os.path.join(self.path, name)),
+            hint="do not trust this drive: copy what is left onto another one and go on there")
+
+    def _require_there(self, wanted: Mapping[str, Written]) -> None:
+        for name, content in wanted.items():
+            self.require({name: content.size})
+            if self._read_again(name) != content:
+                raise self.differs(name, "does not hold any more what was written to it")
+
+    def _read_again(self, name: str) -> Written:
+        """What a file holds, past the page cache."""
+        with self.opened(name) as fd, memoryview(system.huge_buffer(system.CALL)) as view:
+            def pieces() -> Iterator[memoryview]:
+                at = 0
+                while got := system.read_into(fd, view[:system.CALL], at):
+                    at += got
+                    yield view[:got]
+
+            return Written.of(pieces())
+
+    def _write_views(self, fd: int, views: Sequence[memoryview]) -> None:
+        began, offset = self._clock(), 0
+        for view in views:
+            for at in range(0, len(view), system.CALL):
+                piece = view[at:at + system.CALL]
+                system.write_all(fd, piece, offset)
+                offset += len(piece)
+                self._judge_rate(offset, began, finished=False)
+        system.sync_file(fd)
+        self._judge_rate(offset, began, finished=True)
+        if not system.is_direct(fd):
+            system.drop_cache(fd)
+
+    def _judge_rate(self, count: int, began: float, *, finished: bool) -> None:
+        news = self._rate.judge(count, self._clock() - began, finished=finished)
+        if news:
+            known = known_as(self.path)
+            self._tell(f"{shown(self.path)}{f' ({known})' if known else ''}: {news}")
 
     @contextlib.contextmanager
     def _writing(self, name: str, size: int) -> Iterator[str]:
@@ -284,16 +356,6 @@ def _owner_of(head: bytes) -> bytes | None:
         return bytes.fromhex(msgspec.json.decode(payload, type=_Payload).bundle)
     except (msgspec.MsgspecError, binascii.Error, ValueError, RecursionError):
         return None
-
-
-def _write_views(fd: int, views: Sequence[memoryview]) -> None:
-    offset = 0
-    for view in views:
-        system.write_all(fd, view, offset)
-        offset += len(view)
-    system.sync_file(fd)
-    if not system.is_direct(fd):
-        system.drop_cache(fd)
 
 
 def _require_file(fd: int, where: str) -> None:

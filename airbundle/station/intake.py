@@ -25,6 +25,7 @@ from airbundle.crypto.envelope import Keyring
 from airbundle.errors import AirbundleError, FormatError, GateError, MediumError
 from airbundle.format.names import SafePath, shown
 from airbundle.media.drive import device_serial, require_writable
+from airbundle.media.presence import Presence, pulled_first
 from airbundle.media.staged import StagedPath, folder_id, open_staged
 from airbundle.media.staging import StagingTree
 from airbundle.station.admission import Admission, Drive
@@ -88,10 +89,12 @@ def intake(volumes: Sequence[str], station: Station, *, bundle: str = "", waiver
     """
     run = _Import(station, announce or (lambda _: None))
     try:
-        with contextlib.ExitStack() as stack:
-            run.begin(waivers)
+        run.begin(waivers)
+        presences = [Presence.of(path) for path in volumes]
+        with contextlib.ExitStack() as stack, pulled_first(presences):
             readers = open_volumes(volumes, bundle)
             for reader in readers:
+                presences.append(reader.presence)
                 stack.callback(reader.close)
             return run.take(readers, pace, Meter(progress))
     except AirbundleError as error:

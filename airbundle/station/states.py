@@ -88,7 +88,8 @@ MEANING: Final = {
     "incomplete": "more volumes are needed",
     "damaged": "damaged beyond repair",
     "malformed": "bytes that are not what the spec says",
-    "environment": "space, permission, an I/O error, a drive that is gone",
+    "environment": "space, permission, an I/O error",
+    "pulled": "a drive was pulled while it was read, or nothing on it can be read any more",
     "usage": "the command or the policy is off",
 }
 """Why an import was not let in, by the code of its error: the words of `docs/station.md`."""

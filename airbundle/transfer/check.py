@@ -119,9 +119,12 @@ def check_file(work: Workspace, reader: VolumeReader, name: str, expected: Expec
                         dead=tuple(range(count)), preamble=None, leaves=None,
                         gone=nothing, lacking=nothing), Image(place, work.blocks(count, size))
     try:
-        return check_segment(work, descriptor, expected)
+        findings, image = check_segment(work, descriptor, expected)
     finally:
         os.close(descriptor)
+    if findings.unreadable == findings.blocks:  # of a drive that failed as a whole not every block has to be tried
+        reader.presence.require_present()
+    return findings, image
 
 
 def check_files(work: Workspace, files: Sequence[tuple[VolumeReader, str]], expected: Expected, *,

@@ -57,8 +57,9 @@ def copy(readers: tuple[VolumeReader, ...], targets: Sequence[str], *, trust: Tr
     else:
         wanted = set().union(*(unit.segments for unit in units))
         places = place_anew(bundle, [row for row in bundle.rows if row.number in wanted], there)
-    laid = _lay_all(bundle, places, targets, pace or Pace(), Meter(progress))
-    warnings = (*shared(targets, bundle.statement.lose), *_warnings(bundle, places))
+    meter = Meter(progress)
+    laid = _lay_all(bundle, places, targets, pace or Pace(), meter)
+    warnings = (*shared(targets, bundle.statement.lose), *_warnings(bundle, places), *meter.warnings)
     return CopyResult(bundle.statement.bundle, laid, warnings, time.monotonic() - began)
 
 
@@ -83,7 +84,7 @@ def rebuild(readers: tuple[VolumeReader, ...], target: str, *, trust: TrustSet, 
                          hint="airbundle copy makes another copy of them")
     places = [_rebuilt(bundle, target, number) for number in numbers]
     laid = _lay_all(bundle, places, [target], pace or Pace(), meter)
-    return CopyResult(bundle.statement.bundle, laid, misnamed(bundle), time.monotonic() - began)
+    return CopyResult(bundle.statement.bundle, laid, (*misnamed(bundle), *meter.warnings), time.monotonic() - began)
 
 
 def _believed(readers: tuple[VolumeReader, ...], trust: TrustSet, sidecar: VolumeReader | None = None) -> Bundle:

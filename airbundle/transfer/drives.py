@@ -19,7 +19,7 @@ from airbundle.media.faults import reporting
 from airbundle.media.writing import VolumeWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
 def in_order(targets: Sequence[str], label: str, bundle_id: bytes | None) -> tuple[str, ...]:
@@ -63,8 +63,11 @@ def begun(target: str, label: str, bundle_id: bytes) -> tuple[int, str]:
 class Drives:
     """One `VolumeWriter` for each target, by number from 1. Use as a context."""
 
-    def __init__(self, targets: Sequence[str], label: str, bundle_id: bytes) -> None:
-        """Make the folders, or go on in those that were begun. Raises UsageError (V-5), MediumError."""
+    def __init__(self, targets: Sequence[str], label: str, bundle_id: bytes, tell: Callable[[str], None]) -> None:
+        """Make the folders, or go on in those that were begun. Raises UsageError (V-5), MediumError.
+
+        `tell` hears at once what somebody should know of a drive.
+        """
         self.targets = tuple(targets)
         self._writers: list[VolumeWriter] = []
         with ExitStack() as stack:
@@ -74,7 +77,7 @@ class Drives:
                 if old and old != path:
                     with reporting(old):
                         os.rename(old, path)
-                self._writers.append(stack.enter_context(VolumeWriter(path, bundle_id=bundle_id)))
+                self._writers.append(stack.enter_context(VolumeWriter(path, bundle_id=bundle_id, tell=tell)))
             self._stack = stack.pop_all()
 
     def __getitem__(self, number: int) -> VolumeWriter:

@@ -77,9 +77,10 @@ def lay_down(bundle: Bundle, place: Place, *, pace: Pace, meter: Meter) -> Laid:
     workers = pace.workers(2 * size)
     spaces = Workspaces(workers, size, best_engine())
     kept = restored = 0
-    with VolumeWriter(path, bundle_id=bundle.id) as volume:
+    with VolumeWriter(path, bundle_id=bundle.id, tell=meter.warn) as volume:
         if not place.finished:
             _prepare(bundle, place, volume)
+            volume.expect(sum(bundle.expected(row).place.stored_size for row in place.rows))
 
         def work(row: Row) -> str:
             meter.alive()

@@ -128,8 +128,8 @@ def pack(source: str, targets: Sequence[str], *, identity: PrivateIdentity, lock
             teams = begin.choose_teams(targets, stream, reader, options, lose, identity.suite, lock, declared, journal)
             plan, created = begin.seal_plan(journal, found, identity, lock, options, lose, now, entropy)
             begin.keep_places(journal, teams, targets)
-            with Drives(targets, declared.label, plan.context.bundle_id) as drives:
-                _prepare(drives, journal, plan, stream)
+            with Drives(targets, declared.label, plan.context.bundle_id, meter.warn) as drives:
+                _prepare(drives, journal, plan, stream, teams, reads_back=reads_back)
                 job = _job(stream, reader, plan, drives, journal, teams, pace, meter, reads_back=reads_back,
                            entropy=entropy)
                 rows, kept = _segments(job)
@@ -155,7 +155,7 @@ def pack(source: str, targets: Sequence[str], *, identity: PrivateIdentity, lock
         source_bytes=found.total, sealed_bytes=sum(row.body for row in data), stored_bytes=stored,
         segments=len(data), parity_segments=len(rows) - len(data), kept_segments=kept, lose=lose,
         statement_hash=statement_hash, read_back=reads_back, seconds=time.monotonic() - began,
-        warnings=(*shared(targets, lose), *left))
+        warnings=(*shared(targets, lose), *left, *meter.warnings))
 
 
 def _job(stream: Stream, reader: SourceReader, plan: SealPlan, drives: Drives, journal: Journal,
@@ -173,13 +173,15 @@ def _memory_of_one(size: int, teams: Sequence[Team]) -> int:
     return size * (1 + max((team.parity for team in teams), default=0))
 
 
-def _prepare(drives: Drives, journal: Journal, plan: SealPlan, stream: Stream) -> None:
+def _prepare(drives: Drives, journal: Journal, plan: SealPlan, stream: Stream, teams: Sequence[Team], *,
+             reads_back: bool) -> None:
     """(3) V-3: statement and catalog get their places before the first segment."""
+    largest = largest_place(plan, stream).stored_size
     for number, volume in enumerate(drives, 1):
-        if journal.ending or volume.sizes():
-            continue
-        prepare_ends(volume, volume_readme(plan.context.bundle_id, number, len(drives)),
-                     64 * limits.KIB + 3 * catalog_body(stream, plan.context.suite))
+        if not journal.ending and not volume.sizes():
+            prepare_ends(volume, volume_readme(plan.context.bundle_id, number, len(drives)),
+                         64 * limits.KIB + 3 * catalog_body(stream, plan.context.suite))
+        volume.expect(sum(team.volumes.count(number) for team in teams) * largest, reads_back=reads_back)
 
 
 def _segments(job: _Job) -> tuple[list[Row], int]:

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """`done` of `total` bytes of a `phase` (a verb in -ing form, the word that people see)."""
+    """`done` of `total` bytes of a `phase` (a verb in -ing form, the word that people see), or a `warning` of it."""
 
     phase: str
     done: int
     total: int
+    warning: str = ""
 
 
 class Meter:
@@ -29,6 +30,7 @@ class Meter:
         self._lock = threading.Lock()
         self._phase, self._done, self._total = "", 0, 0
         self._stopped = False
+        self.warnings: list[str] = []
 
     def begin(self, phase: str, total: int) -> None:
         """A new phase of `total` bytes."""
@@ -42,6 +44,12 @@ class Meter:
         with self._lock:
             self._done += count
             self._report(Tick(self._phase, self._done, self._total))
+
+    def warn(self, text: str) -> None:
+        """Say at once what somebody should know while it goes on; the result has it too."""
+        with self._lock:
+            self.warnings.append(text)
+            self._report(Tick(self._phase, self._done, self._total, text))
 
     def stop(self) -> None:
         """From now on `alive` raises."""

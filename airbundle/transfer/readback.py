@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from airbundle.errors import MediumError
+from airbundle.errors import MediumError, UnreliableDriveError
 from airbundle.media import system
 
 if TYPE_CHECKING:
@@ -59,6 +59,5 @@ def holds_content(volume: VolumeWriter, name: str, content: bytes) -> bool:
     return found[:count] == content
 
 
-def _differs(volume: VolumeWriter, name: str, near: str = "") -> MediumError:
-    return MediumError(f"does not hold what was written to it{near}", where=os.path.join(volume.path, name),
-                       hint="do not trust this drive: copy what is left onto another one and go on there")
+def _differs(volume: VolumeWriter, name: str, near: str = "") -> UnreliableDriveError:
+    return volume.differs(name, f"does not hold what was written to it{near}")

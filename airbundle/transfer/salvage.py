@@ -152,6 +152,9 @@ def salvage(readers: tuple[VolumeReader, ...], target: str, *, keyring: Keyring,
         else:
             trees, failed = _take_loose(readers, bundle_id, keyring, staging, meter, problems)
         signed = trust is not None
+        if failed or any(file.holes() for tree in trees for file in tree.files.values()):
+            for reader in readers:  # nothing is named as lost that a drive which was pulled has
+                reader.presence.require_present()
         meter.begin("naming what has holes", 0)
         files = [file for tree in trees for file in _named(tree, signed=signed)]  # (4)
         if not any(file.holes != ((0, file.size),) or not file.size for file in files):

@@ -30,6 +30,7 @@ from airbundle.format.catalog import DATA
 from airbundle.format.names import SafePath, shown
 from airbundle.media import volume as volumes
 from airbundle.media.flow import StreamWriter
+from airbundle.media.presence import explained
 from airbundle.media.staging import StagingTree, require_space
 from airbundle.transfer.content import Contents
 from airbundle.transfer.landing import Landing, Wrong
@@ -150,13 +151,14 @@ def fill(staging: StagingTree, bundle: Bundle, opened: Opened, *, include: Seque
         resumed = bool(landing.done)
         try:
             _take_all(staging, bundle, opened, landing, tally, files, pace or Pace(), meter)
-        except AirbundleError as error:
+        except AirbundleError as failure:
+            error = explained(failure, [reader.presence for reader in bundle.volumes])
             if isinstance(error, IncompleteError) or (isinstance(error, MediumError) and _is_on(error, bundle.volumes)):
                 staging.keep()
                 landing.flush()
             tally.recall(landing.wrongs)
             error.report = Filled(make_report(bundle, tally, opened=True, began=began), tuple(landing.witnesses))
-            raise
+            raise error from (None if error is failure else failure)
         for file in files.values():
             if file.size == 0:  # the others were made when their first bytes came
                 staging.touch(SafePath(file.path))

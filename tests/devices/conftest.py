@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airbundle.crypto.identities import generate
+from airbundle.crypto.suites import STANDARD
 from tests.devices.equipment import require
 from tests.devices.machine import Machine
-from tests.station.conftest import people as people  # noqa: PLC0414 - a fixture is found by its name here
+from tests.station.conftest import desk as desk  # noqa: PLC0414 - a fixture is found by its name here
+from tests.station.conftest import people as people  # noqa: PLC0414
+from tests.transfer.workshop import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,3 +32,14 @@ def machine(booted: Machine) -> Iterator[Machine]:
     """The machine of the module; what a test leaves in it is taken away."""
     yield booted
     booted.tidy()
+
+
+@pytest.fixture(scope="session")
+def fuse() -> None:
+    """Images behind FUSE under loop devices."""
+    require("host")
+
+
+@pytest.fixture(scope="session")
+def keys() -> Keys:
+    return Keys(*(generate(STANDARD) for _ in range(4)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from airbundle.errors import MediumError
+from airbundle.errors import MediumError, PulledError
 from airbundle.media import drive, faults, system
 from airbundle.media.descriptors import Descriptors
 
@@ -262,7 +262,7 @@ def test_a_bad_sector_costs_its_block_and_nothing_else(
 def test_a_device_that_is_gone_ends_the_run(shim: str, tmp_path: Path, number: int) -> None:
     (tmp_path / "f").write_bytes(content(100_000))
     done = sick(shim, tmp_path / "f", 4096, number, short=False)
-    assert "MediumError: stick: the device is gone" in done.stderr
+    assert "PulledError: stick: the device is gone" in done.stderr
 
 
 def test_a_pulled_drive_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +272,7 @@ def test_a_pulled_drive_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os.path, "exists", lambda p: False if "/sys/dev/block/" in str(p) else exists(p))
     monkeypatch.setattr(os, "major", lambda _: 8)
     monkeypatch.setattr(os, "preadv", lambda *_: (_ for _ in ()).throw(OSError(5, "EIO")))
-    with pytest.raises(MediumError, match="the device is gone"):
+    with pytest.raises(PulledError, match="the device is gone"):
         system.read_blocks(fd, memoryview(bytearray(8192)), 4096, where="stick")
     os.close(fd)
 
