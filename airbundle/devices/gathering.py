@@ -229,6 +229,9 @@ class Gathering:
         here = [drive for drive in drives if drive.state is DriveState.IMPORTING]
         event = event_of(end)
         lost_one = len(here) < len(job.keys) and event in {DriveEvent.FAIL, DriveEvent.INCOMPLETE}
+        for drive in drives:
+            if drive.state is DriveState.PULLED:
+                self.changes.append(Change(drive.device, "receipt", drive.state, end.what, job.bundle, end))
         for drive in here:
             if lost_one:  # what the others hold is tried without the one that was pulled
                 self._move(drive, DriveEvent.ANOTHER, "another drive of the bundle was pulled: once more without it",

@@ -62,7 +62,7 @@ DevicePolicy=closed
 DeviceAllow=block-* r
 RestrictNamespaces=mnt
 RestrictAddressFamilies=AF_UNIX AF_NETLINK
-SystemCallFilter=@system-service @mount @sandbox
+SystemCallFilter=@system-service @mount seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self
 
 [Install]
 WantedBy=multi-user.target
@@ -91,7 +91,7 @@ PrivateNetwork=yes
 DevicePolicy=closed
 RestrictNamespaces=yes
 RestrictAddressFamilies=AF_UNIX
-SystemCallFilter=@system-service @sandbox
+SystemCallFilter=@system-service seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self
 SystemCallFilter=~@privileged @resources
 
 [Install]
