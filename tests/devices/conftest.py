@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.devices.equipment import require
+from tests.devices.hostlab import HostLab
 from tests.devices.machine import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -27,3 +29,11 @@ def machine(booted: Machine) -> Iterator[Machine]:
     """The machine of the module; what a test leaves in it is taken away."""
     yield booted
     booted.tidy()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[HostLab]:
+    """The laboratory on this machine."""
+    require("host")
+    with HostLab(tmp_path) as made:
+        yield made
