@@ -31,7 +31,7 @@ NAME = "disk.img"
 SECTOR = 512
 READY = b"ready\n"
 # All that the file system writes for itself lies in front, as on FAT: what wraps around hits that, and then files.
-FORMAT = ("mkfs.ext4", "-q", "-F", "-b", "4096", "-O", "^has_journal,^resize_inode", "-E",
+FORMAT = ("mkfs.ext4", "-q", "-F", "-b", "4096", "-O", "^has_journal,^resize_inode", "-N", "1024", "-E",
           "packed_meta_blocks=1,lazy_itable_init=0,nodiscard")
 
 
@@ -40,10 +40,12 @@ class SickImage(mfusepy.Operations if mfusepy else object):  # type: ignore[misc
 
     use_ns = True
 
-    def __init__(self, image: str, bad: Sequence[tuple[int, int]], number: int, real: int, beyond: str) -> None:
+    def __init__(self, image: str, bad: Sequence[tuple[int, int]], number: int, real: int, beyond: str,
+                 wrap_to: int = 0) -> None:
         self.fd = os.open(image, os.O_RDWR)
         self.size = os.fstat(self.fd).st_size
         self.bad, self.number, self.real, self.beyond = bad, number, real or self.size, beyond
+        self.wrap_to = wrap_to
 
     def init(self, path: str) -> None:
         os.write(1, READY)
@@ -78,7 +80,7 @@ class SickImage(mfusepy.Operations if mfusepy else object):  # type: ignore[misc
         done = 0
         while done < size:
             here = offset + done
-            at = here % self.real
+            at = here if here < self.real else self.wrap_to + (here - self.real) % (self.real - self.wrap_to)
             length = min(size - done, self.real - at)
             yield (at if here < self.real or self.beyond == "wrap" else -1), done, length
             done += length
@@ -160,10 +162,11 @@ def main() -> None:
     parser.add_argument("--errno", default="EIO")
     parser.add_argument("--real", type=int, default=0, help="bytes that are really there")
     parser.add_argument("--beyond", choices=["wrap", "drop"], default="wrap", help="what happens to the others")
+    parser.add_argument("--wrap-to", type=int, default=0, help="where the first byte beyond goes")
     given = parser.parse_args()
     bad = [(int(first) * SECTOR, int(end) * SECTOR) for first, end in (part.split("-") for part in given.bad)]
-    mfusepy.FUSE(SickImage(given.image, bad, getattr(errno, given.errno), given.real, given.beyond), given.folder,
-                 foreground=True, direct_io=True, nothreads=True)
+    mfusepy.FUSE(SickImage(given.image, bad, getattr(errno, given.errno), given.real, given.beyond, given.wrap_to),
+                 given.folder, foreground=True, direct_io=True, nothreads=True)
 
 
 if __name__ == "__main__":
