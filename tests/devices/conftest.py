@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[HostLab]:
+    """The laboratory on this machine."""
+    require("host")
+    with HostLab(tmp_path) as made:
+        yield made
+
+
 @pytest.fixture(scope="module")
 def booted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """The machine of a module; a module that wants another one says so in MACHINE, the words of `Machine`."""
@@ -29,11 +37,3 @@ def machine(booted: Machine) -> Iterator[Machine]:
     """The machine of the module; what a test leaves in it is taken away."""
     yield booted
     booted.tidy()
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[HostLab]:
-    """The laboratory on this machine."""
-    require("host")
-    with HostLab(tmp_path) as made:
-        yield made
