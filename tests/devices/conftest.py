@@ -9,6 +9,7 @@ import pytest
 from airbundle.crypto.identities import generate
 from airbundle.crypto.suites import STANDARD
 from tests.devices.equipment import require
+from tests.devices.hostlab import HostLab
 from tests.devices.machine import Machine
 from tests.station.conftest import desk as desk  # noqa: PLC0414 - a fixture is found by its name here
 from tests.station.conftest import people as people  # noqa: PLC0414
@@ -16,6 +17,15 @@ from tests.transfer.workshop import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[HostLab]:
+    """The laboratory on this machine."""
+    require("host")
+    with HostLab(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,3 +134,7 @@ def _early(tree: Path, version: str) -> Iterator[Entry]:
                   if path not in found]
     for number, path in enumerate(found):
         yield Entry(f"modules/{number:02d}-{os.path.basename(path)}", Path(path).read_bytes())
+
+
+if __name__ == "__main__":  # fetch it before somebody waits for it: python -m tests.devices.kernel
+    sys.stdout.write(f"{prepared().image}\n")

@@ -75,7 +75,8 @@ def test_it_has_what_tests_need(machine: Machine) -> None:
     assert not Path("/etc/written").exists()
     assert machine.python("import airbundle; print(airbundle.__file__)").startswith(str(Path(__file__).parents[2]))
     assert machine.output("setpriv --reuid nobody --regid nogroup --clear-groups "
-                          f"{sys.executable} -c 'import airbundle, os; print(os.getuid())'").strip() == "65534"
+                          f"{sys.executable} -c 'import airbundle, os; print(os.getuid(), os.__file__)'"
+                          ).split() == ["65534", os.__file__]  # this Python, also where it lies in the home of root
 
 
 def test_what_is_written_to_the_shared_folder_is_written_here(machine: Machine) -> None:
