@@ -11,6 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from airbundle.crypto.keyfiles import NamedIdentity
+from airbundle.crypto.trust import TrustSet
+from airbundle.station.receipts import Receipt, parse_receipt
 from tests.station.desk import Desk, People
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +41,11 @@ class Post(Desk):
             for folder, _, files in os.walk(self.high):
                 for path in (folder, *(os.path.join(folder, name) for name in files)):
                     os.chown(path, entry.pw_uid, entry.pw_gid)
+
+    def receipt_at(self, path: str) -> Receipt:
+        """A receipt whose signature holds."""
+        return parse_receipt(Path(path).read_bytes(), TrustSet([NamedIdentity(
+            "station", self.people.station.public)]))[0]
 
     def mount(self, name: str, *volumes: str) -> Path:
         """A drive with copies of these volumes appears."""

@@ -1,4 +1,4 @@
-"""The services that `--print-units` prints: clean for systemd's own checker, and at work with systemd as first process."""
+"""The services that are printed: clean for systemd's own checker, and at work with systemd as first process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airbundle.crypto.identities import generate
-from tests.devices.equipment import program, require
+from tests.devices.equipment import require
 from tests.devices.machine import Machine
 from tests.devices.post import ROOT
 from tests.devices.sticks import MIB, make_stick

@@ -107,7 +107,8 @@ def station(booted: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def noisy(seed: int, size: int = 2 * MIB) -> dict[str, bytes]:
-    return {"notes.txt": f"{seed}".encode(), "model.safetensors": safetensors({"w": random.Random(seed).randbytes(size)})}
+    noise = random.Random(seed).randbytes(size)
+    return {"notes.txt": f"{seed}".encode(), "model.safetensors": safetensors({"w": noise})}
 
 
 def middle(segment: Path) -> bytes:
