@@ -61,7 +61,7 @@ def turn_away(*, policy: LoadedPolicy, error: AirbundleError, path: str, serial:
     `path` is the device's name, `serial` what it says its serial number is.
     """
     with Station(policy) as station:
-        return station_intake.turn_away(station, error, Drive(0, path, serial, None))
+        return station_intake.refuse_drive(station, error, Drive(0, path, serial, None))
 
 
 def _copied(result: ImportResult, station: Station, folders: Sequence[str]) -> ImportResult:

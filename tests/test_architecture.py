@@ -18,7 +18,7 @@ RANKS = {
     "cli": 8,
     "station_api": 7,
     "api": 6,
-    "station": 5, "devices": 4,  # devices: reserved
+    "station": 5, "devices": 4,
     "transfer": 3,
     "media": 2, "codec": 2, "crypto": 2,
     "format": 1,

@@ -60,7 +60,7 @@ _SYSTEM: Final = ("/usr", "/lib", "/lib64", "/etc", "/proc", "/sys", "/dev/disk"
 _PROGRAMS: Final = ("/usr", "/lib", "/lib64", "/bin", "/opt", "/etc", "/var/lib", "/run")
 
 
-def main(arguments: Sequence[str]) -> int:
+def serve(arguments: Sequence[str]) -> int:
     """Answer until nobody asks any more.
 
     `arguments`: whom to become, as numbers of user and groups, or ''; the policy or ''; NAME=VALUE that tighten it.
@@ -211,4 +211,4 @@ def _tell(answer: Answer) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(serve(sys.argv[1:]))

@@ -16,7 +16,7 @@ from airbundle.cli.watch import MountsAt, SourceName
 from airbundle.devices.messages import EndedAnswer, FoundAnswer, LookRequest, from_hex, to_hex
 from airbundle.devices.mounting import mounts, own_mounts
 from airbundle.devices.rules import barred, concerns
-from airbundle.devices.sources import open_source
+from airbundle.devices.sources import open_drive_source
 from airbundle.devices.workers import ReadingWorker, nobody, reader_of
 from airbundle.errors import AirbundleError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airbundle.devices.block import BlockDevice
-    from airbundle.devices.sources import Source
+    from airbundle.devices.sources import DriveSource
 
 
 def drives(policy_file: Annotated[str, typer.Option("--policy", metavar="FILE", envvar=POLICY_ENVIRONMENT,
@@ -40,7 +40,7 @@ def drives(policy_file: Annotated[str, typer.Option("--policy", metavar="FILE", 
     mounted = {row.source: row.point for row in reversed(mounts())}
     if root:
         own_mounts()
-    heard = open_source("mounts" if source == "auto" and not root else source, mounts_at)
+    heard = open_drive_source("mounts" if source == "auto" and not root else source, mounts_at)
     reader = reader_of(policy.rules.watch.user, policy.path) if policy is not None else nobody()
     worker = ReadingWorker(reader)
     try:
@@ -60,7 +60,8 @@ def drives(policy_file: Annotated[str, typer.Option("--policy", metavar="FILE", 
                f"no drive is attached ({heard.name}); a machine's own disks are not shown")
 
 
-def _described(device: BlockDevice, why: str, source: Source, mounted: str, worker: ReadingWorker) -> dict[str, Any]:
+def _described(device: BlockDevice, why: str, source: DriveSource, mounted: str,
+               worker: ReadingWorker) -> dict[str, Any]:
     """One drive; what a policy does not let in is not mounted."""
     holds: list[str] = []
     why_not = why
@@ -75,7 +76,7 @@ def _described(device: BlockDevice, why: str, source: Source, mounted: str, work
 
 
 @contextlib.contextmanager
-def _readable(device: BlockDevice, source: Source, mounted: str) -> Iterator[str]:
+def _readable(device: BlockDevice, source: DriveSource, mounted: str) -> Iterator[str]:
     if mounted:
         yield mounted
         return

@@ -7,7 +7,9 @@ are lines alone, and with `--json` one object a line.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import textwrap
 import time
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -16,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from airbundle.cli import output
-from airbundle.devices.drive_states import GONE, MEANING, DriveState
+from airbundle.devices.drive_states import GONE, MEANING, VERDICTS, DriveState
 from airbundle.format.names import shown
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 GOOD: Final = frozenset({DriveState.IMPORTED, DriveState.KNOWN})
 BAD: Final = frozenset({DriveState.REFUSED, DriveState.FAILED, DriveState.BARRED, DriveState.UNREADABLE,
                         DriveState.PULLED})
+_INDENT: Final = len("00:00:00 ")
 _BUSY: Final = frozenset({DriveState.MOUNTING, DriveState.LOOKING, DriveState.IMPORTING})
 _SPOKEN: Final = frozenset({*GOOD, *BAD, DriveState.ATTACHED, DriveState.WAITING, DriveState.EMPTY, DriveState.REMOVED})
 """States that are worth a line of their own beside the table."""
@@ -44,6 +47,7 @@ class WatchView:
         self._live: Live | None = None
         self._at: ProgressAnswer | None = None
         self._phase, self._began, self._behind = "", 0.0, 0
+        self._told = ""
 
     def __enter__(self) -> Self:
         if not self._json and output.out.is_terminal:
@@ -60,9 +64,10 @@ class WatchView:
     def tell(self, change: Change) -> None:
         """A drive came to another state."""
         if self._json:
-            emit_change(change)
+            print_line(change_line(change))
         elif change.event == "receipt":
-            self._line(f"  receipt {change.end.receipt}" if change.end else "")
+            if change.end is not None and change.end.receipt:
+                self._line(f"receipt for {change.device.title}: {_short(change.end.receipt)}")
         elif change.state in _SPOKEN or (self._live is None and change.state in _BUSY):
             self._verdict(change)
 
@@ -86,26 +91,34 @@ class WatchView:
             self._live.update(self._table(), refresh=True)
 
     def _verdict(self, change: Change) -> None:
-        style = "bold green" if change.state in GOOD else "bold red" if change.state in BAD else "yellow" if (
-            change.state is DriveState.WAITING) else ""
-        word = _WORDS.get(change.state, change.state.value)
-        self._line(f"{word}: {change.device.title}", style)
-        end = change.end
-        about = [change.detail if change.detail or change.state in {DriveState.ATTACHED, DriveState.REMOVED}
-                 else MEANING[change.state]]
-        if end is not None and change.state not in {DriveState.ATTACHED, DriveState.REMOVED}:
-            hint = "plug in another of its drives; what was read is kept" if change.state is DriveState.WAITING else (
-                end.hint)
-            about = [f"'{end.label}' is in {end.target}" if end.target else "", end.what or about[0], hint,
-                     f"receipt {end.receipt}" if end.receipt else ""]
-        for line in about:
+        state, end = change.state, change.end
+        style = "bold green" if state in GOOD else "bold red" if state in BAD else "yellow" if (
+            state is DriveState.WAITING) else ""
+        self._line(f"{_WORDS.get(state, state.value)}: {change.device.title}", style)
+        if state in {DriveState.ATTACHED, DriveState.REMOVED}:
+            return
+        if end is None or not end.receipt:
+            self._line(f"  {change.detail or (end.what if end else '') or MEANING[state]}")
+            self._line(f"  {end.hint}" if end is not None else "")
+            return
+        if end.receipt == self._told:  # of another of the drives that were read together
+            return
+        self._told = end.receipt
+        hint = "plug in another of its drives; what was read is kept" if state is DriveState.WAITING else end.hint
+        for line in (f"'{end.label}' is in {end.target}" if end.target else "", end.what, *hint.splitlines(),
+                     f"receipt {_short(end.receipt)}"):
             self._line(f"  {line}" if line else "")
 
     def _line(self, text: str, style: str = "") -> None:
-        if text:
-            moment = "" if text.startswith(" ") else time.strftime("%H:%M:%S ")
-            indent = "         " if text.startswith(" ") else moment
-            output.out.print(Text(indent + shown(text.strip()), style=style))
+        """One line with the time, or one below it, which begins with a space; folded between words on a terminal."""
+        if not text.strip():
+            return
+        first = " " * _INDENT if text.startswith(" ") else time.strftime("%H:%M:%S ")
+        text = first + shown(text.strip())
+        if self._live is not None:
+            text = textwrap.fill(text, max(output.out.width, 40), subsequent_indent=" " * _INDENT,
+                                 break_long_words=False, break_on_hyphens=False, drop_whitespace=True)
+        output.out.print(Text(text, style=style))
 
     def _table(self) -> Table:
         grid = Table(box=None, title=self._title, title_justify="left", title_style="bold", pad_edge=False,
@@ -125,8 +138,10 @@ class WatchView:
             return Text(self._progress(self._at), style="cyan")
         style = "green" if state in GOOD else "red" if state in BAD else "cyan" if state in _BUSY else "yellow" if (
             state is DriveState.WAITING) else ""
-        leave = " - leave it in" if state in _BUSY or state is DriveState.READY else ""
-        return Text(f"{state.value}{leave}", style=style)
+        if state is DriveState.ATTACHED:
+            return Text("plugged in")
+        rest = "may be unplugged" if state in VERDICTS else "leave it in"
+        return Text(f"{_WORDS.get(state, state.value).lower()} - {rest}", style=style)
 
     def _progress(self, at: ProgressAnswer) -> str:
         if not at.total:
@@ -137,12 +152,18 @@ class WatchView:
         return f"{at.phase} {at.done * 100 // at.total} %, {output.human(int(rate))}/s{left}"
 
 
+def _short(receipt: str) -> str:
+    """The name of a receipt, as a pattern that finds it in `state/receipts`."""
+    moment, number, *_, code = os.path.basename(receipt).split("-", 3)
+    return f"{moment}-{number}-*-{code.partition('.')[0]}"
+
+
 def _said(at: ProgressAnswer) -> str:
     return at.phase or at.state
 
 
-def emit_change(change: Change) -> None:
-    """A change of a drive as one line of JSON, the words as in `docs/watching.md`."""
+def change_line(change: Change) -> dict[str, Any]:
+    """A change of a drive for a machine, the words as in `docs/watching.md`."""
     end, device = change.end, change.device
     line: dict[str, Any] = {
         "event": change.event, "state": change.state.value, "at": int(time.time()), "detail": change.detail,
@@ -152,7 +173,7 @@ def emit_change(change: Change) -> None:
             "bus": device.bus, "port": device.port}}
     if end is not None:
         line["import"] = output.plain(end)
-    print_line(line)
+    return line
 
 
 def print_line(value: object) -> None:

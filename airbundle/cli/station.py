@@ -15,7 +15,7 @@ from airbundle.cli import output, words
 from airbundle.cli.choices import BundleId, Jobs, Json, KeyPassphrase, ProgressStyle, Volumes
 from airbundle.crypto.identities import generate
 from airbundle.crypto.keyfiles import write_private, write_public
-from airbundle.errors import AirbundleError, PolicyError, StrangerError, UsageError
+from airbundle.errors import AirbundleError, PolicyError, UsageError
 from airbundle.format.quantities import parse_span
 from airbundle.media import keystore
 from airbundle.station.intake import ImportResult
@@ -80,8 +80,6 @@ def _show_refusal(error: AirbundleError, result: ImportResult, *, as_json: bool)
                       ("bundle", result.bundle or "-"), ("receipt", result.receipt or "-")])
     for note in result.notes:
         output.warn(note)
-    if isinstance(error, StrangerError):
-        error.hint = "compare its words with the packer, then add its public key to [[keys]] of the policy"
     waivable = [code for code in dict.fromkeys(result.codes) if code in WAIVABLE]
     if isinstance(error, PolicyError) and waivable and len(waivable) == len(set(result.codes)) and result.statement:
         allow = " ".join(f"--allow {code}" for code in waivable)

@@ -17,7 +17,7 @@ from airbundle.devices.drive_states import DriveEvent, DriveState
 from airbundle.devices.gathering import Gathering
 from airbundle.devices.hooks import HOOK_TIMEOUT, HookRunner
 from airbundle.devices.mounting import own_mounts
-from airbundle.devices.sources import SOURCES, open_source
+from airbundle.devices.sources import SOURCES, open_drive_source
 from airbundle.devices.units import POLICY, units
 from airbundle.devices.watcher import Watcher, stopping
 from airbundle.devices.workers import Reader, ReadingWorker, reader_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from airbundle.devices.gathering import Change
-    from airbundle.devices.sources import Source
+    from airbundle.devices.sources import DriveSource
     from airbundle.station.policy import LoadedPolicy
 
 PRECEDENCE: Final = (9, 5, 6, 8, 7, 4, 1, 3, 11, 10, 2, 0)
@@ -135,7 +135,7 @@ def _alone(path: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _opened(source: str, mounts_at: str) -> Source:
+def _opened(source: str, mounts_at: str) -> DriveSource:
     """The source; where it mounts drives itself, in mounts of this process alone."""
     if source not in SOURCES:
         raise UsageError(f"--source {source}", hint=f"give {', '.join(SOURCES)}")
@@ -143,10 +143,10 @@ def _opened(source: str, mounts_at: str) -> Source:
         if os.geteuid() != 0:
             raise UsageError("mounting needs root", hint="run it as root, or give --source mounts or --mounts DIR")
         own_mounts()
-    return open_source(source, mounts_at)
+    return open_drive_source(source, mounts_at)
 
 
-def _title(policy: LoadedPolicy, source: Source, reader: Reader | None) -> str:
+def _title(policy: LoadedPolicy, source: DriveSource, reader: Reader | None) -> str:
     who = f", read as {reader.name}" if reader is not None else ""
     return f"{policy.rules.station.name}: watching drives ({source.name}{who})"
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from airbundle.crypto.trust import TrustSet
 
 SIGNATURE_CONTEXT: Final = b"airbundle/sig/v1"
+BELIEVE: Final = "`airbundle trust add` the packer's public key"
+"""What to do with a key that was compared; a station has another way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Judgement:
             raise StrangerError(
                 f"signed by a key that is not trusted here: {seen}",
                 hint=f"its words are '{fingerprint_words(self.packer_id)}': compare them with the packer, then "
-                "`airbundle trust add` the packer's public key",
+                f"{BELIEVE}",
                 rule="T-3",
             )
         if self.packer_id in self.foreign:

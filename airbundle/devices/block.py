@@ -49,11 +49,11 @@ class BlockDevice:
     def title(self) -> str:
         """What to call it to a person: its label, what it says it is, and where it is plugged in."""
         words = " ".join(filter(None, (self.vendor, self.model))) or os.path.basename(self.node)
-        name = f"'{self.label}' ({words})" if self.label else words
+        name = words if self.label in {"", words} else f"'{self.label}' ({words})"
         return f"{name} at port {self.port}" if self.port else name
 
 
-def describe(name: str, properties: Mapping[str, str]) -> BlockDevice:
+def describe_device(name: str, properties: Mapping[str, str]) -> BlockDevice:
     """The device `name` (such as `sdb1`), from /sys and from what udev or blkid found (their names of properties)."""
     folder = os.path.realpath(os.path.join(_BLOCK, name))
     disk = os.path.dirname(folder) if os.path.exists(os.path.join(folder, "partition")) else folder

@@ -85,8 +85,9 @@ def set_read_only(node: str) -> None:
 
 
 def mount_read_only(node: str, kind: str, point: str) -> MountRow:
-    """Mount `node`, a file system of `kind`, at the folder `point`. Raises MediumError, UsageError for another kind.
+    """Mount `node`, a file system of `kind`, at the folder `point`.
 
+    Raises MediumError; UsageError for a kind that is not mounted here, or that this kernel does not know.
     On return every flag of `WANTED` holds, as the kernel's own table says.
     """
     if kind not in OPTIONS:
@@ -129,6 +130,9 @@ def unmount(point: str) -> None:
 def _mount(source: str, point: str, kind: str | None, flags: int, data: str | None) -> None:
     if _LIBC.mount(os.fsencode(source), os.fsencode(point), kind.encode() if kind else None, ctypes.c_ulong(flags),
                    data.encode() if data else None) != 0:
+        if ctypes.get_errno() == errno.ENODEV and kind is not None:
+            raise UsageError(f"this system cannot read the file system '{kind}'", where=source,
+                             hint=f"modprobe {kind}, or use a drive with another file system")
         raise _error(source, "cannot be mounted")
 
 

@@ -29,7 +29,7 @@ def is_here() -> bool:
     return True
 
 
-def main(node: str) -> int:
+def tell_contents(node: str) -> int:
     """Print NAME=VALUE lines; nothing where there is nothing, or several things at once."""
     library = ctypes.CDLL(_LIBRARY)
     library.blkid_new_probe.restype = ctypes.c_void_p
@@ -51,9 +51,9 @@ def main(node: str) -> int:
         known = _NAMES.get((name.value or b"").decode(errors="replace"))
         if known:
             text = (value.value or b"").decode(errors="replace").replace("\n", " ")
-            sys.stdout.write(f"{known}={text}\n")
+            os.write(sys.stdout.fileno(), f"{known}={text}\n".encode())
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(tell_contents(sys.argv[1]))

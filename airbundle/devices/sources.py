@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from airbundle.devices import probing
-from airbundle.devices.block import BlockDevice, describe, is_there
+from airbundle.devices.block import BlockDevice, describe_device, is_there
 from airbundle.devices.mounting import mount_read_only, mounts, unmount
 from airbundle.errors import MediumError, UsageError
 from airbundle.format.names import shown
@@ -44,7 +44,7 @@ class Unplugged:
     name: str
 
 
-class Source(Protocol):
+class DriveSource(Protocol):
     """What a watcher listens to."""
 
     @property
@@ -132,7 +132,7 @@ class DeviceSource:
         properties = {str(name): str(value) for name, value in found.properties.items()}
         if self.name == "kernel" and properties.get("DEVNAME") and _has_size(str(found.sys_name)):
             properties |= probe(properties["DEVNAME"])
-        return describe(str(found.sys_name), properties)
+        return describe_device(str(found.sys_name), properties)
 
 
 class MountsSource:
@@ -162,7 +162,7 @@ class MountsSource:
         for row in mounts():
             if row.source.startswith("/dev/"):
                 name = os.path.basename(os.path.realpath(row.source))
-                device = describe(name, {"ID_FS_TYPE": row.kind, "DEVNAME": row.source})
+                device = describe_device(name, {"ID_FS_TYPE": row.kind, "DEVNAME": row.source})
                 self._points.setdefault(device.key, row.point)
                 now[device.key] = device
         gone = [device for key, device in self._there.items() if key not in now]
@@ -243,7 +243,7 @@ class FolderSource:
                                       label=shown(name), removable=True)
 
 
-def open_source(name: str, place: str = "") -> Source:
+def open_drive_source(name: str, place: str = "") -> DriveSource:
     """The source of this name; `auto` is udev where udevd runs, else kernel. Raises UsageError."""
     if place:
         return FolderSource(place)

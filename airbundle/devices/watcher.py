@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from airbundle.devices.block import BlockDevice
     from airbundle.devices.gathering import Gathering
     from airbundle.devices.messages import Answer
-    from airbundle.devices.sources import Source
+    from airbundle.devices.sources import DriveSource
     from airbundle.devices.workers import ReadingWorker
 
 _MOUNTS_AT_ONCE: Final = 4
@@ -48,7 +48,7 @@ _OF_BARRED: Final = 0
 class Watcher:
     """Use as a context. `hear` is told each change, `progress` how far the import is."""
 
-    def __init__(self, source: Source, gathering: Gathering, looker: ReadingWorker, importer: ReadingWorker, *,
+    def __init__(self, source: DriveSource, gathering: Gathering, looker: ReadingWorker, importer: ReadingWorker, *,
                  hear: Callable[[Change], None], progress: Callable[[ProgressAnswer], None]) -> None:
         self.gathering, self._source = gathering, source
         self._looker, self._importer = looker, importer
@@ -150,7 +150,7 @@ class Watcher:
         elif answer.ticket == _OF_BARRED:
             device = self._barred.pop(0)
             if isinstance(answer, EndedAnswer):
-                self._hear(Change(device, "receipt", DriveState.BARRED, answer.what, end=_end(answer)))
+                self._hear(Change(device, "receipt", DriveState.BARRED, answer.what, end=self._end(answer)))
         elif job is not None and answer.ticket == job.ticket:
             if isinstance(answer, EndedAnswer):
                 self._import_ended(job, answer)
@@ -164,7 +164,14 @@ class Watcher:
                 drive = self.gathering.drives.get(key)
                 if drive is not None and not self._source.is_there(drive.device):
                     self.gathering.pull(key, time.monotonic())
-        self.gathering.ended(job.ticket, _end(answer), time.monotonic())
+        self.gathering.ended(job.ticket, self._end(answer), time.monotonic())
+
+    def _end(self, answer: EndedAnswer) -> ImportEnd:
+        """What a person should hear: volumes by their names alone, since where they were mounted is gone with that."""
+        what, hint = answer.what, answer.hint
+        for point in self._points.values():
+            what, hint = what.replace(f"{point}/", ""), hint.replace(f"{point}/", "")
+        return ImportEnd(answer.exit_status, answer.code, what, hint, answer.receipt, answer.target, answer.label)
 
     def _looked(self, answer: FoundAnswer | EndedAnswer) -> None:
         key = next((key for key, drive in self.gathering.drives.items() if drive.ticket == answer.ticket), "")
@@ -268,11 +275,6 @@ class Watcher:
             self._unmount(Unmount(ticket))
         self._clear(self._base)
         os.close(self._bell)
-
-
-def _end(answer: EndedAnswer) -> ImportEnd:
-    return ImportEnd(answer.exit_status, answer.code, answer.what, answer.hint, answer.receipt, answer.target,
-                     answer.label)
 
 
 @contextlib.contextmanager

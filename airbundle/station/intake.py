@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from airbundle.crypto.envelope import Keyring
-from airbundle.errors import AirbundleError, FormatError, GateError, MediumError
+from airbundle.crypto.signing import BELIEVE
+from airbundle.errors import AirbundleError, FormatError, GateError, MediumError, StrangerError
 from airbundle.format.names import SafePath, shown
 from airbundle.media.drive import device_serial, require_writable
 from airbundle.media.presence import Presence, pulled_first
@@ -106,7 +107,7 @@ def intake(volumes: Sequence[str], station: Station, *, bundle: str = "", waiver
         raise
 
 
-def turn_away(station: Station, error: AirbundleError, drive: Drive) -> str:
+def refuse_drive(station: Station, error: AirbundleError, drive: Drive) -> str:
     """The receipt of a drive that was not let in as a device, and so was never read; gives its path."""
     station.settle(())
     evidence = Evidence(station, Admission(station.policy, station.ledger, station.clock()))
@@ -163,6 +164,8 @@ class _Import:
     def give_up(self, error: AirbundleError) -> ImportResult:
         """The end of an import that was not let in: audit line and receipt."""
         state, path = end_of(error.exit_status), ""
+        if isinstance(error, StrangerError):
+            error.hint = error.hint.replace(BELIEVE, "add its public key to [[keys]] of the policy")
         notes: tuple[str, ...] = ()
         if self.unsettled:  # whether it was published is not known before the next run has looked
             error.hint = "run the same command again: it finds out whether this was published, and goes on"

@@ -26,8 +26,8 @@ HOME = "/srv/station"
 NOTHING = {"systemd-tmpfiles-setup.service": "[Service]\nType=oneshot\nExecStart=true\n"}
 # Where this program and its libraries lie, which may be below /tmp.
 OURS = f"Environment=PYTHONPATH={ROOT}\nBindReadOnlyPaths={sys.prefix} {ROOT}\n"
-EXPOSURE = {"airbundle-watch.service": 4.0, "airbundle-watch-mounts.service": 2.0}
-"""Upper bounds; `docs/watching.md` has the figures."""
+EXPOSURE = {"airbundle-watch.service": 2.9, "airbundle-watch-mounts.service": 0.6}
+"""As `docs/watching.md` has them, of systemd 252. Others count more things, and come to more."""
 
 
 def printed(policy: str = "") -> dict[str, str]:
@@ -64,7 +64,7 @@ def test_systemd_finds_nothing_wrong_with_them(tmp_path: Path) -> None:
                                   capture_output=True, text=True)
             level = re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)
             assert level is not None, done.stdout + done.stderr
-            assert float(level[1]) <= EXPOSURE[unit.name]
+            assert float(level[1]) <= EXPOSURE[unit.name] + 0.5
 
 
 @pytest.mark.devices

@@ -106,7 +106,7 @@ def test_the_hook_is_told(post: Post) -> None:
     lines = told.read_text().splitlines()
     assert [line.split()[0] for line in lines[::2]] == [
         "attached", "mounting", "looking", "ready", "importing", "imported"]
-    assert lines[-2] == "imported 0 'stick' (stick)"
+    assert lines[-2] == "imported 0 stick"
     assert set(lines[1::2]) == {"nobody" if os.geteuid() == 0 else os.environ.get("USER", lines[1])}
 
 
