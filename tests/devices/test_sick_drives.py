@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,12 +19,11 @@ from airbundle.errors import MediumError, PulledError
 from airbundle.media import system
 from airbundle.media.unplug import settle_drives
 from airbundle.transfer.plan import Options
-from tests.devices.fuse_image import SECTOR, make_image, mounted, sick_drive
+from tests.devices.fuse_image import READY, SECTOR, make_image, mounted, sick_drive
 from tests.transfer.workshop import KIB, MIB, PACE, Keys, Packed, digests, noise, pack, write_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from airbundle.transfer.pack import PackResult
     from airbundle.transfer.progress import Tick
@@ -193,3 +193,34 @@ def test_not_safe_to_unplug_where_something_was_not_written(tmp_path: Path) -> N
         drive.pull()
         with pytest.raises(MediumError):
             settle_drives([str(drive.folder)])
+
+
+@pytest.mark.parametrize("phase", ["before", "verifying"])
+def test_the_server_of_a_folder_dies(keys: Keys, tmp_path: Path, phase: str) -> None:
+    """As with drives that a program shows: phones, network shares, exFAT and NTFS behind FUSE."""
+    source = write_tree(tmp_path / "source", {"weights": noise(6 * MIB, 1)})
+    bundle = pack(keys, source, tmp_path / "low", segment_size=MIB)
+    served = tmp_path / "served"
+    served.mkdir()
+    command: list[str | Path] = [sys.executable, "-m", "tests.devices.fuse_folder", tmp_path / "low", served]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as server:
+        try:
+            assert server.stdout is not None
+            assert server.stdout.readline() == READY
+
+            def watch(tick: Tick) -> None:
+                if (tick.phase, tick.done > 0) == (phase, True):
+                    server.kill()
+                    server.wait()
+
+            here = str(served / bundle.volume.name)
+            if phase == "before":
+                api.verify([here], trust=keys.trust, pace=PACE)
+                server.kill()
+                server.wait()
+            with pytest.raises(PulledError) as caught:
+                api.verify([here], trust=keys.trust, pace=PACE, progress=watch)
+            assert caught.value.where.startswith(here)
+        finally:
+            server.kill()
+            subprocess.run(["umount", "-l", served], check=True)
