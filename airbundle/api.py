@@ -16,6 +16,7 @@ from airbundle.crypto.locks import PassphraseLock, RecipientLock, WordsLock
 from airbundle.crypto.passphrase import Passphrase
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import AirbundleError, UsageError
+from airbundle.media import unplug
 from airbundle.media.drive import device_serial
 from airbundle.media.presence import Presence, pulled_first
 from airbundle.transfer import copy as copying
@@ -65,6 +66,7 @@ load_private = identity_files.load_private
 load_public = identity_files.load_public
 load_trust = identity_files.load_trust
 read_private = identity_files.read_private
+settle_drives = unplug.settle_drives
 
 
 def plan(source: str, output: Sequence[str | int] = (), *, options: Options | None = None,

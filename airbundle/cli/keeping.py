@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -39,8 +40,9 @@ def repair(
     if target is not None:
         _show_laid("repair", rebuilt, as_json=as_json)
         return
+    drives = api.settle_drives(os.path.dirname(path) for path in result.files)
     if as_json:
-        output.emit("repair", result)
+        output.emit("repair", result, drives)
         return
     output.table([("bundle", result.report.bundle), ("written", output.counted(result.blocks, "block")),
                   ("took", f"{result.seconds:.1f} s"),
@@ -48,6 +50,7 @@ def repair(
     if result.report.absent:
         output.warn(f"not here: {'; '.join(result.report.absent)}; repair -o DIR makes it anew, if it is lost")
     output.good("repaired: every block is as it was packed" if result.files else "nothing to repair")
+    output.unplug(drives)
 
 
 def copy(
@@ -71,8 +74,9 @@ def copy(
 
 
 def _show_laid(verb: str, result: CopyResult, *, as_json: bool) -> None:
+    drives = api.settle_drives(one.path for one in result.volumes)
     if as_json:
-        output.emit(verb, result)
+        output.emit(verb, result, drives)
         return
     output.table([("bundle", result.bundle), ("took", f"{result.seconds:.1f} s"), *(
         (f"volume {one.number}", f"{output.counted(one.segments, 'segment')}, {output.human(one.stored_bytes)}"
@@ -80,5 +84,4 @@ def _show_laid(verb: str, result: CopyResult, *, as_json: bool) -> None:
          + (f", {one.restored} brought back from their groups" if one.restored else "")) for one in result.volumes)])
     for warning in result.warnings:
         output.warn(warning)
-    for one in result.volumes:
-        output.good(f"safe to unplug: {one.path}")
+    output.unplug(drives)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from airbundle.errors import AirbundleError
+    from airbundle.media.unplug import SettledDrive
     from airbundle.transfer.progress import Tick
 
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
@@ -103,9 +104,16 @@ def warn(text: str) -> None:
     err.print(Text(_folded(f"warning: {shown(text)}"), style="yellow"))
 
 
-def emit(command: str, value: object) -> None:
-    """The one JSON object of a command that was done."""
-    _print_json({"command": command, "exit": 0, "result": plain(value)})
+def unplug(drives: Iterable[SettledDrive]) -> None:
+    """A green line for each drive on which everything is that was written."""
+    for drive in drives:
+        good(f"safe to unplug: {drive}")
+
+
+def emit(command: str, value: object, drives: Iterable[SettledDrive] | None = None) -> None:
+    """The one JSON object of a command that was done, with the `drives` that may be unplugged."""
+    beside = {} if drives is None else {"safe_to_unplug": [plain(drive) for drive in drives]}
+    _print_json({"command": command, "exit": 0, "result": plain(value), **beside})
 
 
 def emit_error(command: str, error: AirbundleError) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from airbundle.cli import output, words
 from airbundle.cli.choices import BundlePassphrase, Jobs, Json, KeyPassphrase, Lose, Parity, ProgressStyle, SegmentSize
 from airbundle.errors import MediumError, UsageError
 from airbundle.format.quantities import parse_size
+from airbundle.media.unplug import SettledDrive
 from airbundle.transfer.ending import Declared
 from airbundle.transfer.pack import PackResult
 from airbundle.transfer.plan import DriveEstimate, Fit, Options, Plan
@@ -122,10 +124,11 @@ def pack(
         result = api.pack(source, targets, sign=identity, to=recipients, passphrase=passphrase, lose=lose,
                           new_passphrase=_show_words if new_passphrase else None, declared=declared, options=options,
                           pace=Pace(jobs=jobs), read_back=not no_read_back, progress=view)
+    drives = api.settle_drives(result.volumes)
     if as_json:
-        output.emit("pack", result)
+        output.emit("pack", result, drives if result.read_back else ())
     else:
-        show_packed(result, identity.public.hex)
+        show_packed(result, identity.public.hex, drives)
 
 
 def _show_words(passphrase: str) -> None:
@@ -134,7 +137,7 @@ def _show_words(passphrase: str) -> None:
                "Write it down, and never let it travel with the drive.")
 
 
-def show_packed(result: PackResult, packer: str) -> None:
+def show_packed(result: PackResult, packer: str, drives: Sequence[SettledDrive]) -> None:
     """The final table of a pack."""
     share = result.sealed_bytes / result.source_bytes if result.source_bytes else 1.0
     rate = result.source_bytes / result.seconds if result.seconds else 0
@@ -152,5 +155,7 @@ def show_packed(result: PackResult, packer: str) -> None:
         ("statement", result.statement_hash)])
     for warning in result.warnings:
         output.warn(warning)
-    for volume in result.volumes:
-        output.good(f"safe to unplug: {volume}")
+    if result.read_back:
+        output.unplug(drives)
+    else:
+        output.warn("nothing says that the drives hold what was written: verify them before they are unplugged")

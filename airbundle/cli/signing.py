@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,10 +41,12 @@ def sign(
 
         result = api.sign(volumes, sign=identity, trust=api.load_trust(*trust or ()), bundle=bundle,
                           pace=Pace(jobs=jobs), progress=view, announce=None if as_json else announce)
+    drives = api.settle_drives(os.path.dirname(path) for path in result.files)
     if as_json:
-        output.emit("sign", result)
+        output.emit("sign", result, drives)
     else:
         _show_signed(result)
+        output.unplug(drives)
 
 
 def _show_what_is_signed(report: Report) -> None:
@@ -94,10 +97,12 @@ def rewrap(
                             add=[api.load_public(path).public for path in add or ()],
                             drop=[parse_fingerprint(text) for text in drop or ()], trust=known, bundle=bundle,
                             pace=Pace(jobs=jobs), progress=view)
+    drives = api.settle_drives(os.path.dirname(path) for path in result.files)
     if as_json:
-        output.emit("rewrap", result)
+        output.emit("rewrap", result, drives)
     else:
         _show_rewrapped(result)
+        output.unplug(drives)
 
 
 def _show_rewrapped(result: RewrapResult) -> None:

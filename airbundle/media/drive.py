@@ -26,6 +26,7 @@ _LABELS = "/dev/disk/by-label"
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 _HEX: Final = re.compile(rb"\\x([0-9a-f]{2})")
 _SLAVES_DEPTH: Final = 8
+_PROBES: Final = 16
 _CLUSTER_UNKNOWN: Final = 128 * KIB
 
 
@@ -107,7 +108,7 @@ class Attached:
             for disk, sequence in self.disks)
 
     def answers(self) -> bool | None:
-        """Whether the device itself still gives any of a few sectors; None where nobody here may ask it."""
+        """Whether the device itself still gives anything, all over it; None where nobody here may ask it."""
         path = f"/dev/{os.path.basename(self.folder)}"
         if not self.folder:
             return None
@@ -117,7 +118,7 @@ class Attached:
             return False if error.errno in DAMAGE | GONE else None
         try:
             size = os.lseek(fd, 0, os.SEEK_END)
-            return any(answers_at(fd, at) for at in (0, size // 2, size - system.ALIGNMENT))
+            return any(answers_at(fd, (size - 1) * part // _PROBES) for part in range(_PROBES + 1))
         except OSError:
             return False
         finally:

@@ -88,25 +88,38 @@ class Presence:
         return PulledError(f"{what} ({self.name})" if self.name else what, where=shown(self.path), hint=RECONNECT)
 
     def _answers(self) -> bool:
-        """Whether any probe can be read; also where there is nothing to probe."""
-        files: list[tuple[int, str]] = []
-        refused = False
-        try:
-            with os.scandir(self.path) as entries:
-                for entry in itertools.islice(entries, _ENTRIES_LOOKED_AT):
-                    if entry.is_file(follow_symlinks=False):
-                        try:
-                            files.append((entry.stat(follow_symlinks=False).st_size, entry.path))
-                        except OSError as error:
-                            refused = refused or error.errno in DAMAGE | GONE
-        except OSError as error:
-            refused = error.errno in DAMAGE | GONE
+        """Whether the device answers, or, where nobody here may ask it, any file; also where there is none."""
+        of_device = self.attached.answers()  # first: what was only made room for is zeros without asking the drive
+        if of_device is not None:
+            return of_device
+        files, refused = _files_in(self.path)
         for size, file in sorted(files, reverse=True)[:_PROBED_FILES]:
             answer = _file_answers(file, size)
             if answer:
                 return True
             refused = refused or answer is False
-        return not refused or self.attached.answers() is True
+        return not refused
+
+
+def _files_in(path: str, *, below: bool = True) -> tuple[list[tuple[int, str]], bool]:
+    """Sizes and paths of files in a folder and in those in it, and whether an entry could not be had from the drive."""
+    files: list[tuple[int, str]] = []
+    refused = False
+    try:
+        with os.scandir(path) as entries:
+            for entry in itertools.islice(entries, _ENTRIES_LOOKED_AT):
+                try:
+                    if entry.is_file(follow_symlinks=False):
+                        files.append((entry.stat(follow_symlinks=False).st_size, entry.path))
+                    elif below and entry.is_dir(follow_symlinks=False):
+                        inner, refused_there = _files_in(entry.path, below=False)
+                        files += inner
+                        refused = refused or refused_there
+                except OSError as error:
+                    refused = refused or error.errno in DAMAGE | GONE
+    except OSError as error:
+        refused = refused or error.errno in DAMAGE | GONE
+    return files, refused
 
 
 def _file_answers(path: str, size: int) -> bool | None:

@@ -5,34 +5,69 @@ there before is gone. So what came first on a volume, its README and its first s
 cache after every twentieth of what the volume is to hold, and at the end. Where nothing is read back, the segment that
 made the twentieth full is read with them.
 
+In between 4 MiB are read, in pieces all over the segment, its first and last bytes among them: what wraps around comes
+in one stretch, from the front. Before a statement is written it is all of the segment.
+
 What a drive keeps in memory of its own is not seen through, and neither is what the file system wrote for itself.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+from airbundle.format.limits import KIB, MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+    Reading = Callable[[int, int], memoryview]
+    """Gives so many bytes from a place on, fewer only at the end."""
 
 _SHARE: Final = 20
+_PIECES: Final = 16
+_PIECE: Final = 256 * KIB
+_WHOLE_PIECE: Final = 8 * MIB
 
 
-class Written(NamedTuple):
-    """What was written to a file: how many bytes, and a digest on which no secret and no signature rests."""
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written to a file: bytes, and digests of pieces and of all; no secret and no signature rests on them."""
 
     size: int
-    digest: bytes
+    pieces: bytes
+    whole: bytes
 
     @classmethod
-    def of(cls, pieces: Iterable[memoryview]) -> Self:
-        """What comes in pieces."""
-        state, size = hashlib.blake2b(), 0
-        for piece in pieces:
-            state.update(piece)
-            size += len(piece)
-        return cls(size, state.digest())
+    def of(cls, read: Reading, size: int) -> Self:
+        """A file of so many bytes."""
+        return cls(size, _digest(read, _places(size)), _digest(read, _all_places(size)))
+
+    def is_held(self, read: Reading, size: int, *, whole: bool) -> bool:
+        """Whether a file, of so many bytes now, is what was written, by its pieces or as a `whole`."""
+        if whole:
+            return _digest(read, _all_places(size)) == self.whole
+        return _digest(read, _places(size)) == self.pieces
+
+
+def _digest(read: Reading, places: Iterable[tuple[int, int]]) -> bytes:
+    state = hashlib.blake2b()
+    for at, length in places:
+        state.update(read(at, length))
+    return state.digest()
+
+
+def _all_places(size: int) -> list[tuple[int, int]]:
+    return [(at, min(_WHOLE_PIECE, size - at)) for at in range(0, size, _WHOLE_PIECE)]
+
+
+def _places(size: int) -> list[tuple[int, int]]:
+    """Pieces from the first byte to the last, which begin where direct I/O may."""
+    if size <= _PIECES * _PIECE:
+        return _all_places(size)
+    *starts, last = ((size - _PIECE) * part // (_PIECES - 1) // _PIECE * _PIECE for part in range(_PIECES))
+    return [*((at, _PIECE) for at in starts), (last, size - last)]
 
 
 class Recheck:
@@ -45,12 +80,12 @@ class Recheck:
         self._step, self._since = total // _SHARE, 0
         self._begun: dict[str, Written] = {}
 
-    def write(self, name: str, temporary: str, views: Iterable[memoryview], size: int) -> None:
-        """A segment of so many bytes was written under a temporary name."""
+    def write(self, name: str, temporary: str, read: Reading, size: int) -> None:
+        """A segment of so many bytes, which can be read in memory, was written under a temporary name."""
         self._first = self._first or name
         self._since += size
         if name == self._first or (self._newest and self._is_due()):
-            self._begun[temporary] = Written.of(views)
+            self._begun[temporary] = Written.of(read, size)
 
     def settle(self, temporary: str, name: str) -> dict[str, Written]:
         """It got its name. Gives what is to be read again now, by name: mostly nothing."""

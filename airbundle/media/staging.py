@@ -274,11 +274,18 @@ def _changed(staging: str, path: str) -> MediumError:
 
 def _own(path: str) -> str:
     """The folder `path` with mode 0700, made if it is not there. Raises UsageError if somebody else could enter it."""
+    made = False
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
+        made = True
     found = os.lstat(path)
     ours = stat.S_ISDIR(found.st_mode) and (os.name == "nt" or (
         found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077))
+    if not ours and made:  # FAT and exFAT: all files have the owner and the mode that the mount says
+        os.rmdir(path)
+        raise UsageError("this file system cannot keep a folder for you alone, so others could read what is unpacked",
+                         where=shown(os.path.dirname(path)),
+                         hint="mount it with umask=077 and your uid, or unpack somewhere else")
     if not ours:
         raise UsageError("is not a folder of yours alone", where=shown(path), hint="remove it")
     return path

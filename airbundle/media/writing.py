@@ -93,8 +93,8 @@ class VolumeWriter:
             there = sorted(name for name in self.sizes() if segment_number(name) is not None)[:1]
             kept = {}
             for name in (README_NAME, *there):
-                with contextlib.suppress(FileNotFoundError):
-                    kept[name] = self._read_again(name)
+                with contextlib.suppress(FileNotFoundError), self._reading(name) as (read, size):
+                    kept[name] = Written.of(read, size)
             self._recheck = Recheck(total, kept, there[0] if there else "", newest=not reads_back)
 
     def preallocate(self, name: str, size: int) -> None:
@@ -133,7 +133,7 @@ class VolumeWriter:
                 raise
             self._folder.sync()
             if self._recheck is not None:
-                self._recheck.write(name, temporary, views, size)
+                self._recheck.write(name, temporary, lambda at, length: _slice_of(views, at, length), size)
         return temporary
 
     def settle(self, temporary: str, name: str) -> None:
@@ -231,12 +231,15 @@ class VolumeWriter:
             for name in [entry.name for entry in self._folder.entries() if _PART.fullmatch(entry.name)]:
                 self._folder.remove(name)
 
-    def sync(self) -> None:
-        """Wait until everything written is on the medium. Raises UnreliableDriveError if what came first is not."""
+    def sync(self, *, whole: bool = False) -> None:
+        """Wait until everything written is on the medium. Raises UnreliableDriveError if what came first is not.
+
+        That is looked at in pieces, or as a `whole`.
+        """
         with self._drive, reporting(self.path):
             system.sync_tree(self.path)
             if self._recheck is not None:
-                self._require_there(self._recheck.kept)
+                self._require_there(self._recheck.kept, whole=whole)
 
     def close(self) -> None:
         """Let go of the folder, so that its drive can be unmounted."""
@@ -256,22 +259,20 @@ class VolumeWriter:
             where=shown(os.path.join(self.path, name)),
             hint="do not trust this drive: copy what is left onto another one and go on there")
 
-    def _require_there(self, wanted: Mapping[str, Written]) -> None:
-        for name, content in wanted.items():
-            self.require({name: content.size})
-            if self._read_again(name) != content:
-                raise self.differs(name, "does not hold any more what was written to it")
+    def _require_there(self, wanted: Mapping[str, Written], *, whole: bool = False) -> None:
+        for name, written in wanted.items():
+            try:
+                with self._reading(name) as (read, size):
+                    if not written.is_held(read, size, whole=whole):
+                        raise self.differs(name, "does not hold any more what was written to it")
+            except FileNotFoundError:
+                self.require({name: written.size})
 
-    def _read_again(self, name: str) -> Written:
-        """What a file holds, past the page cache."""
+    @contextlib.contextmanager
+    def _reading(self, name: str) -> Iterator[tuple[Callable[[int, int], memoryview], int]]:
+        """A file past the page cache, piece by piece, and its size."""
         with self.opened(name) as fd, memoryview(system.huge_buffer(system.CALL)) as view:
-            def pieces() -> Iterator[memoryview]:
-                at = 0
-                while got := system.read_into(fd, view[:system.CALL], at):
-                    at += got
-                    yield view[:got]
-
-            return Written.of(pieces())
+            yield lambda at, length: view[:system.read_into(fd, view[:length], at)], os.fstat(fd).st_size
 
     def _write_views(self, fd: int, views: Sequence[memoryview]) -> None:
         began, offset = self._clock(), 0
@@ -356,6 +357,13 @@ def _owner_of(head: bytes) -> bytes | None:
         return bytes.fromhex(msgspec.json.decode(payload, type=_Payload).bundle)
     except (msgspec.MsgspecError, binascii.Error, ValueError, RecursionError):
         return None
+
+
+def _slice_of(views: Sequence[memoryview], at: int, length: int) -> memoryview:
+    """Bytes of `views`, as if they were one."""
+    if len(views) == 1:
+        return views[0][at:at + length]
+    return memoryview(b"".join(views))[at:at + length]
 
 
 def _require_file(fd: int, where: str) -> None:

@@ -43,7 +43,7 @@ def write_ends(held: Sequence[tuple[VolumeWriter, Mapping[str, int]]], *, catalo
     for volume, _ in held:
         _fill(volume, catalogs, reads_back=reads_back)
         volume.discard_leftovers()
-        volume.sync()
+        volume.sync(whole=True)
     for volume, sizes in held:
         volume.require({**sizes, **{name: len(catalog) for name in catalogs}})
     for volume, _ in held:

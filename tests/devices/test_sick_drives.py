@@ -8,21 +8,24 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airbundle import api
 from airbundle.crypto.keyfiles import write_private, write_public
-from airbundle.errors import PulledError
+from airbundle.errors import MediumError, PulledError
 from airbundle.media import system
-from tests.devices.fuse_image import SECTOR, make_image, mounted, sick_drive
+from airbundle.media.unplug import settle_drives
+from airbundle.transfer.plan import Options
+from tests.devices.fuse_image import READY, SECTOR, make_image, mounted, sick_drive
 from tests.transfer.workshop import KIB, MIB, PACE, Keys, Packed, digests, noise, pack, write_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from airbundle.transfer.pack import PackResult
     from airbundle.transfer.progress import Tick
     from tests.devices.fuse_image import SickDrive
     from tests.station.desk import Desk
@@ -158,3 +161,66 @@ def test_what_the_page_cache_would_lose_around_a_bad_sector(tmp_path: Path, numb
 
     assert lost(direct=True) == [320]
     assert len(lost(direct=False)) > 1  # how many depends on the kernel
+
+
+def test_pulled_while_it_is_packed_and_put_back(keys: Keys, tmp_path: Path) -> None:
+    """Of a drive that is written to nothing is claimed; connected again, the pack goes on."""
+    source = write_tree(tmp_path / "source", {"weights": noise(10 * MIB, 1)})
+    image = make_image(tmp_path / "image", 192 * MIB)
+
+    def run(drive: SickDrive, progress: Callable[[Tick], None]) -> PackResult:
+        return api.pack(str(source), str(drive.folder), sign=keys.packer, to=[keys.reader.public], pace=PACE,
+                        options=Options(segment_size=MIB), progress=progress)
+
+    with sick_drive(image, tmp_path) as drive:
+        with pytest.raises(PulledError) as caught:
+            run(drive, pull_at(drive, "packing", 5 * MIB))
+        assert str(drive.folder) in caught.value.where
+    subprocess.run(["e2fsck", "-p", image], check=False, capture_output=True)  # as whoever connects it again would
+    with sick_drive(image, tmp_path) as drive:
+        result = run(drive, lambda _: None)
+        assert result.kept_segments > 0
+        api.verify(result.volumes, trust=keys.trust, pace=PACE)
+
+
+def test_not_safe_to_unplug_where_something_was_not_written(tmp_path: Path) -> None:
+    image = make_image(tmp_path / "image", 64 * MIB)
+    with sick_drive(image, tmp_path) as drive:
+        (drive.folder / "file").write_bytes(noise(MIB))
+        (settled,) = settle_drives([str(drive.folder)])
+        assert settled.paths == (str(drive.folder),)
+        (drive.folder / "another").write_bytes(noise(MIB))
+        drive.pull()
+        with pytest.raises(MediumError):
+            settle_drives([str(drive.folder)])
+
+
+@pytest.mark.parametrize("phase", ["before", "verifying"])
+def test_the_server_of_a_folder_dies(keys: Keys, tmp_path: Path, phase: str) -> None:
+    """As with drives that a program shows: phones, network shares, exFAT and NTFS behind FUSE."""
+    source = write_tree(tmp_path / "source", {"weights": noise(6 * MIB, 1)})
+    bundle = pack(keys, source, tmp_path / "low", segment_size=MIB)
+    served = tmp_path / "served"
+    served.mkdir()
+    command: list[str | Path] = [sys.executable, "-m", "tests.devices.fuse_folder", tmp_path / "low", served]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as server:
+        try:
+            assert server.stdout is not None
+            assert server.stdout.readline() == READY
+
+            def watch(tick: Tick) -> None:
+                if (tick.phase, tick.done > 0) == (phase, True):
+                    server.kill()
+                    server.wait()
+
+            here = str(served / bundle.volume.name)
+            if phase == "before":
+                api.verify([here], trust=keys.trust, pace=PACE)
+                server.kill()
+                server.wait()
+            with pytest.raises(PulledError) as caught:
+                api.verify([here], trust=keys.trust, pace=PACE, progress=watch)
+            assert caught.value.where.startswith(here)
+        finally:
+            server.kill()
+            subprocess.run(["umount", "-l", served], check=True)

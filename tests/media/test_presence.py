@@ -100,11 +100,12 @@ def test_a_file_system_without_a_server(stick: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENODATA])
-@pytest.mark.parametrize("well", ["", "b"])
+@pytest.mark.parametrize("well", ["", "a", "volume/b"])
 def test_a_drive_that_gives_anything_is_there(stick: Path, monkeypatch: pytest.MonkeyPatch, number: int,
                                               well: str) -> None:
     """A sick drive with one file that can be read is sick; one that gives nothing at all is as good as pulled."""
-    for name in "abc":
+    (stick / "volume").mkdir()
+    for name in ("a", "volume/b", "volume/c"):
         (stick / name).write_bytes(bytes(10_000))
     presence = Presence.of(str(stick))
     real = os.preadv

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airbundle.errors import MediumError, UnreliableDriveError
-from airbundle.media import drive, writing
+from airbundle.format.limits import MIB
+from airbundle.media import drive, recheck, writing
 from airbundle.media.recheck import Recheck, Written
 from airbundle.media.writing import VolumeWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 SIZE = 10_000
@@ -31,14 +33,18 @@ def volume(tmp_path: Path) -> Iterator[VolumeWriter]:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of what is read again."""
     names: list[str] = []
-    real = VolumeWriter._read_again
+    real = VolumeWriter._reading
 
-    def watched(self: VolumeWriter, name: str) -> Written:
+    def watched(self: VolumeWriter, name: str) -> AbstractContextManager[Any]:
         names.append(name)
         return real(self, name)
 
-    monkeypatch.setattr(VolumeWriter, "_read_again", watched)
+    monkeypatch.setattr(VolumeWriter, "_reading", watched)
     return names
+
+
+def memory(content: bytes) -> Callable[[int, int], memoryview]:
+    return lambda at, length: memoryview(content)[at:at + length]
 
 
 def put(volume: VolumeWriter, number: int, content: bytes = b"") -> str:
@@ -83,8 +89,42 @@ def test_what_came_first_is_lost(volume: VolumeWriter, lost: str, monkeypatch: p
     with pytest.raises(UnreliableDriveError):
         volume.sync()
     os.truncate(f"{volume.path}/{lost}", 3)
+    with pytest.raises(UnreliableDriveError):
+        volume.sync()
+    os.unlink(f"{volume.path}/{lost}")
     with pytest.raises(MediumError, match="is gone or has another size"):
         volume.sync()
+
+
+def test_in_pieces_and_as_a_whole(volume: VolumeWriter) -> None:
+    """In between some pieces all over the first segment are read, its last byte too; at the end all of it."""
+    content = os.urandom(17 * MIB + 5)
+    volume.expect(100 * SIZE)
+    name = put(volume, 0, content)
+    read = [0] * len(content)
+    for at, length in recheck._places(len(content)):
+        read[at:at + length] = [1] * length
+    assert 4 * MIB <= sum(read) <= 5 * MIB
+    assert (read[0], read[-1]) == (1, 1)
+    gaps = "".join(map(str, read)).split("1")
+    assert max(map(len, gaps)) < len(content) / 15
+
+    def broken(at: int, *, whole: bool) -> None:
+        with open(f"{volume.path}/{name}", "r+b") as file:
+            file.seek(at)
+            file.write(bytes([content[at] ^ 1]))
+        try:
+            volume.sync(whole=whole)
+        finally:
+            with open(f"{volume.path}/{name}", "r+b") as file:
+                file.seek(at)
+                file.write(content[at:at + 1])
+
+    missed = read.index(0)
+    broken(missed, whole=False)
+    for at, whole in ((missed, True), (0, False), (len(content) - 1, False), (len(content) - 1, True)):
+        with pytest.raises(UnreliableDriveError):
+            broken(at, whole=whole)
 
 
 def test_a_run_that_goes_on_minds_what_is_there(volume: VolumeWriter) -> None:
@@ -120,6 +160,17 @@ def test_the_newest_where_nothing_is_read_back(volume: VolumeWriter, read: list[
     assert done == [10, 11, 12]
 
 
+def test_what_is_written_in_several_views(volume: VolumeWriter) -> None:
+    volume.expect(60 * SIZE)
+    name = "00000000.abs"
+    volume.settle(volume.write(name, [memoryview(b"one"), memoryview(b"two")], suffix="0a"), name)
+    volume.sync(whole=True)
+    with open(f"{volume.path}/{name}", "ab") as file:
+        file.write(b"more")
+    with pytest.raises(UnreliableDriveError):
+        volume.sync()
+
+
 def test_nothing_is_read_again_unless_it_was_asked_for(volume: VolumeWriter, read: list[str]) -> None:
     for number in range(3):
         put(volume, number)
@@ -128,11 +179,11 @@ def test_nothing_is_read_again_unless_it_was_asked_for(volume: VolumeWriter, rea
 
 
 def test_a_file_of_another_writing_is_not_taken_for_the_first() -> None:
-    recheck = Recheck(1000, {}, "", newest=False)
-    recheck.write("00000000.abs", "t0", [memoryview(b"a")], 1)
-    recheck.write("00000001.abs", "t1", [memoryview(b"b")], 1)
-    assert recheck.settle("t1", "00000001.abs") == {}
-    assert recheck.settle("t0", "00000000.abs") == {"00000000.abs": Written.of([memoryview(b"a")])}
+    work = Recheck(1000, {}, "", newest=False)
+    work.write("00000000.abs", "t0", memory(b"a"), 1)
+    work.write("00000001.abs", "t1", memory(b"b"), 1)
+    assert work.settle("t1", "00000001.abs") == {}
+    assert work.settle("t0", "00000000.abs") == {"00000000.abs": Written.of(memory(b"a"), 1)}
 
 
 def test_how_a_drive_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

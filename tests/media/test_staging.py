@@ -194,3 +194,18 @@ def test_space_is_asked_for_before_anything_is_written(tiny: Path, both: str) ->
         require_space(str(tiny / "not/there/yet"), 2 << 20)
     assert "1048576 bytes more" in caught.value.hint
     assert os.listdir(tiny) == []
+
+
+def test_a_file_system_without_owners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAT, as it is mounted by default: everybody may read."""
+    real = os.mkdir
+
+    def open_to_all(path: str, mode: int = 0o777) -> None:
+        real(path)
+        os.chmod(path, 0o755)
+
+    monkeypatch.setattr(os, "mkdir", open_to_all)
+    with pytest.raises(UsageError, match="cannot keep a folder for you alone") as caught:
+        StagingTree(str(tmp_path / "out"), key="abc")
+    assert "umask=077" in caught.value.hint
+    assert os.listdir(tmp_path) == []
