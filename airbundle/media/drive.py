@@ -80,9 +80,14 @@ def device_serial(path: str) -> str:
 
 
 def known_as(path: str) -> str:
-    """What a person knows the drive under `path` by, beside its path: its label and serial number, as far as known."""
-    label, serial = filesystem_label(path), device_serial(path)
-    return ", ".join([*([f"label '{label}'"] if label else ()), *([f"serial number {serial}"] if serial else ())])
+    """` (label 'X', serial number Y)`: what a person knows the drive under `path` by beside it; or nothing."""
+    return in_brackets(filesystem_label(path), device_serial(path))
+
+
+def in_brackets(label: str, serial: str) -> str:
+    """What is known of a label and a serial number, to be put behind the path of a drive."""
+    known = [*([f"label '{label}'"] if label else ()), *([f"serial number {serial}"] if serial else ())]
+    return f" ({', '.join(known)})" if known else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,11 +40,11 @@ _HINTS: Final = {
 }
 
 
-def medium_error(error: OSError, where: str, known_as: str = "") -> MediumError:
-    """`error` in words: what happened at `where`, on a drive `known_as` that, and what to do."""
+def medium_error(error: OSError, where: str) -> MediumError:
+    """`error` in words: what happened at `where` and what to do."""
     what, hint = _HINTS.get(error.errno or 0, (error.strerror or str(error), ""))
     kind = PulledError if error.errno in GONE else MediumError
-    return kind(f"{what} ({known_as})" if known_as else what, where=shown(where), hint=hint)
+    return kind(what, where=shown(where), hint=hint)
 
 
 @contextlib.contextmanager

@@ -85,7 +85,7 @@ class Presence:
             raise self._pulled("nothing on this drive can be read any more: it has failed as a whole, or was pulled")
 
     def _pulled(self, what: str) -> PulledError:
-        return PulledError(f"{what} ({self.name})" if self.name else what, where=shown(self.path), hint=RECONNECT)
+        return PulledError(what + self.name, where=shown(self.path), hint=RECONNECT)
 
     def _answers(self) -> bool:
         """Whether the device answers, or, where nobody here may ask it, any file; also where there is none."""
@@ -108,6 +108,8 @@ def _files_in(path: str, *, below: bool = True) -> tuple[list[tuple[int, str]], 
     try:
         with os.scandir(path) as entries:
             for entry in itertools.islice(entries, _ENTRIES_LOOKED_AT):
+                if len(files) >= _ENTRIES_LOOKED_AT:
+                    break
                 try:
                     if entry.is_file(follow_symlinks=False):
                         files.append((entry.stat(follow_symlinks=False).st_size, entry.path))

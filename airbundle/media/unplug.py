@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airbundle.media import system
-from airbundle.media.drive import known_as, physical_device
+from airbundle.media.drive import device_serial, filesystem_label, in_brackets, physical_device
 from airbundle.media.faults import reporting
 
 if TYPE_CHECKING:
@@ -24,11 +24,12 @@ class SettledDrive:
     """A drive that may be unplugged: what of ours lies on it, and its label and serial number as far as known."""
 
     paths: tuple[str, ...]
-    name: str
+    label: str
+    serial: str
 
     def __str__(self) -> str:
         """The paths, and how a person knows the drive."""
-        return " and ".join(self.paths) + (f" ({self.name})" if self.name else "")
+        return " and ".join(self.paths) + in_brackets(self.label, self.serial)
 
 
 def settle_drives(paths: Iterable[str]) -> tuple[SettledDrive, ...]:
@@ -38,4 +39,5 @@ def settle_drives(paths: Iterable[str]) -> tuple[SettledDrive, ...]:
         drives.setdefault(physical_device(path), []).append(path)
         with reporting(path):
             system.sync_tree(path)
-    return tuple(SettledDrive(tuple(some), known_as(some[0])) for some in drives.values())
+    return tuple(SettledDrive(tuple(some), filesystem_label(some[0]), device_serial(some[0]))
+                 for some in drives.values())

@@ -253,9 +253,8 @@ class VolumeWriter:
 
     def differs(self, name: str, what: str) -> UnreliableDriveError:
         """What to say of a file of this volume that is not what was written, and of its drive."""
-        known = known_as(self.path)
         return UnreliableDriveError(
-            f"{what}: this drive{f' ({known})' if known else ''} lies about its size, or it is failing",
+            f"{what}: this drive{known_as(self.path)} lies about its size, or it is failing",
             where=shown(os.path.join(self.path, name)),
             hint="do not trust this drive: copy what is left onto another one and go on there")
 
@@ -290,8 +289,7 @@ class VolumeWriter:
     def _judge_rate(self, count: int, began: float, *, finished: bool) -> None:
         news = self._rate.judge(count, self._clock() - began, finished=finished)
         if news:
-            known = known_as(self.path)
-            self._tell(f"{shown(self.path)}{f' ({known})' if known else ''}: {news}")
+            self._tell(f"{shown(self.path)}{known_as(self.path)}: {news}")
 
     @contextlib.contextmanager
     def _writing(self, name: str, size: int) -> Iterator[str]:

@@ -77,7 +77,7 @@ def test_after_every_twentieth(volume: VolumeWriter, read: list[str]) -> None:
 
 @pytest.mark.parametrize("lost", ["README.txt", "00000007.abs"])
 def test_what_came_first_is_lost(volume: VolumeWriter, lost: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "known_as", lambda _: "label 'STICK', serial number 123")
+    monkeypatch.setattr(writing, "known_as", lambda _: " (label 'STICK', serial number 123)")
     done: list[int] = []
     volume.expect(60 * SIZE)
     put(volume, 7)
@@ -189,6 +189,9 @@ def test_a_file_of_another_writing_is_not_taken_for_the_first() -> None:
 def test_how_a_drive_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drive, "filesystem_label", lambda _: "LOW")
     monkeypatch.setattr(drive, "device_serial", lambda _: "")
-    assert drive.known_as("/x") == "label 'LOW'"
+    assert drive.known_as("/x") == " (label 'LOW')"
     monkeypatch.setattr(drive, "device_serial", lambda _: "77")
-    assert drive.known_as("/x") == "label 'LOW', serial number 77"
+    assert drive.known_as("/x") == " (label 'LOW', serial number 77)"
+    monkeypatch.setattr(drive, "filesystem_label", lambda _: "")
+    monkeypatch.setattr(drive, "device_serial", lambda _: "")
+    assert drive.known_as("/x") == ""

@@ -23,7 +23,8 @@ def test_one_line_a_drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     synced: list[str] = []
     monkeypatch.setattr(system, "sync_tree", synced.append)
     monkeypatch.setattr(unplug, "physical_device", lambda path: "sdx" if path.endswith(("a", "c")) else "sdy")
-    monkeypatch.setattr(unplug, "known_as", lambda path: "label 'LOW'" if path.endswith("a") else "")
+    monkeypatch.setattr(unplug, "filesystem_label", lambda path: "LOW" if path.endswith("a") else "")
+    monkeypatch.setattr(unplug, "device_serial", lambda path: "")
     drives = settle_drives([*paths, paths[0]])
     assert [str(drive) for drive in drives] == [f"{paths[0]} and {paths[2]} (label 'LOW')", paths[1]]
     assert sorted(synced) == paths  # each file system: two of them may lie on one drive
