@@ -56,6 +56,7 @@ def _app(command: str) -> typer.Typer:
             app.add_typer(found, name=verb)
         else:
             app.command(verb)(found)
+    gc.freeze()  # what was imported stays, and is not looked through again and again
     gc.enable()
     return app
 

@@ -13,9 +13,10 @@ What a drive keeps in memory of its own is not seen through, and neither is what
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
+
+from blake3 import blake3
 
 from airbundle.format.limits import KIB, MIB
 
@@ -52,7 +53,7 @@ class Written:
 
 
 def _digest(read: Reading, places: Iterable[tuple[int, int]]) -> bytes:
-    state = hashlib.blake2b()
+    state = blake3()
     for at, length in places:
         state.update(read(at, length))
     return state.digest()
