@@ -125,4 +125,5 @@ def run() -> NoReturn:
         status = InterruptedRunError.exit_status
     if not streams.flush_output():
         status = status or MediumError.exit_status
+    gc.freeze()  # the end of the interpreter need not look through all that is there
     sys.exit(status)
