@@ -33,7 +33,7 @@ test-real: $(VENV)/.real
 	$(BIN)/pytest -m real
 
 test-devices: $(VENV)/.dev
-	$(BIN)/pytest -m devices tests/devices
+	$(BIN)/pytest -m devices --numprocesses 2 --dist loadfile tests/devices
 
 test-campaign: $(VENV)/.dev
 	$(BIN)/pytest -m campaign

@@ -20,6 +20,8 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Final
 
+import cryptography.hazmat.backends.openssl.backend  # noqa: F401 - its own functions import it when they are called
+
 from airbundle import station_api
 from airbundle.devices.messages import (
     LINE_MAX,

@@ -20,12 +20,12 @@ SECTOR = 512
 
 
 def make_stick(image: Path, kind: str = "vfat", *, content: Path | None = None, label: str = "AIRSTICK",
-               size: int = 32 * MIB) -> Path:
+               size: int = 32 * MIB, fat: int = 16) -> Path:
     """An image with a file system, and in it what the folder `content` holds; not for exFAT."""
     with open(image, "wb") as file:
         file.truncate(size)
     if kind == "vfat":
-        _run("mkfs.vfat", "-F", 16, "-s", 8, "-n", label, image)
+        _run("mkfs.vfat", "-F", fat, "-s", 8 if fat == 16 else 1, "-n", label, image)
         if content is not None and (names := sorted(content.iterdir())):
             _run("mcopy", "-s", "-Q", "-i", image, *names, "::/")
     elif kind == "ext4":

@@ -156,6 +156,19 @@ def test_the_kernel_mounts_it(machine: Machine, tmp_path: Path, kind: str) -> No
     assert machine.run("touch /mnt/new").status != 0
 
 
+@pytest.mark.parametrize(("kind", "options"), [
+    ("vfat", "utf8,umask=077"), ("exfat", "iocharset=utf8,umask=077")])
+def test_the_limits_of_fat_hold_on_it(machine: Machine, tmp_path: Path, kind: str, options: str) -> None:
+    """What a plan promises of FAT32 and exFAT, in the kernel's own drivers (`fat_limits.py`)."""
+    image = make_stick(tmp_path / "stick.img", kind, size=300 * MIB, fat=32)
+    machine.plug("fat", image, readonly=False)
+    machine.output(f"mount -o {options} {machine.device('fat')} /mnt")
+    done = machine.run(f"{sys.executable} -m tests.devices.fat_limits /mnt {kind}", timeout=240)
+    assert done.status == 0, done.output
+    assert f" /mnt {kind} " in machine.output("grep ' /mnt ' /proc/mounts")
+    machine.output("umount /mnt")
+
+
 def test_a_test_leaves_nothing_to_the_next_one(machine: Machine, image: Path) -> None:
     left = machine.start("bash", "-c", "sleep 1000 & echo begun; wait")
     left.expect("begun")
