@@ -22,7 +22,7 @@ RANKS = {
     "transfer": 3,
     "media": 2, "codec": 2, "crypto": 2,
     "format": 1,
-    "errors": 0, "version": 0,
+    "errors": 0, "stages": 0, "version": 0,
 }
 MAY_OPEN = {"media", "cli", "devices"}
 MAY_OPEN_MODULES = {"station/state.py", "station/commands.py"}

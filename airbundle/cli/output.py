@@ -17,6 +17,7 @@ from rich.text import Text
 
 from airbundle.errors import UsageError
 from airbundle.format.names import shown
+from airbundle.stages import bound_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,6 +48,16 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def spent(stages: dict[str, float]) -> str:
+    """Where the time of a run went, the largest stages first, and what a faster run would need."""
+    total = sum(stages.values())
+    if not total:
+        return "-"
+    largest = sorted(stages.items(), key=lambda item: -item[1])[:5]
+    shares = ", ".join(f"{stage} {share / total:.0%}" for stage, share in largest)
+    return f"{shares}; the {bound_by(stages)} bounds it"
 
 
 def moment(seconds: int | None) -> str:

@@ -152,6 +152,7 @@ def show_packed(result: PackResult, packer: str, drives: Sequence[SettledDrive])
         ("survives", survival(result.lose, len(result.volumes))),
         ("read back", "yes, every byte" if result.read_back else "NO (--no-read-back)"),
         ("took", f"{result.seconds:.1f} s, {output.human(int(rate))}/s"),
+        ("spent on", output.spent(result.stages)),
         ("statement", result.statement_hash)])
     for warning in result.warnings:
         output.warn(warning)

@@ -153,7 +153,7 @@ def unpack(volumes: Volumes,
     output.table([
         ("bundle", result.report.bundle), ("believed", f"yes, by {result.report.believed_by}"),
         ("files", f"{result.files}, {output.human(result.source_bytes)}"),
-        ("took", f"{result.seconds:.1f} s, {output.human(int(rate))}/s")])
+        ("took", f"{result.seconds:.1f} s, {output.human(int(rate))}/s"), ("spent on", output.spent(result.stages))])
     if result.report.findings:
         blocks = output.counted(result.repaired, "block")
         output.say(f"The drive is damaged: {blocks} put right in memory. Repair or replace it." if result.repaired else

@@ -25,6 +25,7 @@ from airbundle.codec.dtypes import Dtype
 from airbundle.codec.survey import byte_cost, pieces_of, plane_costs
 from airbundle.errors import FormatError
 from airbundle.format.limits import CHUNK_MAX, WINDOW_MAX
+from airbundle.stages import Stages
 
 if TYPE_CHECKING:
     from airbundle.codec.planes import Bytes, Words
@@ -89,10 +90,11 @@ class _Recent:
 class Compressor:
     """Packs chunks. One per worker: it owns its contexts and buffers, and is not to be shared by threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, stages: Stages | None = None) -> None:
+        self._stages = stages or Stages()
         self._entropy = zstandard.ZstdCompressor(compression_params=_ENTROPY)
         self._text = zstandard.ZstdCompressor(level=_TEXT_LEVEL)
-        self._expander = Expander()
+        self._expander = Expander()  # what it takes counts as compare
         self._phases: dict[Dtype, int] = {}
         self._recent: dict[Dtype, _Recent] = {}
         self._packed = np.empty(CHUNK_MAX, np.uint8)
@@ -118,8 +120,9 @@ class Compressor:
             size = 0
         self._remember(dtype, plan, size / source.size)
         packed = self._packed[:size].data
-        if size and self._comes_back(plan.codec, packed, source):
-            return plan.codec, packed
+        with self._stages("compare"):
+            if size and self._comes_back(plan.codec, packed, source):
+                return plan.codec, packed
         return Codec.RAW, plain
 
     def forget(self) -> None:
@@ -182,7 +185,8 @@ class Compressor:
         return sum(sizes) / (2 * run)
 
     def _pack_frame(self, source: Bytes, zstd: zstandard.ZstdCompressor, room: int) -> int:
-        frame = zstd.compress(source.data)
+        with self._stages("zstd"):
+            frame = zstd.compress(source.data)
         if len(frame) > room:
             return 0
         self._packed[: len(frame)] = np.frombuffer(frame, np.uint8)
@@ -194,7 +198,8 @@ class Compressor:
         count = (source.size - phase) // width
         words = _words(source, phase, width)
         rows = [self._planes[row * count : (row + 1) * count] for row in range(width)]
-        planes.split(words, rows, self._scratch[width])
+        with self._stages("planes"):
+            planes.split(words, rows, self._scratch[width])
         stored = [self._stored(row, gains=gains) for row, gains in zip(rows, plan.gains, strict=True)]
         header = struct.pack(f"<B{width}I", phase, *(part.size for part in stored))
         parts = [np.frombuffer(header, np.uint8), source[:phase], *stored, source[phase + count * width :]]
@@ -208,7 +213,8 @@ class Compressor:
 
     def _stored(self, row: Bytes, *, gains: bool) -> Bytes:
         if gains or row[:_GLANCE].max(initial=0) <= 1:  # zeros or signs, in floats that were made from shorter ones
-            frame = self._entropy.compress(row.data)
+            with self._stages("zstd"):
+                frame = self._entropy.compress(row.data)
             if len(frame) < row.size - row.size // _GAIN:
                 return np.frombuffer(frame, np.uint8)
         return row
@@ -226,7 +232,8 @@ class Compressor:
 class Expander:
     """Expands packed chunks. One per worker: it owns its context and scratch, and is not to be shared by threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, stages: Stages | None = None) -> None:
+        self._stages = stages or Stages()
         self._zstd = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX)
         self._scratch = {width: planes.new_scratch(width) for width in _WIDTHS}
 
@@ -269,7 +276,8 @@ class Expander:
             part = source[at : at + size]
             rows.append(part if size == count else self._expand_frame(part, count))
             at += size
-        planes.join(rows, _words(target, phase, width), self._scratch[width])
+        with self._stages("planes"):
+            planes.join(rows, _words(target, phase, width), self._scratch[width])
         target[target.size - tail :] = source[at:]
 
     def _expand_frame(self, frame: Bytes, size: int) -> Bytes:
@@ -287,7 +295,8 @@ class Expander:
         if stated.dict_id != 0:
             raise FormatError("a zstd frame wants a dictionary", rule="C-2")
         try:
-            plain = self._zstd.decompress(frame.data, read_across_frames=False, allow_extra_data=False)
+            with self._stages("zstd"):
+                plain = self._zstd.decompress(frame.data, read_across_frames=False, allow_extra_data=False)
         except zstandard.ZstdError:
             raise FormatError("a zstd frame is not whole, or has bytes behind it", rule="C-2") from None
         if len(plain) != size:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from airbundle.format.limits import CHUNK_MAX, MIB
 from airbundle.media import system
+from airbundle.stages import Stages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +29,10 @@ class StreamWriter:
     that is None is not wanted, and not written.
     """
 
-    def __init__(self, staging: StagingTree, paths: Sequence[SafePath | None], starts: Sequence[int]) -> None:
+    def __init__(self, staging: StagingTree, paths: Sequence[SafePath | None], starts: Sequence[int],
+                 stages: Stages | None = None) -> None:
         self._staging, self._paths, self._starts = staging, paths, starts
+        self._stages = stages or Stages()
         self._window = memoryview(system.huge_buffer(WINDOW))
         self._at = 0  # place in the stream of the first byte in the window
         self._first = self._end = 0  # where the collected bytes lie in the window
@@ -87,7 +90,8 @@ class StreamWriter:
                 where = self._first + at - self._at
                 if length >= system.DIRECT_FROM:
                     where = self._align(where, offset)
-                self._staging.write_at(path, offset, self._window[where : where + length])
+                with self._stages("write"):
+                    self._staging.write_at(path, offset, self._window[where : where + length])
             at += length
             number += 1
         self._place(end)

@@ -30,6 +30,7 @@ from airbundle.media.folder import Folder
 from airbundle.media.rate import WriteRate
 from airbundle.media.recheck import Recheck, Written
 from airbundle.media.volume import README_NAME, busy, is_litter, segment_number, speaks_of_volume
+from airbundle.stages import Stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,7 +59,7 @@ class VolumeWriter:
     """One volume, open for writing. Threads may share it."""
 
     def __init__(self, path: str, *, bundle_id: bytes | None, tell: Callable[[str], None] | None = None,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+                 clock: Callable[[], float] = time.monotonic, stages: Stages | None = None) -> None:
         """Make the folder, or go on in one that is empty or this bundle's. Raises UsageError (V-5), MediumError.
 
         Without `bundle_id` the folder has to exist and may hold anything, and its reader has the lock (`reopen`).
@@ -66,6 +67,7 @@ class VolumeWriter:
         """
         self.path = path.rstrip("/") or path
         self._tell, self._clock = tell or (lambda _: None), clock
+        self._stages = stages or Stages()
         self._rate = WriteRate()
         self._recheck: Recheck | None = None
         with reporting(self.path):
@@ -143,10 +145,12 @@ class VolumeWriter:
         """
         with self._writing(name, 0):
             self._make_way(name)
-            self._folder.rename(temporary, name)
-            self._folder.sync()
+            with self._stages("sync"):
+                self._folder.rename(temporary, name)
+                self._folder.sync()
             if self._recheck is not None:
-                self._require_there(self._recheck.settle(temporary, name))
+                with self._stages("read back"):
+                    self._require_there(self._recheck.settle(temporary, name))
 
     @contextlib.contextmanager
     def opened(self, name: str) -> Iterator[int]:
@@ -278,10 +282,12 @@ class VolumeWriter:
         for view in views:
             for at in range(0, len(view), system.CALL):
                 piece = view[at:at + system.CALL]
-                system.write_all(fd, piece, offset)
+                with self._stages("write"):
+                    system.write_all(fd, piece, offset)
                 offset += len(piece)
                 self._judge_rate(offset, began, finished=False)
-        system.sync_file(fd)
+        with self._stages("sync"):
+            system.sync_file(fd)
         self._judge_rate(offset, began, finished=True)
         if not system.is_direct(fd):
             system.drop_cache(fd)

@@ -100,7 +100,8 @@ def check_segment(work: Workspace, descriptor: int, expected: Expected) -> tuple
     place = expected.place
     image = Image(place, work.blocks(place.block_count, expected.geometry.block_size))
     # (1)
-    unreadable = _read(descriptor, image.blocks, expected.geometry.block_size)
+    with work.stages("read"):
+        unreadable = _read(descriptor, image.blocks, expected.geometry.block_size)
     surplus = max(0, os.fstat(descriptor).st_size - place.stored_size)
     return judge_image(work, image, expected, unreadable, surplus), image
 
@@ -174,7 +175,8 @@ def judge_image(work: Workspace, image: Image, expected: Expected, unreadable: F
     """Steps 2 to 6 on blocks that are in memory already."""
     place, geometry, suite = image.place, expected.geometry, expected.suite
     # (2)
-    own = digest_rows(image.blocks, suite)
+    with work.stages("digest"):
+        own = digest_rows(image.blocks, suite)
     sound = digest_fields_right(image.blocks, own) & ~unreadable
     in_place = image.in_place
     # (3)
@@ -289,7 +291,8 @@ def _leaves_by_recovery(work: Workspace, image: Image, suite: Suite, own: Blocks
             part = flat[block * size:(block + 1) * size]
             part[...] = np.frombuffer(offers[0], np.uint8)[:len(part)]
     known &= (rows == own[coded]).all(axis=1)
-    still = recover(work.engine, layout_of(geometry), image.payloads, ~known)
+    with work.stages("parity"):
+        still = recover(work.engine, layout_of(geometry), image.payloads, ~known)
     if still.any():
         return None
     for index in np.flatnonzero(~known):

@@ -21,6 +21,8 @@ from airbundle.media.writing import VolumeWriter
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from airbundle.stages import Stages
+
 
 def in_order(targets: Sequence[str], label: str, bundle_id: bytes | None) -> tuple[str, ...]:
     """The targets by volume number: where a volume of the bundle was begun, it keeps its number."""
@@ -63,10 +65,11 @@ def begun(target: str, label: str, bundle_id: bytes) -> tuple[int, str]:
 class Drives:
     """One `VolumeWriter` for each target, by number from 1. Use as a context."""
 
-    def __init__(self, targets: Sequence[str], label: str, bundle_id: bytes, tell: Callable[[str], None]) -> None:
+    def __init__(self, targets: Sequence[str], label: str, bundle_id: bytes, tell: Callable[[str], None],
+                 stages: Stages) -> None:
         """Make the folders, or go on in those that were begun. Raises UsageError (V-5), MediumError.
 
-        `tell` hears at once what somebody should know of a drive.
+        `tell` hears at once what somebody should know of a drive, `stages` where the time went.
         """
         self.targets = tuple(targets)
         self._writers: list[VolumeWriter] = []
@@ -77,7 +80,8 @@ class Drives:
                 if old and old != path:
                     with reporting(old):
                         os.rename(old, path)
-                self._writers.append(stack.enter_context(VolumeWriter(path, bundle_id=bundle_id, tell=tell)))
+                self._writers.append(stack.enter_context(VolumeWriter(path, bundle_id=bundle_id, tell=tell,
+                                                                       stages=stages)))
             self._stack = stack.pop_all()
 
     def __getitem__(self, number: int) -> VolumeWriter:

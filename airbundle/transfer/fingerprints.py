@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 from airbundle.transfer.schedule import Turns
 
 if TYPE_CHECKING:
+    from airbundle.stages import Stages
     from airbundle.transfer.slices import Slice, Stream
 
 
 class FileDigests:
     """SHA-256 of all files of a stream. Threads share it; slices come in from any thread and wait for their turn."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, stages: Stages) -> None:
+        self._stages = stages
         self._files = stream.source.files
         self._turns = Turns()
         self._digests: list[str] = []
@@ -31,7 +33,7 @@ class FileDigests:
 
         Raises InterruptedRunError if one of them never will be.
         """
-        with self._turns.enter(part.number):
+        with self._turns.enter(part.number), self._stages("digest"):
             self._update(content)
 
     def stop(self) -> None:

@@ -15,6 +15,7 @@ from airbundle.crypto.suites import Suite, tag
 from airbundle.format.block import HASHED_AT, headers_of, write_digests, write_header
 from airbundle.format.geometry import HEADER_SIZE, Geometry, Placement
 from airbundle.format.segment import root_parts
+from airbundle.stages import Stages
 
 if TYPE_CHECKING:
     from airbundle.codec.engines import Engine
@@ -92,12 +93,15 @@ def copy_blocks(image: Image, suite: Suite, at: int, content: bytes) -> Blocks:
     return blocks
 
 
-def finish(image: Image, suite: Suite, engine: Engine, preamble: bytes) -> bytes:
+def finish(image: Image, suite: Suite, engine: Engine, preamble: bytes, *, stages: Stages | None = None) -> bytes:
     """Make a whole segment around the body that lies in the payloads of the data blocks; returns the root."""
     place, geometry = image.place, image.place.geometry
-    encode_blocks(engine, layout_of(geometry), image.payloads)
+    stages = stages or Stages()
+    with stages("parity"):
+        encode_blocks(engine, layout_of(geometry), image.payloads)
     write_header(image.blocks, place.data_at, geometry.coded_blocks, image.headers)
-    leaves = digests(image.coded, suite)  # S-5
+    with stages("digest"):
+        leaves = digests(image.coded, suite)  # S-5
     write_digests(image.blocks, place.data_at, leaves, suite.digest_size)
     for content, places in ((leaves, place.lists_at), (preamble, place.preambles_at)):
         for at in places:

@@ -75,9 +75,9 @@ def lay_down(bundle: Bundle, place: Place, *, pace: Pace, meter: Meter) -> Laid:
     path = _folder_of(bundle, place)
     size = bundle.largest_segment()
     workers = pace.workers(2 * size)
-    spaces = Workspaces(workers, size, best_engine())
+    spaces = Workspaces(workers, size, best_engine(), stages=meter.stages)
     kept = restored = 0
-    with VolumeWriter(path, bundle_id=bundle.id, tell=meter.warn) as volume:
+    with VolumeWriter(path, bundle_id=bundle.id, tell=meter.warn, stages=meter.stages) as volume:
         if not place.finished:
             _prepare(bundle, place, volume)
             volume.expect(sum(bundle.expected(row).place.stored_size for row in place.rows))

@@ -77,6 +77,7 @@ class PackResult:
     statement_hash: str
     read_back: bool
     seconds: float
+    stages: dict[str, float]
     warnings: tuple[str, ...]
 
 
@@ -128,7 +129,8 @@ def pack(source: str, targets: Sequence[str], *, identity: PrivateIdentity, lock
             teams = begin.choose_teams(targets, stream, reader, options, lose, identity.suite, lock, declared, journal)
             plan, created = begin.seal_plan(journal, found, identity, lock, options, lose, now, entropy)
             begin.keep_places(journal, teams, targets)
-            with Drives(targets, declared.label, plan.context.bundle_id, meter.warn) as drives:
+            with Drives(targets, declared.label, plan.context.bundle_id, meter.warn,
+                        meter.stages) as drives:
                 _prepare(drives, journal, plan, stream, teams, reads_back=reads_back)
                 job = _job(stream, reader, plan, drives, journal, teams, pace, meter, reads_back=reads_back,
                            entropy=entropy)
@@ -155,7 +157,7 @@ def pack(source: str, targets: Sequence[str], *, identity: PrivateIdentity, lock
         source_bytes=found.total, sealed_bytes=sum(row.body for row in data), stored_bytes=stored,
         segments=len(data), parity_segments=len(rows) - len(data), kept_segments=kept, lose=lose,
         statement_hash=statement_hash, read_back=reads_back, seconds=time.monotonic() - began,
-        warnings=(*shared(targets, lose), *left, *meter.warnings))
+        stages=meter.stages.seconds(), warnings=(*shared(targets, lose), *left, *meter.warnings))
 
 
 def _job(stream: Stream, reader: SourceReader, plan: SealPlan, drives: Drives, journal: Journal,
@@ -163,9 +165,11 @@ def _job(stream: Stream, reader: SourceReader, plan: SealPlan, drives: Drives, j
     size, place = capacity(plan, stream), largest_place(plan, stream)
     memory = _memory_of_one(size, teams)
     at_a_time = max(1, min(pace.buffers(memory), len(stream.slices)))
-    parity = OuterParity(teams, plan, len(stream.slices), size, place.data_at * plan.block_size, at_a_time)
-    return _Job(stream, reader, plan, drives, journal, FileDigests(stream), parity, Turns(pace.workers(memory)),
-                Workspaces(at_a_time, size, best_engine()), meter, reads_back, entropy)
+    parity = OuterParity(teams, plan, len(stream.slices), size, place.data_at * plan.block_size, at_a_time,
+                         meter.stages)
+    return _Job(stream, reader, plan, drives, journal, FileDigests(stream, meter.stages), parity,
+                Turns(pace.workers(memory)), Workspaces(at_a_time, size, best_engine(), stages=meter.stages), meter,
+                reads_back, entropy)
 
 
 def _memory_of_one(size: int, teams: Sequence[Team]) -> int:
@@ -218,7 +222,8 @@ def _read_slice(job: _Job, space: Workspace, part: Slice) -> memoryview:
     content = space.slice(part.length)
     for at in range(0, part.length, READ_SIZE):
         job.meter.alive()
-        job.reader.read(part.start + at, content[at:at + READ_SIZE])
+        with space.stages("read"):
+            job.reader.read(part.start + at, content[at:at + READ_SIZE])
     return content
 
 
@@ -311,10 +316,12 @@ def _put(job: _Job, space: Workspace, sealed: Sealed, position: int, team: Team 
     name = volumes.segment_name(number)
     temporary = volume.write(name, [sealed.image.blocks.reshape(-1).data], suffix=sealed.geometry.salt.hex())
     if job.reads_back:
-        require_image(volume, space, temporary, sealed.image)
+        with space.stages("read back"):
+            require_image(volume, space, temporary, sealed.image)
     finished = Finished(row_of(sealed.geometry, role=role, volume=team.volumes[position], root=sealed.root,
                                group=team.number, position=position), sealed.content.hex())
-    job.journal.add(finished)
+    with space.stages("sync"):
+        job.journal.add(finished)
     volume.settle(temporary, name)
     return finished
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airbundle.format.block import Blocks
+    from airbundle.stages import Stages
     from airbundle.transfer.layout import Team
     from airbundle.transfer.seal import SealPlan
 
@@ -49,9 +50,9 @@ class OuterParity:
     """
 
     def __init__(self, teams: Sequence[Team], plan: SealPlan, segments: int, size: int, front: int,
-                 sets: int) -> None:
+                 sets: int, stages: Stages) -> None:
         """`segments` data segments; buffers of `size` bytes with the data area `front` bytes from their start."""
-        self._plan, self._front = plan, front
+        self._plan, self._front, self._stages = plan, front, stages
         self._teams = {number: team for team in teams for number in range(team.first, team.first + team.count)}
         self._numbers: dict[int, int] = {}
         for team in teams:
@@ -76,7 +77,8 @@ class OuterParity:
         column = cauchy(team.count, team.parity)[:, number - team.first]
         with growing.lock:
             targets = [self._area(space)[:data.size] for space in growing.spaces[:team.parity]]
-            growing.spaces[0].engine.accumulate(np.ascontiguousarray(column), data, targets)
+            with self._stages("parity"):
+                growing.spaces[0].engine.accumulate(np.ascontiguousarray(column), data, targets)
             growing.blocks = max(growing.blocks, geometry.data_blocks)
             growing.left -= 1
             return growing if growing.left == 0 else None
@@ -94,7 +96,8 @@ class OuterParity:
         growing.used = place.stored_size
         first = self._front - place.data_at * plan.block_size
         image = Image(place, space.blocks(place.block_count, plan.block_size, first=first))
-        return Sealed(image, finish(image, plan.context.suite, space.engine, plan.preamble), b"")
+        return Sealed(image, finish(image, plan.context.suite, space.engine, plan.preamble,
+                                    stages=self._stages), b"")
 
     def release(self, growing: Growing) -> None:
         """The parity of a group is on the media: its buffers may be used again."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airbundle.errors import InterruptedRunError
+from airbundle.stages import Stages, bound_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,12 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """`done` of `total` bytes of a `phase` (a verb in -ing form, the word that people see), or a `warning` of it."""
+    """`done` of `total` bytes of a `phase` (a verb in -ing form, the word that people see), or a `warning` of it.
+
+    `bound_by` is what the run has waited for most so far, `drive` or `processor`.
+    """
 
     phase: str
     done: int
     total: int
     warning: str = ""
+    bound_by: str = ""
 
 
 class Meter:
@@ -30,6 +35,7 @@ class Meter:
         self._lock = threading.Lock()
         self._phase, self._done, self._total = "", 0, 0
         self._stopped = False
+        self.stages = Stages()
         self.warnings: list[str] = []
 
     def begin(self, phase: str, total: int) -> None:
@@ -43,7 +49,7 @@ class Meter:
         self.alive()
         with self._lock:
             self._done += count
-            self._report(Tick(self._phase, self._done, self._total))
+            self._report(Tick(self._phase, self._done, self._total, bound_by=bound_by(self.stages.seconds())))
 
     def warn(self, text: str) -> None:
         """Say at once what somebody should know while it goes on; the result has it too."""

@@ -108,7 +108,7 @@ def repair(readers: tuple[VolumeReader, ...], *, trust: TrustSet, sidecar: Volum
             for path, blocks in replace_copies(bundle, writer).items():  # (5)
                 bench.blocks += blocks
                 bench.touched.append(path)
-    report = make_report(bundle, tally, opened=False, began=began)
+    report = make_report(bundle, tally, opened=False, began=began, stages=meter.stages)
     if tally.beyond or tally.missing:
         raise_verdict(bundle, report, None)
     return RepairResult(report, bench.blocks, tuple(bench.touched), time.monotonic() - began)

@@ -77,3 +77,4 @@ class Report(msgspec.Struct, frozen=True):
     ignored: tuple[str, ...]
     statement_hash: str
     seconds: float
+    stages: dict[str, float]

@@ -135,10 +135,12 @@ def seal_slice(work: Workspace, plan: SealPlan, stream: Stream, part: Slice, con
     work.compressor.forget()
     for cut in stream.chunks(part):
         plain = content[cut.start - part.start:][:cut.length]
-        digest = suite.hash(plain)
+        with work.stages("digest"):
+            digest = suite.hash(plain)
         codec, packed = work.compressor.compress(plain, cut.dtype)
-        size = sealer.seal_into(len(rows), packed, work.sealed, last=False)
-        body.append(work.sealed[:size])
+        with work.stages("seal"):
+            size = sealer.seal_into(len(rows), packed, work.sealed, last=False)
+            body.append(work.sealed[:size])
         rows.append(ChunkRow(cut.length, size, codec.value, digest.hex()))
         if body.end > len(work.bytes) - part.length + cut.start - part.start + cut.length:
             raise AirbundleError("a segment has grown into source bytes that are not sealed yet")
@@ -151,7 +153,7 @@ def seal_slice(work: Workspace, plan: SealPlan, stream: Stream, part: Slice, con
     place = Placement(geometry, len(plan.preamble))
     first = body.front - place.data_at * plan.block_size
     image = Image(place, work.blocks(place.block_count, plan.block_size, first=first))
-    return Sealed(image, finish(image, suite, work.engine, plan.preamble), chunks)
+    return Sealed(image, finish(image, suite, work.engine, plan.preamble, stages=work.stages), chunks)
 
 
 def _fill(body: _Body, sealer: Sealer, work: Workspace, rows: list[ChunkRow], room: int,
@@ -222,10 +224,13 @@ def open_chunk(work: Workspace, image: Image, suite: Suite, opener: Opener, numb
                plain: memoryview) -> None:
     """Open chunk `number`, which lies at byte `position` of the body, into `plain`. Raises DamagedError."""
     sealed, packed = work.sealed[:row.sealed], work.packed[:row.sealed - TAG_SIZE]
-    gather(image.payloads[:image.place.geometry.data_blocks], position, sealed)
-    opener.open_into(number, sealed, packed, last=False)
+    with work.stages("seal"):
+        gather(image.payloads[:image.place.geometry.data_blocks], position, sealed)
+        opener.open_into(number, sealed, packed, last=False)
     work.expander.expand(Codec(row.codec), packed, plain)
-    if suite.hash(plain) != bytes.fromhex(row.digest):  # S-13
+    with work.stages("digest"):
+        digest = suite.hash(plain)
+    if digest != bytes.fromhex(row.digest):  # S-13
         raise DamagedError(f"chunk {number} is not what was packed", rule="S-13")
 
 
@@ -253,4 +258,4 @@ def finish_catalog(plan: SealPlan, number: int, salt: bytes, body: bytes, work: 
     place = Placement(geometry, len(plan.preamble))
     image = Image(place, work.blocks(place.block_count, block))
     image.payloads[:blocks] = np.frombuffer(body.ljust(blocks * payload, b"\0"), np.uint8).reshape(blocks, payload)
-    return Sealed(image, finish(image, suite, work.engine, plan.preamble), b"")
+    return Sealed(image, finish(image, suite, work.engine, plan.preamble, stages=work.stages), b"")

@@ -70,6 +70,7 @@ class UnpackResult:
     repaired: int
     report: Report
     seconds: float
+    stages: dict[str, float]
 
 
 @dataclass
@@ -108,12 +109,13 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, keyring: Keyring, 
     with StagingTree(target, key=staging_key(bundle.statement.bundle)) as staging:
         report = fill(staging, bundle, opened, include=include, pace=pace, meter=meter).report  # (2) to (4)
         meter.begin("publishing", 0)
-        staging.publish()  # (5)
+        with meter.stages("sync"):
+            staging.publish()  # (5)
     files, folders = _wanted(opened, include)
     return UnpackResult(target=target, files=len(files), folders=len(folders),
                         source_bytes=sum(file.size for file in files.values()), repaired=report.unreadable
                         + report.damaged + report.misplaced + report.altered, report=report,
-                        seconds=time.monotonic() - began)
+                        seconds=time.monotonic() - began, stages=meter.stages.seconds())
 
 
 def staging_key(bundle: str) -> str:
@@ -157,7 +159,8 @@ def fill(staging: StagingTree, bundle: Bundle, opened: Opened, *, include: Seque
                 staging.keep()
                 landing.flush()
             tally.recall(landing.wrongs)
-            error.report = Filled(make_report(bundle, tally, opened=True, began=began), tuple(landing.witnesses))
+            error.report = Filled(make_report(bundle, tally, opened=True, began=began, stages=meter.stages),
+                                  tuple(landing.witnesses))
             raise error from (None if error is failure else failure)
         for file in files.values():
             if file.size == 0:  # the others were made when their first bytes came
@@ -168,7 +171,8 @@ def fill(staging: StagingTree, bundle: Bundle, opened: Opened, *, include: Seque
         require_unchanged(staging, opened, include=include, digests=resumed)
         staging.keep(kept=kept)
         tally.recall(landing.wrongs)
-        return Filled(make_report(bundle, tally, opened=True, began=began), tuple(landing.witnesses))
+        return Filled(make_report(bundle, tally, opened=True, began=began, stages=meter.stages),
+                      tuple(landing.witnesses))
 
 
 def _take_all(staging: StagingTree, bundle: Bundle, opened: Opened, landing: Landing, tally: Tally,
@@ -246,9 +250,9 @@ def _work(bundle: Bundle, opened: Opened, contents: Contents, staging: StagingTr
     workers = pace.buffers(2 * size if lossy else size)
 
     def writer() -> StreamWriter:
-        return StreamWriter(staging, paths, contents.starts)
+        return StreamWriter(staging, paths, contents.starts, meter.stages)
 
-    spaces, helpers = (Workspaces(count, size, best_engine(), writer=writer)
+    spaces, helpers = (Workspaces(count, size, best_engine(), writer=writer, stages=meter.stages)
                        for count in (workers, workers if lossy else 0))
     return _Work(bundle, opened, contents, landing, tally, meter, spaces, helpers,
                  frozenset(row.number for row in rows))

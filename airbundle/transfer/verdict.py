@@ -19,6 +19,7 @@ from airbundle.errors import (
 )
 from airbundle.format.names import shown
 from airbundle.media import volume as volumes
+from airbundle.stages import Stages
 from airbundle.transfer.report import Belief, Condition, FileFindings, Report
 from airbundle.transfer.whose import copies_absent, volumes_absent, volumes_not_seen
 
@@ -106,7 +107,7 @@ def belief_of(bundle: Bundle) -> Belief:
     return Belief.FORGED if isinstance(bundle.distrust, ForgedError) else Belief.UNSIGNED
 
 
-def make_report(bundle: Bundle, tally: Tally, *, opened: bool, began: float) -> Report:
+def make_report(bundle: Bundle, tally: Tally, *, opened: bool, began: float, stages: Stages) -> Report:
     """Put the three answers together."""
     statement = bundle.statement
     condition = Condition.WHOLE  # D-5
@@ -130,7 +131,7 @@ def make_report(bundle: Bundle, tally: Tally, *, opened: bool, began: float) -> 
         findings=tuple(tally.files), missing=tuple(sorted(tally.missing)), restorable=tuple(sorted(tally.restorable)),
         absent=elsewhere(bundle), ignored=(*_ignored(bundle), *tally.moved),
         statement_hash=bundle.statement_hash,
-        seconds=time.monotonic() - began)
+        seconds=time.monotonic() - began, stages=stages.seconds())
 
 
 def _ignored(bundle: Bundle) -> tuple[str, ...]:

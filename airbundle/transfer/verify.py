@@ -90,7 +90,8 @@ def verify(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None, keyring
     if only_these:
         tally.missing = missing_here(bundle, tally.missing)
         tally.restorable = missing_here(bundle, tally.restorable)
-    report = make_report(bundle, tally, opened=inside is not None and failure is None, began=began)  # (4)
+    report = make_report(bundle, tally, opened=inside is not None and failure is None, began=began,
+                         stages=meter.stages)  # (4)
     raise_verdict(bundle, report, failure)
     return report
 
@@ -152,7 +153,7 @@ def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents]
         return None
     meter.begin("verifying", sum(sizes.values()))
     workers = pace.workers(bundle.largest_segment())
-    spaces = Workspaces(workers, bundle.largest_segment(), best_engine())
+    spaces = Workspaces(workers, bundle.largest_segment(), best_engine(), stages=meter.stages)
     failures: list[AirbundleError] = []
 
     def work(row: Row) -> tuple[Row, Found]:

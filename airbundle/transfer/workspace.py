@@ -20,6 +20,7 @@ from airbundle.errors import MediumError
 from airbundle.format import limits
 from airbundle.format.segment import TAG_SIZE
 from airbundle.media import system
+from airbundle.stages import Stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,11 +59,13 @@ def _taken(segment_size: int) -> int:
 class Workspace:
     """The buffers of one worker. `capacity` is the largest stored segment in bytes."""
 
-    def __init__(self, capacity: int, engine: Engine | None = None, *, writer: StreamWriter | None = None) -> None:
+    def __init__(self, capacity: int, engine: Engine | None = None, *, writer: StreamWriter | None = None,
+                 stages: Stages | None = None) -> None:
         if capacity > limits.SEGMENT_STORED_MAX + limits.BLOCK_MAX:
             raise MediumError(f"a buffer of {capacity} bytes", rule="B-3")
         self.engine = engine or best_engine()
         self.writer = writer
+        self.stages = stages or Stages()
         self._memory = system.huge_buffer(capacity)
         self.bytes: Blocks = np.frombuffer(self._memory, np.uint8)
         self.plain = memoryview(system.huge_buffer(limits.CHUNK_MAX))
@@ -89,12 +92,12 @@ class Workspace:
     @cached_property
     def compressor(self) -> Compressor:
         """Made when first used: a verifying worker never needs it."""
-        return Compressor()
+        return Compressor(self.stages)
 
     @cached_property
     def expander(self) -> Expander:
         """Likewise."""
-        return Expander()
+        return Expander(self.stages)
 
     def blocks(self, count: int, block_size: int, *, first: int = 0) -> Blocks:
         """The buffer as `count` blocks of `block_size` bytes from byte `first`."""
@@ -105,11 +108,11 @@ class Workspaces:
     """A fixed set of workspaces, lent one at a time."""
 
     def __init__(self, count: int, capacity: int, engine: Engine | None = None, *,
-                 writer: Callable[[], StreamWriter] | None = None) -> None:
+                 writer: Callable[[], StreamWriter] | None = None, stages: Stages | None = None) -> None:
         self._count = count
         self._free: queue.SimpleQueue[Workspace] = queue.SimpleQueue()
         for _ in range(count):
-            self._free.put(Workspace(capacity, engine, writer=writer() if writer else None))
+            self._free.put(Workspace(capacity, engine, writer=writer() if writer else None, stages=stages))
 
     def __len__(self) -> int:
         return self._count
@@ -124,7 +127,7 @@ class Workspaces:
         """Two of them, for no more than `pairs` tasks at a time; where there is only one, a second is made."""
         with self.borrow() as first:
             if self._count == 1:
-                yield first, Workspace(len(first.bytes), first.engine)
+                yield first, Workspace(len(first.bytes), first.engine, stages=first.stages)
             else:
                 with self.borrow() as second:
                     yield first, second
