@@ -32,14 +32,13 @@ RECORD_NAME: Final = "statement.rec"
 CATALOG_NAME: Final = "catalog.abs"
 CATALOG_COPY_NAME: Final = "catalog-copy.abs"
 VOLUME_SUFFIX: Final = ".airbundle"
-SEGMENT_NAME: Final = re.compile(r"[0-9]{8,16}\.abs")
+SEGMENT_NAME: Final = re.compile(r"([0-9]{8}|[1-9][0-9]{8,15})\.abs")
 CATALOGS: Final = (CATALOG_NAME, CATALOG_COPY_NAME)
 STATEMENTS: Final = (STATEMENT_NAME, RECORD_NAME)
 """The copy in front of the segments, and the one behind them (V-3)."""
 FIXED_NAMES: Final = frozenset({README_NAME, *STATEMENTS, *CATALOGS})
 _LITTER: Final = re.compile(r"\._.*|\.trash.*|system volume information|desktop\.ini|\.ds_store|thumbs\.db", re.DOTALL)
-_NUMBER: Final = re.compile(r"-([0-9]{1,2})of([0-9]{1,2})\.airbundle", re.IGNORECASE)
-_RELAID: Final = re.compile(r"-copy([0-9]{1,2})of([0-9]{1,2})\.airbundle", re.IGNORECASE)
+_NUMBERS: Final = re.compile(r"-(copy)?([1-9][0-9]?)of([1-9][0-9]?)\.airbundle\Z", re.IGNORECASE | re.ASCII)  # D-6
 _PIECE: Final = system.ALIGNMENT
 
 
@@ -220,8 +219,8 @@ def busy(path: str) -> UsageError:
 
 def volume_number(path: str, count: int) -> int:
     """The number in the name of a folder, `...-2of3.airbundle` of `count` volumes; else 0. Advice only (V-2)."""
-    found = _NUMBER.search(os.path.basename(path))
-    return int(found[1]) if found and int(found[2]) == count else 0
+    found = _NUMBERS.search(os.path.basename(path))
+    return int(found[2]) if found and not found[1] and int(found[3]) == count else 0
 
 
 def name_pattern(label: str, bundle_id: bytes) -> re.Pattern[str]:
@@ -237,8 +236,8 @@ def relaid_name(label: str, bundle_id: bytes, number: int, count: int) -> str:
 
 def relaid_number(path: str) -> tuple[int, int]:
     """Number and count in the name of such a copy; zeros if it is none. Advice only (V-2)."""
-    found = _RELAID.search(os.path.basename(path))
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+    found = _NUMBERS.search(os.path.basename(path))
+    return (int(found[2]), int(found[3])) if found and found[1] else (0, 0)
 
 
 def find_volumes(path: str) -> list[str]:
