@@ -32,7 +32,7 @@ RECORD_NAME: Final = "statement.rec"
 CATALOG_NAME: Final = "catalog.abs"
 CATALOG_COPY_NAME: Final = "catalog-copy.abs"
 VOLUME_SUFFIX: Final = ".airbundle"
-SEGMENT_NAME: Final = re.compile(r"([0-9]{8}|[1-9][0-9]{8,15})\.abs")
+SEGMENT_NAME: Final = re.compile(r"[0-9]{8,16}\.abs")
 CATALOGS: Final = (CATALOG_NAME, CATALOG_COPY_NAME)
 STATEMENTS: Final = (STATEMENT_NAME, RECORD_NAME)
 """The copy in front of the segments, and the one behind them (V-3)."""

@@ -119,6 +119,9 @@ def plain_vectors(base: Base) -> list[dict[str, Any]]:
         base.resealed(seg, 1, 124, (3 * 32 + 1).to_bytes(4, "little")))
     add("G-9", "trial-catalog", "Of both catalogs lists and data are gone: the root decides on what parity gives.",
         [zeros(file, at) for file in ("1/catalog.abs", "1/catalog-copy.abs") for at in (1, 2, 5)])
+    add("G-9", "trial-catalog-forged-lists", "Of both catalogs the parity is gone, and the lists are forged: they are none.",
+        [part for file in ("1/catalog.abs", "1/catalog-copy.abs") for part in (
+            zeros(file, 3, 2), *(one for at in (1, 5) for one in base.resealed(file, at, 128, bytes(32))))])
     return found + _files(base) + _statements(base)
 
 
@@ -183,6 +186,8 @@ def _files(base: Base) -> list[dict[str, Any]]:
     add("D-5", "further-files", "A ruined copy of a segment beside it, and the name of a segment that does not exist.",
         [{"do": "copy", "file": "1/copy of 00000000.abs", "from": seg}, zeros("1/copy of 00000000.abs", 1, 4),
          write("1/00000009.abs", 0, b"no segment"), write("1/000000000.abs", 0, b"nine digits")])
+    add("D-5", "further-catalog", "A third copy of the catalog, damaged, beside the two that are whole.",
+        [{"do": "copy", "file": "1/old.abs", "from": "1/catalog.abs"}, zeros("1/old.abs", 2)])
     add("D-6", "folder-name", "The volume's folder has a name of its own.",
         [{"do": "rename", "file": "1", "to": "1/../BACKUP"}])
     ends = [zeros(file, at) for file in (seg, "1/00000001.abs", "1/catalog.abs", "1/catalog-copy.abs") for at in (0, 6)]

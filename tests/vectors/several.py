@@ -109,6 +109,10 @@ def _drives(base: Base) -> list[dict[str, Any]]:
     add("D-6", "ends-gone", "Beyond repair; a folder without a number has a segment that no block at its ends names.",
         [*delete("1/00000000.abs"), *(zeros("3/00000003.abs", at) for at in (0, 2, 3, 4, 7)),
          {"do": "rename", "file": "3", "to": "3/../BACKUP"}])
+    add("D-6", "ends-of-another-attempt", "The same, and its ends are of an attempt that the catalog does not know.",
+        [*delete("1/00000000.abs"), *(zeros("3/00000003.abs", at) for at in (2, 3, 4)),
+         *(part for at in (0, 7) for part in base.resealed("3/00000003.abs", at, 96, bytes(16))),
+         {"do": "rename", "file": "3", "to": "3/../BACKUP"}])
     add("D-4", "further-file", "A further copy of a segment under its name on another volume, a block dead.",
         [{"do": "copy", "file": "2/00000000.abs", "from": "1/00000000.abs"}, zeros("2/00000000.abs", 2)])
     add("V-6", "elsewhere", "A further copy of a segment under another name on another volume.",
