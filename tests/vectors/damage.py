@@ -119,7 +119,7 @@ def plain_vectors(base: Base) -> list[dict[str, Any]]:
         base.resealed(seg, 1, 124, (3 * 32 + 1).to_bytes(4, "little")))
     add("G-9", "trial-catalog", "Of both catalogs lists and data are gone: the root decides on what parity gives.",
         [zeros(file, at) for file in ("1/catalog.abs", "1/catalog-copy.abs") for at in (1, 2, 5)])
-    add("G-9", "trial-catalog-forged-lists", "Of both catalogs the parity is gone, and the lists are forged: they are none.",
+    add("G-9", "trial-catalog-forged-lists", "Of both catalogs parity is gone, and lists are forged.",
         [part for file in ("1/catalog.abs", "1/catalog-copy.abs") for part in (
             zeros(file, 3, 2), *(one for at in (1, 5) for one in base.resealed(file, at, 128, bytes(32))))])
     return found + _files(base) + _statements(base)
