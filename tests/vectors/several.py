@@ -30,6 +30,8 @@ def _together(base: Base) -> list[dict[str, Any]]:
         [*lists[:2], zeros(seg, 3), *delete(other)])
     add("G-9", "trial-of-both", "Members without lists lack blocks at different indexes: each counts for the other.",
         [*lists, *(zeros(seg, at) for at in (2, 4, 8, 10)), *(zeros(other, at) for at in (3, 5, 7, 9))])
+    add("G-9", "trial-after-inner", "A member without lists lacks a data block, and parity in both stripes.",
+        [*lists[2:], *(zeros(other, at) for at in (6, 8, 9, 10))])
     add("G-9", "trial-forged-lists", "The same, and the lists are there, forged with digests that fit: they are none.",
         [*(part for at in (1, 12) for part in base.resealed(seg, at, 160, bytes(32))), zeros(seg, 3), *delete(other)])
     add("D-2", "two-files-forged-list", "One of the two files has forged lists that fit an altered block of it.",
