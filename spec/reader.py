@@ -397,7 +397,8 @@ def open_manifest(sealed: bytes, key: bytes, statement: Statement, preamble: Pre
 Statement = namedtuple("Statement", "payload value suite signatures data")
 IN_NAME = re.compile(r"-(copy)?([1-9][0-9]?)of([1-9][0-9]?)\.airbundle\Z", re.IGNORECASE | re.ASCII)
 def in_name(place: str) -> tuple[bool, int, int]:  # advice: whether it is a copy, number and count (D-6)
-    return (bool(found[1]), int(found[2]), int(found[3])) if (found := IN_NAME.search(place)) else (False, 0, 0)
+    copy, number, of = found.groups() if (found := IN_NAME.search(place)) else (None, 0, 0)
+    return (bool(copy), int(number), int(of)) if int(number) <= int(of) else (False, 0, 0)
 REVISED, NAMES = {"revision", "envelopes", "catalog", "writer"}, {"statement.json", "statement.rec"}  # T-10
 def is_record(path: str) -> bool:  # by what one of its copies says
     return any(read(path, at, 8) + read(path, at + 59, 1) == MAGIC + b"\5" for at in range(0, RECORD, COPY))
@@ -571,8 +572,7 @@ def run(argv: list[str]) -> int:  # the two verbs; no two trusted keys share a h
     if name := options.get("--passphrase-file"):
         text = Path(name).read_bytes().split(b"\n")[0].rstrip(b"\r").decode()
         passphrase = unicodedata.normalize("NFC", text).encode()
-    private = read_private(options["--key"]) if "--key" in options else None
-    bundle = Bundle(places[:-1], trusted)
+    private, bundle = read_private(options["--key"]) if "--key" in options else None, Bundle(places[:-1], trusted)
     if verb == "unpack" or private or passphrase is not None:
         bundle.open(private, passphrase)
     bundle.restore()

@@ -38,7 +38,7 @@ STATEMENTS: Final = (STATEMENT_NAME, RECORD_NAME)
 """The copy in front of the segments, and the one behind them (V-3)."""
 FIXED_NAMES: Final = frozenset({README_NAME, *STATEMENTS, *CATALOGS})
 _LITTER: Final = re.compile(r"\._.*|\.trash.*|system volume information|desktop\.ini|\.ds_store|thumbs\.db", re.DOTALL)
-_NUMBERS: Final = re.compile(r"-(copy)?([1-9][0-9]?)of([1-9][0-9]?)\.airbundle\Z", re.IGNORECASE | re.ASCII)  # D-6
+_NUMBERS: Final = re.compile(r"-(copy)?([1-9][0-9]?)of([1-9][0-9]?)\.airbundle\Z", re.IGNORECASE | re.ASCII)
 _PIECE: Final = system.ALIGNMENT
 
 
@@ -219,8 +219,16 @@ def busy(path: str) -> UsageError:
 
 def volume_number(path: str, count: int) -> int:
     """The number in the name of a folder, `...-2of3.airbundle` of `count` volumes; else 0. Advice only (V-2)."""
+    relaid, number, total = _numbers(path)
+    return number if not relaid and total == count else 0
+
+
+def _numbers(path: str) -> tuple[bool, int, int]:
+    """Whether the name of a folder is that of a copy laid out anew, and its two numbers; zeros for none (D-6)."""
     found = _NUMBERS.search(os.path.basename(path))
-    return int(found[2]) if found and not found[1] and int(found[3]) == count else 0
+    if not found or int(found[2]) > int(found[3]):
+        return False, 0, 0
+    return found[1] is not None, int(found[2]), int(found[3])
 
 
 def name_pattern(label: str, bundle_id: bytes) -> re.Pattern[str]:
@@ -236,8 +244,8 @@ def relaid_name(label: str, bundle_id: bytes, number: int, count: int) -> str:
 
 def relaid_number(path: str) -> tuple[int, int]:
     """Number and count in the name of such a copy; zeros if it is none. Advice only (V-2)."""
-    found = _NUMBERS.search(os.path.basename(path))
-    return (int(found[2]), int(found[3])) if found and found[1] else (0, 0)
+    relaid, number, total = _numbers(path)
+    return (number, total) if relaid else (0, 0)
 
 
 def find_volumes(path: str) -> list[str]:

@@ -174,7 +174,8 @@ def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents]
     for row, found in run_all(bundle.rows, work, workers=workers, meter=meter):
         _count_missing(bundle, tally, row, found)
         if all(findings.lost for _, _, findings in found):
-            gone[row.number] = min((_lacking_on_trial(bundle, row, findings) for _, _, findings in found),
+            layout = layout_of(bundle.expected(row).geometry)  # G-9: on trial a member's own code counts too
+            gone[row.number] = min((left_over(layout, findings.lacking) for _, _, findings in found),
                                    key=np.count_nonzero, default=None)
         for reader, name, findings in found:
             tally.count(reader, name, findings, size=sizes[row.number], right_name=volumes.segment_name(row.number))
@@ -220,13 +221,6 @@ def counted_back(bundle: Bundle, gone: Mapping[int, Flags | None]) -> list[tuple
         left = alternate(layouts, lacking, len(group.parity))
         found += [(row, not flags.any()) for row, flags in zip(group.members, left, strict=True) if row.number in gone]
     return found
-
-
-def _lacking_on_trial(bundle: Bundle, row: Row, findings: Findings) -> Flags:
-    """What a file lacks after its own code, which without leaves was not held against anything yet (G-9)."""
-    if findings.leaves is not None:
-        return findings.lacking
-    return left_over(layout_of(bundle.expected(row).geometry), findings.lacking)
 
 
 def _lacking(layout: Layout, gone: Mapping[int, Flags | None], number: int) -> Flags:

@@ -176,6 +176,8 @@ def _files(base: Base) -> list[dict[str, Any]]:
     add("D-1", "damage-and-stranger", "Damaged and not believed: not believed.", [*delete(seg)],
         trust=["officer-standard"])
     add("D-2", "catalog", "One copy of the catalog is gone.", delete("1/catalog.abs"))
+    add("D-6", "two-of-one", "Both segments are gone, and the folder's name says volume 2 of 1, which is no number.",
+        [*delete(seg, "1/00000001.abs"), {"do": "rename", "file": "1", "to": "1/../forged-2of1.airbundle"}])
     add("D-3", "all-given", "Nothing is left to restore from, and all volumes are here.",
         [zeros(seg, 0, 7), zeros("1/00000001.abs", 0, 7)])
     add("D-4", "statement", "statement.json is gone.", delete("1/statement.json"))

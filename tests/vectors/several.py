@@ -126,6 +126,9 @@ def _drives(base: Base) -> list[dict[str, Any]]:
         [{"do": "copy", "file": "2/FILE0000.CHK", "from": "1/00000000.abs"},
          *({**part, "file": "2/FILE0000.CHK"} for at in (0, 7)
            for part in base.resealed("1/00000000.abs", at, 96, bytes(16)))])
+    add("D-6", "five-of-three", "No catalog is left; the names of two folders say volume 5 of 3, which is no number.",
+        [*delete(*catalogs), {"do": "rename", "file": "3", "to": "3/../drives-5of3.airbundle"},
+         {"do": "rename", "file": "2", "to": "2/../drives-5of3.airbundle"}])
     add("D-6", "no-numbers", "No catalog is left; two of the folders have names that only look as if they had numbers.",
         [*delete(*catalogs), {"do": "rename", "file": "2", "to": "2/../drives-01of03.airbundle"},
          {"do": "rename", "file": "3", "to": "3/../drives-1of3 (2).airbundle"}])
