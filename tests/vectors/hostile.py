@@ -301,6 +301,8 @@ def _statements() -> list[Hostile]:
                 dataclasses.replace(Lies(), document=stranger, statement=lambda s: replace(
                     s, preamble=replace(s.preamble, length=(128 << 10) + 1),
                     envelopes=replace(s.envelopes, length=(128 << 10) + 1)))),
+        Hostile("T-5", "other-suite-too", "Of another suite than its packer's key, and malformed, which comes first.",
+                statement(suite="cnsa2", lose=1)),
         Hostile("T-5", "role", "The catalog's row has another role.", payload(b'"catalog",0', b'"data",0')),
         Hostile("T-6", "promise", "The rows do not keep the promise of `lose`, which no reader asks.",
                 promised, more={"given": ["1"]}),
