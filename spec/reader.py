@@ -122,7 +122,7 @@ def find_volumes(places: list[str]) -> dict[str, list[str]]:  # and their files 
         inner = [e.path for e in os.scandir(place) if e.is_dir(follow_symlinks=False)]
         for volume in [place] if place.endswith(".airbundle") else [place, *sorted(inner)]:
             entries = [*itertools.islice(os.scandir(volume), 300_001)]
-            if volume.endswith(".airbundle") or any(e.name.startswith("statement.") for e in entries):  # D-6
+            if volume.endswith(".airbundle") or any(e.name in NAMES or e.name.endswith(".abs") for e in entries):
                 need(len(entries) <= 300_000, "L-6", f"{volume} has too many entries")
                 volumes[volume] = sorted(e.path for e in entries if e.is_file(follow_symlinks=False)
                                          and e.stat(follow_symlinks=False).st_size < 4 * GIB)

@@ -243,6 +243,8 @@ def _statements(base: Base) -> list[dict[str, Any]]:
         [write(rec, 384 << 10, b"more")])
     add("R-3", "cut", "The record ends within its second copy.", [{"do": "truncate", "file": rec, "size": 200_000}])
     add("T-1", "nothing", "No copy of the statement is left.", [*gone, *delete(rec)])
+    add("T-1", "nothing-renamed", "The same, and by its name the folder is no volume: by what lies there it is one.",
+        [*gone, *delete(rec), {"do": "rename", "file": "1", "to": "1/../BACKUP"}])
     add("T-8", "record-of-another", "The record is not the exact encoding: a byte of its parity differs.",
         [base.flipped(rec, 200 * 513)])
     add("T-8", "statement-cut", "statement.json is cut off; the record has it.",
