@@ -92,15 +92,19 @@ def copy_blocks(image: Image, suite: Suite, at: int, content: bytes) -> Blocks:
     return blocks
 
 
-def finish(image: Image, suite: Suite, engine: Engine, preamble: bytes) -> bytes:
-    """Make a whole segment around the body that lies in the payloads of the data blocks; returns the root."""
+def finish(image: Image, suite: Suite, engine: Engine, preamble: bytes | None, preamble_hash: bytes = b"") -> bytes:
+    """Make a whole segment around the body that lies in the payloads of the data blocks; returns the root.
+
+    Of a preamble that is lost, None, the `preamble_hash` is enough for the root; zeros take its place.
+    """
     place, geometry = image.place, image.place.geometry
     encode_blocks(engine, layout_of(geometry), image.payloads)
     write_header(image.blocks, place.data_at, geometry.coded_blocks, image.headers)
     leaves = digests(image.coded, suite)  # S-5
     write_digests(image.blocks, place.data_at, leaves, suite.digest_size)
-    for content, places in ((leaves, place.lists_at), (preamble, place.preambles_at)):
+    front = bytes(place.preamble_length) if preamble is None else preamble
+    for content, places in ((leaves, place.lists_at), (front, place.preambles_at)):
         for at in places:
             copy = copy_blocks(image, suite, at, content)
             image.blocks[at:at + len(copy)] = copy
-    return root_of(suite, geometry, suite.hash(preamble), leaves)
+    return root_of(suite, geometry, preamble_hash or suite.hash(front), leaves)
