@@ -1,7 +1,6 @@
 """A reader of airbundle bundles, version 1, written from bundle.md alone; it shares no code with the package.
 
-    python spec/reader.py verify VOLUME... --trust NAME.pub [--key NAME.key] [--passphrase-file FILE]
-    python spec/reader.py unpack VOLUME... -o DIR --trust NAME.pub --key NAME.key (or --passphrase-file FILE)
+    python spec/reader.py {verify | unpack -o DIR} VOLUME... --trust NAME.pub [--key NAME.key | --passphrase-file FILE]
 Exit: 0 whole, 2 usage, 3 more volumes needed, 4 damaged, 5 not believed, 8 no key opens it, 9 machine, 11 repairable.
 """
 # ruff: noqa: D101, D102, D103, PYI024, SLOT002 - what is small is described in its first line, also tuples
@@ -34,9 +33,9 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 # === 1. Words and notation (-(-a // b) rounds up) ===
-KIB, MIB, GIB, MAGIC = 1 << 10, 1 << 20, 1 << 30, bytes.fromhex("894142530d0a1a0a")
+KIB, MIB, GIB, COLUMNS, COPY, RECORD = 1 << 10, 1 << 20, 1 << 30, 513, 128 << 10, 384 << 10  # of a record: chapter 10
 USAGE, INCOMPLETE, DAMAGED, NOT_BELIEVED, NO_KEY, MACHINE, REPAIRABLE = 2, 3, 4, 5, 8, 9, 11
-TAG = "airbundle/{}/v1\0".format
+TAG, MAGIC = "airbundle/{}/v1\0".format, bytes.fromhex("894142530d0a1a0a")
 class Refusal(Exception):  # noqa: N818 - a verdict, not a fault of the program
     """What the reader will not take: the exit status that says so, the rule, and a text."""
 def need(holds: object, rule: str, what: str, status: int = DAMAGED) -> None:  # or it is refused
@@ -82,11 +81,10 @@ def tables(suite: Suite) -> dict[str, Any]:  # a number is bytes in hexadecimal,
             "iterations": range(1), "lanes": range(1), "salt": "", "seeds": in_base64, "check": h},
         "index": {"start": NUMBER, "length": span, "chunks": [(range(MIB + 1), range(17, MIB + 17), {
             "raw", "zstd", "planes-2", "planes-4", "filler"}, h)], "files": [(slice(1, KIB), NUMBER, NUMBER)]},
-        "table": {"rows": [row]},
         "manifest": {"bundle": 16, "packer": h, "recipients": [h]} | maybe | {
             "meta": [(slice(1, 256), slice(0, 4096))], "segments": [(NUMBER, NUMBER, span)],
             "files": [(slice(1, KIB), NUMBER, 32)], "folders": [slice(1, KIB)]},
-        "statement": {"payload": in_base64, "payloadType": PAYLOAD_TYPE, "signatures": [one]},  # T-1
+        "table": {"rows": [row]}, "statement": {"payload": in_base64, "payloadType": PAYLOAD_TYPE, "signatures": [one]},
         "payload": {"airbundle": range(1, 2), "bundle": 16, "suite": suite.name, "packer": {32, 48}, "revision": NUMBER,
             "created": NUMBER, "expires": {None, NUMBER}} | maybe | {"label": public, "marking": public,
             "preamble": preamble, "envelopes": preamble, "catalog": (NUMBER, "catalog", *[range(1)] * 3, *row[5:]),
@@ -114,8 +112,7 @@ def decode(data: bytes, table: str, suite: Any = None, status: int = DAMAGED) ->
 def read(path: str, at: int, length: int) -> bytes:  # what cannot be read is not there (B-4); no links (V-1)
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-            file.seek(at)
-            return file.read(length)
+            return os.pread(file.fileno(), length, at)
     except OSError:
         return b""
 def find_volumes(places: list[str]) -> dict[str, list[str]]:  # and their files (V-1, L-6)
@@ -125,16 +122,14 @@ def find_volumes(places: list[str]) -> dict[str, list[str]]:  # and their files 
         inner = [e.path for e in os.scandir(place) if e.is_dir(follow_symlinks=False)]
         for volume in [place] if place.endswith(".airbundle") else [place, *sorted(inner)]:
             entries = [*itertools.islice(os.scandir(volume), 300_001)]
-            need(len(entries) <= 300_000, "L-6", f"{volume} has too many entries")
-            files = sorted(e.path for e in entries if e.is_file(follow_symlinks=False)
-                           and e.stat(follow_symlinks=False).st_size < 4 * GIB)
-            if volume.endswith(".airbundle") or any(e.name.startswith("statement.") for e in entries):  # D-6
-                volumes[volume] = files
+            if volume.endswith(".airbundle") or any(e.name in NAMES or e.name.endswith(".abs") for e in entries):
+                need(len(entries) <= 300_000, "L-6", f"{volume} has too many entries")
+                volumes[volume] = sorted(e.path for e in entries if e.is_file(follow_symlinks=False)
+                                         and e.stat(follow_symlinks=False).st_size < 4 * GIB)
     need(volumes, "V-1", "there is no volume here", USAGE)
     return volumes
 # === 4. Blocks ===
-GEOMETRY = struct.Struct("<HBBBBHII16sQ16sQ")  # bytes 56 to 119 of the header, with kind 0
-PREAMBLE, LIST, DATA, PARITY = 1, 2, 3, 4
+GEOMETRY, PREAMBLE, LIST, DATA, PARITY = struct.Struct("<HBBBBHII16sQ16sQ"), 1, 2, 3, 4  # bytes 56 to 119, with kind 0
 Block = namedtuple("Block", "geometry slot digest content at")  # a whole one; its slot is kind and index
 class Geometry(namedtuple("Geometry", "version suite kind k m zero T B bundle number salt body")):
     def sound(self) -> bool:  # B-1, B-2, and B-3 as far as lists and preambles are not needed for it
@@ -180,8 +175,20 @@ def restore(k: int, word: dict[int, bytes | None], size: int) -> None:  # None i
         data |= {c: row[len(lost) :] for c, row in zip(lost, work, strict=True)}
         word |= data
         word |= {r: combine(((INVERSE[r ^ c], data[c]) for c in data), size) for r in word if word[r] is None}
+Own = dict[tuple[int, int], dict[bytes, bytes]]  # contents by slots and digests
+def copies(own: Own, kind: int, instead: bytes = b"", size: int = 0) -> Iterator[bytes]:  # of list or preamble (S-7)
+    pages = [[*dict.fromkeys(blocks.values())] or [instead[slot[1] * size : (slot[1] + 1) * size]]
+             for slot, blocks in own.items() if slot[0] == kind]
+    return (b"".join(parts) for parts in itertools.islice(itertools.product(*pages), 64))
+def find_preamble(segments: list[Segment]) -> bytes:  # in one file, or all of one block size (K-7); nothing if lost
+    together: dict[int, Own] = defaultdict(lambda: defaultdict(dict))
+    for segment, (slot, blocks) in ((s, item) for s in segments for item in s.files[-1].items()):
+        together[segment.P][slot] |= blocks
+    every = itertools.chain(*(s.files for s in segments), together.values())
+    found = (content for own in every for content in copies(own, PREAMBLE))
+    return next((c for c in found if segments[0].suite.hash(c).hex() == segments[0].preamble["hash"]), b"")
 class Segment:  # its leaves are the contents of its data and parity blocks, as far as they are here (B-5, S-5)
-    def __init__(self, row: list[Any], statement: Statement, preamble: str, found: dict[Geometry, list[Block]]) -> None:
+    def __init__(self, row: list[Any], statement: Statement, preamble: str, found: dict[Geometry, Any]) -> None:
         self.number, self.role, _, _, self.volume, k, m, stripes, size, body, *_ = row
         bundle, salt, self.root = map(bytes.fromhex, (statement.value["bundle"], *row[-2:]))
         self.suite, self.preamble, self.P = statement.suite, statement.value[preamble], size - 128
@@ -194,22 +201,22 @@ class Segment:  # its leaves are the contents of its data and parity blocks, as 
         self.slots = [(kind, index) for kind, count in parts for index in range(count)]
         need(size * len(self.slots) <= 288 * MIB, "B-3", f"segment {self.number} is too large")
         self.leaf = [slot for slot in self.slots if slot[0] in {DATA, PARITY}]  # kind and index of each leaf (S-5)
-        self.own: dict[tuple[int, int], dict[bytes, bytes]] = {slot: {} for slot in self.slots}  # contents by digests
-        for block in found[self.geometry]:  # of this geometry, in its own place (B-5)
-            if self.slots[block.at // size : block.at // size + 1] == [block.slot] and block.at % size == 0:
-                self.own[block.slot][block.digest] = block.content
-        digests = [next(iter(self.own[slot]), bytes(self.suite.h)) for slot in self.leaf]
-        pages = itertools.chain([b"".join(digests)], self.copies(LIST, b"".join(digests)))
-        leaves = next(filter(self.bears_out, itertools.islice(pages, 64)), b"")  # S-7
-        self.leaves = [leaves[at : at + self.suite.h] for at in range(0, len(leaves), self.suite.h)]
-        self.first = [self.own[slot].get(leaf) for slot, leaf in zip(self.leaf, self.leaves or digests, strict=True)]
-        self.trial, self.places = False, [*self.first]
-    def copies(self, kind: int, instead: bytes = b"") -> Iterator[bytes]:  # of list or preamble, block by block (S-7)
-        pages = [[*blocks.values()] or [instead[slot[1] * self.P : (slot[1] + 1) * self.P]]
-                 for slot, blocks in self.own.items() if slot[0] == kind]
-        return (b"".join(parts) for parts in itertools.islice(itertools.product(*pages), 64))
-    def find_preamble(self) -> bytes:  # by its hash in the statement (K-7); nothing if it is lost
-        return next((c for c in self.copies(PREAMBLE) if self.suite.hash(c).hex() == self.preamble["hash"]), b"")
+        files, self.trial = [*found[self.geometry].values()], False
+        self.files = [self.in_place(blocks) for blocks in (*files, itertools.chain(*files))]
+        for own in self.files:  # each by itself, then all together (S-7)
+            first = [next(iter(own[slot].items()), (bytes(self.suite.h), None)) for slot in self.leaf]
+            digests, self.places = b"".join(digest for digest, _ in first), [content for _, content in first]
+            leaves = next(filter(self.bears_out, itertools.chain([digests], copies(own, LIST, digests, self.P))), b"")
+            self.leaves = [leaves[at : at + self.suite.h] for at in range(0, len(leaves), self.suite.h)]
+            if self.leaves or self.decode():  # on trial for itself (G-9)
+                self.places = [self.files[-1][s].get(leaf) for s, leaf in zip(self.leaf, self.leaves, strict=True)]
+                break
+        self.first = [*self.places]
+    def in_place(self, blocks: Iterable[Block]) -> Own:  # B-5
+        own, places = Own((slot, {}) for slot in self.slots), dict(zip(itertools.count(0, self.P + 128), self.slots))
+        for block in (each for each in blocks if places.get(each.at) == each.slot):
+            own[block.slot][block.digest] = block.content
+        return own
     def bears_out(self, leaves: bytes) -> bool:  # whether these are the leaves of the signed root (S-6)
         head = TAG("root").encode() + GEOMETRY.pack(*self.geometry) + bytes.fromhex(self.preamble["hash"])
         return bool(self.suite.hash(head + struct.pack("<I", len(self.leaf)) + leaves) == self.root)
@@ -218,9 +225,7 @@ class Segment:  # its leaves are the contents of its data and parity blocks, as 
             self.places[i] = content
     def lost(self) -> set[int]:  # the data blocks that are not to be had
         return {i for i in range(self.n) if not (self.leaves or self.trial) or self.places[i] is None}
-    def body(self) -> bytes:  # the payloads of the data blocks, end to end
-        return b"".join(filter(None, self.places[: self.n]))
-    def decode(self) -> None:  # the inner code, over each stripe with a loss: leaf i is in stripe i mod T (S-1, S-2)
+    def decode(self) -> list[bytes]:  # inner code, over stripes with a loss: leaf i is in stripe i mod T (S-1, S-2)
         k, stripes, before = self.geometry.k, self.geometry.T, [*self.places]
         for stripe in {i % stripes for i, content in enumerate(before) if content is None}:
             leaves = range(stripe, len(before), stripes)
@@ -232,21 +237,20 @@ class Segment:  # its leaves are the contents of its data and parity blocks, as 
             digests = [self.geometry.digest(slot, self.places[i] or b"") for i, slot in enumerate(self.leaf)]
             self.leaves = digests if self.bears_out(b"".join(digests)) else []
             self.places = self.places if self.leaves or self.trial else before
+        return self.leaves
     def whole(self, path: str, blocks: list[Block], preamble: bytes) -> bool:  # all of it (B-6, V-6, S-9)
         pages, known = {PREAMBLE: preamble, LIST: b"".join(self.leaves)}, dict(zip(self.leaf, self.leaves, strict=True))
         right = [known.get((kind, i)) or self.geometry.digest((kind, i), pages[kind][i * self.P : (i + 1) * self.P])
                  for kind, i in self.slots]
         there = {block.at // self.geometry.B: block.digest for block in blocks} == dict(enumerate(right))
-        return there and os.lstat(path).st_size == len(right) * self.geometry.B and os.path.basename(path) in self.names
-# === 5.2 Groups ===
-def repair(members: list[Segment]) -> None:  # outer and inner code in turns, until nothing changes (G-9)
+        return there and os.lstat(path).st_size == len(right) * self.geometry.B
+def repair(members: list[Segment]) -> None:  # 5.2: outer and inner code in turns, until nothing changes (G-9)
     k = sum(member.role != "parity" for member in members)
     for trial in (True, False):  # with what members without leaves have for the others, and then without
         for member in members:
             member.trial, member.places = trial, member.places if member.leaves else [*member.first]
-        before = None
-        while (lost := [member.lost() for member in members]) != before:
-            before = lost
+        lost = None
+        while lost != (lost := [member.lost() for member in members]):
             for i in set().union(*lost):
                 word = {c: None if i in lost[c] else one.places[i] for c, one in enumerate(members) if i < one.n}
                 restore(k, word, members[0].P)
@@ -265,13 +269,11 @@ def expand(codec: str, packed: bytes, length: int) -> bytes:  # its seal was ope
     if codec in {"raw", "zstd"}:
         need(codec == "zstd" or len(packed) == length, "C-3", "a raw chunk of another length")
         return packed if codec == "raw" else expand_zstd(packed, length)
-    w = int(codec[-1])
-    phase, *stored = struct.unpack_from(f"<B{w}I", packed.ljust(1 + 4 * w, b"\0"))
+    w, (phase, *stored) = int(codec[-1]), struct.unpack_from(f"<B{codec[-1]}I", packed.ljust(17, b"\0"))
     count, tail = divmod(max(0, length - phase), w)
     ends = [*itertools.accumulate([1 + 4 * w + phase, *stored, tail])]
     need(phase < w and phase <= length and max(stored) <= count and ends[-1] == len(packed), "C-3", "packed planes")
-    parts = [packed[a:b] for a, b in itertools.pairwise(ends[:-1])]
-    planes = [part if len(part) == count else expand_zstd(part, count) for part in parts]
+    planes = [p if len(p := packed[a:b]) == count else expand_zstd(p, count) for a, b in itertools.pairwise(ends[:-1])]
     words, right, left = bytearray(count * w), bytes(b >> 1 for b in range(256)), bytes(b % 2 << 7 for b in range(256))
     for i in range(w):  # plane 0 is the most significant byte, and its sign came from the bottom of the last plane
         words[w - 1 - i :: w] = combine([(1, planes[i].translate(right)), (1, planes[i - 1].translate(left))], count)
@@ -327,14 +329,14 @@ class Preamble:  # the context of 7.3, the commitment and the envelopes (K-2, K-
             if kind == 2 and passphrase is not None:  # K-13
                 memory, time, lanes = self.cost
                 argon = Argon2id(salt=content[12:28], length=32, iterations=time, lanes=lanes, memory_cost=memory)
-                stretched = self.derive(argon.derive(passphrase), "passphrase", 32)
-                key = unseal(stretched, 0, content[28:], "the envelope", NO_KEY)
+                key = unseal(self.derive(argon.derive(passphrase), "passphrase", 32), 0, content[28:], "a key", NO_KEY)
         need(key, "K-5", "no key or passphrase given opens this bundle", NO_KEY)
         need(self.derive(key, "commit", self.suite.h) == self.commitment, "K-8", "another commitment", NOT_BELIEVED)
         return key
 # === 5.1 Body of a data segment: a nonce is the counter and a byte that is 1 for the trailer ===
 def read_body(segment: Segment, key: bytes, manifest: dict[str, Any]) -> Iterator[bytes]:  # its chunks (G-5)
-    body, what, at, (_, start, length) = segment.body(), "segment", 0, manifest["segments"][segment.number]
+    what, at, (_, start, length) = "segment", 0, manifest["segments"][segment.number]
+    body = b"".join(filter(None, segment.places[: segment.n]))  # the payloads of the data blocks, end to end
     place, size, count, zeros = struct.unpack("<QQI12s", unseal(key, 1, body[-48:], what))
     need(not any(zeros) and place <= len(body) - 48 and count <= 65_536 and size <= 32 * MIB, "S-11", "trailer (L-1)")
     plain = unseal(key, count << 8, body[place:-48], what)
@@ -347,30 +349,27 @@ def read_body(segment: Segment, key: bytes, manifest: dict[str, Any]) -> Iterato
     need([index["start"], index["length"], index["files"]] == [start, length, files], "G-5", "slice and files")
     need([sum(row[c] for row in index["chunks"]) for c in (0, 1)] == [length, place], "S-13", "lengths of chunks")
     for counter, (plain_length, sealed_length, codec, digest) in enumerate(index["chunks"]):
-        sealed, at, chunk = body[at : at + sealed_length], at + sealed_length, b""
+        sealed, at = body[at : at + sealed_length], at + sealed_length
         need((plain_length == 0) == (codec == "filler"), "S-14", "length of a chunk")
-        if codec != "filler":
-            chunk = expand(codec, unseal(key, counter << 8, sealed, what), plain_length)
+        chunk = b"" if codec == "filler" else expand(codec, unseal(key, counter << 8, sealed, what), plain_length)
         need((segment.suite.hash(chunk) if chunk else bytes(segment.suite.h)).hex() == digest, "S-13", "chunk's digest")
         yield chunk
-# === 12. Paths: what they must not have (P-2, P-3) ===
+# === 8. Catalog, and what paths must not have (P-2, P-3) ===
 FORBIDDEN = {*'\\:*?"<>|', *"\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}
 RESERVED = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[1-9\xb9\xb2\xb3]) *", re.IGNORECASE | re.ASCII)
-# === 8. Catalog ===
 def rows_of(data: bytes, statement: Statement) -> list[list[list[Any]]]:  # by group (L-2)
-    rows, groups = decode(data, "table", statement.suite)[1]["rows"], defaultdict(list)
-    for row in rows:
-        groups[row[2]].append(row)
+    rows = decode(data, "table", statement.suite)[1]["rows"]
+    groups = [[*group] for _, group in itertools.groupby(sorted(rows, key=lambda row: row[2]), lambda row: row[2])]
     order = [row[1:4] for row in rows]
     need(len(rows) == statement.value["catalog"][0] <= 262_144 and order == sorted(order), "G-1", "order of rows (L-2)")
-    numbers = [*groups] == [*range(len(groups))] and [row[0] for row in rows] == [*range(len(rows))]
+    numbers = all(i == group[0][2] for i, group in enumerate(groups)) and all(i == row[0] for i, row in enumerate(rows))
     need(numbers and all(row[4] <= len(statement.value["volumes"]) for row in rows), "G-6", "numbers (G-1)")
-    for members in groups.values():
+    for members in groups:
         longest = max((row[9] for row in members if row[1] == "data"), default=0)
         placed = [row[3] for row in members] == [*range(len(members))] and len(members) <= 128
         alike = {row[9] for row in members if row[1] == "parity"} == {longest} and len({row[8] for row in members}) == 1
         need(longest and placed and alike, "G-6", "members of a group")
-    return [*groups.values()]
+    return groups
 def open_manifest(sealed: bytes, key: bytes, statement: Statement, preamble: Preamble) -> dict[str, Any]:
     parts = [sealed[at : at + MIB + 16] for at in range(0, len(sealed), MIB + 16)] or [b""]
     pieces = [unseal(key, i << 8 | (i == len(parts) - 1), part, "manifest") for i, part in enumerate(parts)]
@@ -394,14 +393,17 @@ def open_manifest(sealed: bytes, key: bytes, statement: Statement, preamble: Pre
     ordered = all(paths == sorted(set(paths), key=str.encode) for paths in (files, folders))
     need(ordered and not inner & {*files, *folders} and not {*files} & {*folders}, "P-5", "order, or one in another")
     return value
-# === 9. Statement ===
+# === 9. Statement, 10. Records ===
 Statement = namedtuple("Statement", "payload value suite signatures data")
-IN_NAME = re.compile(r"-(copy)?([0-9]+)of([0-9]+)\.airbundle$")  # advice (D-6)
+IN_NAME = re.compile(r"-(copy)?([1-9][0-9]?)of([1-9][0-9]?)\.airbundle\Z", re.IGNORECASE | re.ASCII)
+def in_name(place: str) -> tuple[bool, int, int]:  # advice: whether it is a copy, number and count (D-6)
+    copy, number, of = found.groups() if (found := IN_NAME.search(place)) else (None, 0, 0)
+    return (bool(copy), int(number), int(of)) if int(number) <= int(of) else (False, 0, 0)
 REVISED, NAMES = {"revision", "envelopes", "catalog", "writer"}, {"statement.json", "statement.rec"}  # T-10
 def is_record(path: str) -> bool:  # by what one of its copies says
     return any(read(path, at, 8) + read(path, at + 59, 1) == MAGIC + b"\5" for at in range(0, RECORD, COPY))
 def read_statement(path: str) -> Statement:  # not yet believed (T-1)
-    record = os.path.basename(path) == "statement.rec" or is_record(path)
+    record = path.endswith("/statement.rec") or is_record(path)
     data = read_record(read(path, 0, RECORD)) if record else read(path, 0, 95 * KIB + 1)
     envelope = decode(data, "statement", STANDARD, NOT_BELIEVED)[1]
     payload = base64.b64decode(envelope["payload"])
@@ -410,10 +412,10 @@ def read_statement(path: str) -> Statement:  # not yet believed (T-1)
     need(sizes, "T-5", "its length (L-5) or signatures", NOT_BELIEVED)
     suite, value = decode(payload, "payload")
     numbers, count = [volume["number"] for volume in value["volumes"]], len(value["volumes"])
-    need(len(value["packer"]) == 2 * suite.h, "K-11", "its packer is of another suite", NOT_BELIEVED)
     need((value["series"] is None) == (value["sequence"] is None), "T-5", "series and sequence")
     need(value["lose"] < count <= 64 and numbers == [*range(1, count + 1)], "T-5", "numbers of volumes (T-6)")
     need(value["revision"] or value["preamble"] == value["envelopes"], "G-10", "preambles of revision 0")
+    need(len(value["packer"]) == 2 * suite.h, "K-11", "its packer is of another suite", NOT_BELIEVED)
     return Statement(payload, value, suite, keys, data)
 def holds(statement: Statement, keyid: str, key: PublicKey) -> Any:  # every part of a signature (T-2)
     pae = f"DSSEv1 {len(PAYLOAD_TYPE)} {PAYLOAD_TYPE} {len(statement.payload)} ".encode() + statement.payload
@@ -448,8 +450,6 @@ def find_statements(volumes: dict[str, list[str]], trusted: dict[str, PublicKey]
         if found := believed([*copies.values()], trusted):
             return copies, found
     raise Refusal(NOT_BELIEVED, "T-3", "no signature by a trusted packer holds") if copies else refused
-# === 10. Records ===
-COLUMNS, COPY, RECORD = 513, 128 * KIB, 384 * KIB
 def turn(data: bytes, columns: int) -> bytes:  # column after column of what lies row after row (R-1)
     return b"".join(data[column::columns] for column in range(columns))
 def read_record(data: bytes) -> bytes:  # by digests first, then by the code, copy by copy (R-2, R-3)
@@ -468,13 +468,15 @@ def make_record(content: bytes, suite: Suite) -> bytes:  # the exact encoding (T
     rest = (struct.pack("<HBBI", 1, suite.number, 5, len(content)) + content).ljust(191 * COLUMNS - 56, b"\0")
     frame = turn(MAGIC + suite.hash(rest).ljust(48, b"\0") + rest, COLUMNS)
     return turn(bytes(CODE.encode(frame)), 255).ljust(COPY, b"\0") * 3
-# === Reading a bundle ===
 class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
     def __init__(self, places: list[str], trusted: dict[str, PublicKey]) -> None:
-        self.volumes, self.rows, self.beyond, found = find_volumes(places), [], [], defaultdict(list)
+        self.volumes, self.rows, self.beyond = find_volumes(places), list[Segment](), list[str]()
+        found: dict[Geometry, dict[str, list[Block]]] = defaultdict(lambda: defaultdict(list))
         self.blocks = {path: [*scan(path)] for paths in self.volumes.values() for path in paths}
-        for block in itertools.chain(*self.blocks.values()):
-            found[block.geometry].append(block)
+        self.ends = {path: {b.geometry for b in blocks if b.at in {0, os.lstat(path).st_size - b.geometry.B}}
+                     for path, blocks in self.blocks.items()}  # what the blocks at its ends say of a file (V-2)
+        for path, block in ((path, block) for path, blocks in self.blocks.items() for block in blocks):
+            found[block.geometry][path].append(block)
         self.copies, self.candidates = find_statements(self.volumes, trusted)
         for statement, valid in self.candidates:
             self.statement, self.valid = statement, valid
@@ -484,37 +486,37 @@ class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
                 break
             self.beyond.append(f"T-7: no catalog of revision {statement.value['revision']}")
         need(not self.catalog.lost(), "T-7", "no catalog can be had", self.status_of_loss())
-        body = self.catalog.body()  # its root was checked (G-2)
+        body = b"".join(filter(None, self.catalog.places[: self.catalog.n]))  # its root was checked (G-2)
         table = 8 + int.from_bytes(body[:8], "little")
         end = table + 8 + int.from_bytes(body[table : table + 8], "little")
         sizes = table <= 64 * MIB + 8 and end - table <= 128 * MIB + 16 * 129 + 8 and end <= len(body)
         need(sizes and not any(body[end:]), "L-3", "the parts of a catalog and the zeros behind them (L-2)")
         self.groups = [[Segment(r, statement, "preamble", found) for r in g] for g in rows_of(body[8:table], statement)]
         self.rows, self.sealed = [*itertools.chain(*self.groups)], body[table + 8 : end]
-        self.preamble = self.catalog.find_preamble()
-        self.old = next(filter(None, (segment.find_preamble() for segment in self.rows)), b"")
-        if statement.value["preamble"] == statement.value["envelopes"]:
-            self.old = self.preamble = self.old or self.preamble
+        one = statement.value["preamble"] == statement.value["envelopes"]
+        self.preamble = find_preamble([self.catalog, *self.rows] if one else [self.catalog])
+        self.old = self.preamble if one else find_preamble(self.rows)
         self.beyond += ["K-7: a preamble is lost"] if not self.preamble or (self.rows and not self.old) else []
         both = {Preamble(data, statement).commitment for data in (self.preamble, self.old) if data}
         need(len(both) <= 1, "G-10", "preambles of two commitments", NOT_BELIEVED)
     def stands_for(self, place: str) -> set[int]:  # the volumes that a folder is, 0 for one without a number (D-6)
-        count, name = len(self.statement.value["volumes"]), IN_NAME.search(place)
-        held = {block.geometry for path in self.volumes[place] for block in self.blocks[path]}
+        count, (anew, number, of), mine = len(self.statement.value["volumes"]), in_name(place), self.volumes[place]
+        held = set[Geometry]().union(*(self.ends[path] for path in mine))
         there, rows = [s.volume for s in self.rows if s.geometry in held], [s.volume for s in self.rows]
-        number = int(name[2]) if name and int(name[3]) == count and not name[1] else int(count == 1)
+        number = number if of == count and not anew else int(count == 1)
         number = max(sorted(there), key=there.count) if there and number not in there else number
-        whole = {volume for volume in there if (name and name[1]) or there.count(volume) == rows.count(volume)}
-        ours = there or self.catalog.geometry in held or self.copies.keys() & {*self.volumes[place]}
-        return whole | {number} if ours else set()
+        whole = {volume for volume in there if anew or there.count(volume) == rows.count(volume)}
+        ids = {g.bundle.hex() for g in held} | {self.copies[p].value["bundle"] for p in mine if p in self.copies}
+        return set() if self.statement.value["bundle"] not in ids else whole if anew else whole | {number}
     def status_of_loss(self) -> int:  # whether other volumes might help (D-3)
         here = [number for place in self.volumes for number in self.stands_for(place)]
-        told = len({*here} - {0}) + here.count(0) >= len(self.statement.value["volumes"])  # if the table is lost
-        return DAMAGED if ({s.volume for s in self.rows} <= {*here} if self.rows else told) else INCOMPLETE
+        copies = {(number, of) for copy, number, of in map(in_name, self.volumes) if copy}
+        told = copies or len({*here} - {0}) + here.count(0) >= len(self.statement.value["volumes"])  # without a table
+        told = {s.volume for s in self.rows} <= {*here} if hasattr(self, "groups") else told
+        return DAMAGED if told and {(n, of) for _, of in copies for n in range(1, of + 1)} <= copies else INCOMPLETE
     def open(self, private: Any, passphrase: bytes | None) -> None:  # object keys (K-9), manifest and slices
         need(self.preamble, "K-7", "the preamble is lost", self.status_of_loss())
-        preamble = Preamble(self.preamble, self.statement)
-        key = preamble.open(private, passphrase)
+        key = (preamble := Preamble(self.preamble, self.statement)).open(private, passphrase)
         self.keys = {s.number: preamble.derive(key, "seal", 32, struct.pack("<Q", s.number) + s.geometry.salt)
                      for s in (self.catalog, *self.rows)}
         self.manifest = open_manifest(self.sealed, self.keys[self.catalog.number], self.statement, preamble)
@@ -539,39 +541,38 @@ class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
                 Path(folder, path).parent.mkdir(parents=True, exist_ok=True)
                 Path(folder, path).write_bytes(content)
     def findings(self) -> list[str]:  # what is not as it was written, or is not here (D-4, D-5)
-        segments, sound = {segment.geometry: segment for segment in (self.catalog, *self.rows)}, set()
+        segments = {segment.geometry: segment for segment in (self.catalog, *self.rows)}
         wrong = ["T-7: copies of several revisions"] if len(self.candidates) > 1 else []
-        for path, blocks in self.blocks.items():
-            segment = next((segments[block.geometry] for block in blocks if block.geometry in segments), None)
-            if segment and segment.whole(path, blocks, self.preamble if segment is self.catalog else self.old):
-                sound.add(path)
-            elif segment or (path.endswith(".abs") and not blocks):
-                wrong.append(f"B-4: {path}")
+        named = {name: segment for segment in segments.values() for name in segment.names}
+        ours = {path: named[os.path.basename(path)] for path in self.blocks if os.path.basename(path) in named}
+        sound = {path for path, one in ours.items() if one.leaves and one.whole(  # it has to be what it is named (D-4)
+            path, self.blocks[path], self.preamble if one is self.catalog else self.old)}
+        wrong += [f"B-4: {path}" for path in ours.keys() - sound]
+        wrong += [f"V-6: {path}" for path in self.blocks.keys() - ours for said in self.ends[path] & segments.keys()
+                  if not {os.path.join(os.path.dirname(path), name) for name in segments[said].names} & ours.keys()]
         wrong += {os.path.join(volume, name) for volume in self.volumes for name in self.catalog.names} - sound
-        homes = {v: self.stands_for(v) for v in self.volumes if not (IN_NAME.search(v) or [0, 0])[1]}
+        homes = {v: self.stands_for(v) for v in self.volumes if not in_name(v)[0]}
         for segment in self.rows:  # wherever it lies, but also where a copy of its volume has it (D-4)
             having = {v for v in self.volumes for name in segment.names if os.path.join(v, name) in sound}
-            if not having or having < {v for v, numbers in homes.items() if segment.volume in numbers}:
-                wrong.append(f"D-4: segment {segment.number} is missing")
+            there = having and not having < {v for v, numbers in homes.items() if segment.volume in numbers}
+            wrong += [] if there else [f"D-4: segment {segment.number} is missing"]
         for volume in self.volumes:
             copy, record = self.copies.get(f"{volume}/statement.json"), read(f"{volume}/statement.rec", 0, RECORD + 1)
-            held = dict(self.valid & {*copy.signatures.items()}).keys() if copy else set()
-            same = copy and copy.payload == self.statement.payload and held == dict(self.valid).keys()
-            if not copy or not same or record != make_record(copy.data, copy.suite):
-                wrong.append(f"T-8: statement.json or statement.rec of {volume}")
+            held = dict(self.valid & {*copy.signatures.items()} if copy else ()).keys() == dict(self.valid).keys()
+            exact = copy and copy.payload == self.statement.payload and record == make_record(copy.data, copy.suite)
+            wrong += [] if held and exact else [f"T-8: statement.json or statement.rec of {volume}"]
         return wrong
-# === The two verbs ===
-def run(argv: list[str]) -> int:  # no two trusted keys share a half (K-4); passphrases are in NFC (K-13)
+def run(argv: list[str]) -> int:  # the two verbs; no two trusted keys share a half (K-4); passphrases are in NFC (K-13)
     pairs, (verb, *places) = getopt.gnu_getopt([*argv, ""], "o:", ["trust=", "key=", "passphrase-file="])
     options, passphrase = dict(pairs), None
     need(verb == "verify" or (verb == "unpack" and "-o" in options), "usage", "verify, or unpack with -o DIR", USAGE)
     trusted = {key.id: key for key in (read_public(path) for name, path in pairs if name == "--trust")}
-    halves = [half for key in trusted.values() for half in key.halves]
-    need(len(halves) == len(set(halves)), "K-4", "two trusted keys share a half", USAGE)
+    for one, other in itertools.combinations(trusted.values(), 2):
+        need(not {*one.halves} & {*other.halves}, "K-4", "two trusted keys share a half", USAGE)
     if name := options.get("--passphrase-file"):
-        passphrase = unicodedata.normalize("NFC", Path(name).read_text("utf-8").split("\n")[0]).encode()
-    private = read_private(options["--key"]) if "--key" in options else None
-    bundle = Bundle(places[:-1], trusted)
+        text = Path(name).read_bytes().split(b"\n")[0].rstrip(b"\r").decode()
+        passphrase = unicodedata.normalize("NFC", text).encode()
+    private, bundle = read_private(options["--key"]) if "--key" in options else None, Bundle(places[:-1], trusted)
     if verb == "unpack" or private or passphrase is not None:
         bundle.open(private, passphrase)
     bundle.restore()
@@ -586,8 +587,7 @@ def run(argv: list[str]) -> int:  # no two trusted keys share a half (K-4); pass
         return 0
     if private or passphrase is not None:
         bundle.write_files("")
-    findings = bundle.findings()
-    for line in [*bundle.beyond, *findings, "repairable" if findings else "whole"]:
+    for line in [*bundle.beyond, *(findings := bundle.findings()), "repairable" if findings else "whole"]:
         say(line)
     return bundle.status_of_loss() if bundle.beyond else REPAIRABLE if findings else 0
 def main(argv: list[str]) -> int:  # the exit status; errors are printed to standard error

@@ -18,7 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from airbundle.cli import output
-from airbundle.devices.drive_states import GONE, MEANING, VERDICTS, DriveState
+from airbundle.devices.drive_states import GONE, MEANING, NEXT, VERDICTS, DriveState
+from airbundle.devices.gathering import event_of
 from airbundle.format.names import shown
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class WatchView:
         elif change.event == "receipt":
             if change.end is not None and change.end.receipt:
                 self._line(f"receipt for {change.device.title}: {_short(change.end.receipt)}")
-        elif change.state in _SPOKEN or (self._live is None and change.state in _BUSY):
+        elif change.end is not None or change.state in _SPOKEN or (self._live is None and change.state in _BUSY):
             self._verdict(change)
 
     def advance(self, progress: ProgressAnswer) -> None:
@@ -92,6 +93,8 @@ class WatchView:
 
     def _verdict(self, change: Change) -> None:
         state, end = change.state, change.end
+        if end is not None:  # of one bundle; the drive may hold others
+            state = NEXT[DriveState.IMPORTING][event_of(end)]
         style = "bold green" if state in GOOD else "bold red" if state in BAD else "yellow" if (
             state is DriveState.WAITING) else ""
         self._line(f"{_WORDS.get(state, state.value)}: {change.device.title}", style)

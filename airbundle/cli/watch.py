@@ -14,7 +14,7 @@ from airbundle.cli import output
 from airbundle.cli.live import WatchView
 from airbundle.cli.station import POLICY_ENVIRONMENT, load_tightened
 from airbundle.devices.drive_states import DriveEvent, DriveState
-from airbundle.devices.gathering import Gathering
+from airbundle.devices.gathering import Gathering, event_of
 from airbundle.devices.hooks import HOOK_TIMEOUT, HookRunner
 from airbundle.devices.mounting import own_mounts
 from airbundle.devices.sources import SOURCES, open_drive_source
@@ -23,6 +23,7 @@ from airbundle.devices.watcher import Watcher, stopping
 from airbundle.devices.workers import Reader, ReadingWorker, reader_of
 from airbundle.errors import UsageError
 from airbundle.station.commands import require_program, run_command
+from airbundle.transfer.verdict import PRECEDENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from airbundle.devices.sources import DriveSource
     from airbundle.station.policy import LoadedPolicy
 
-PRECEDENCE: Final = (9, 5, 6, 8, 7, 4, 1, 3, 11, 10, 2, 0)
-"""Which exit status `--once` ends with where drives had different ends: the first of these that one had."""
 _OF_STATES: Final = {DriveState.BARRED: 6, DriveState.UNREADABLE: 9, DriveState.PULLED: 9, DriveState.FAILED: 9}
 """Exit status of a verdict that no import led to."""
 
@@ -105,14 +104,15 @@ class _Ends:
 
     @property
     def status(self) -> int:
-        return min(self._found, key=lambda one: PRECEDENCE.index(one) if one in PRECEDENCE else -1)
+        return next((status for status in PRECEDENCE if status in self._found), 0)
 
     def take(self, change: Change) -> None:
-        if change.state is DriveState.KNOWN or change.event in {DriveEvent.ANOTHER, "receipt"}:
+        if change.event == "receipt":
             return
         if change.end is not None:
             self._found.discard(3)  # a later drive may have completed what waited; if not, this one says so too
-            self._found.add(change.end.exit_status)
+            if event_of(change.end) is not DriveEvent.REPLAY:
+                self._found.add(change.end.exit_status)
         elif change.state in _OF_STATES:
             self._found.add(_OF_STATES[change.state])
 

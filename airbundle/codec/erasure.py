@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Bytes = NDArray[np.uint8]
     Flags = NDArray[np.bool_]
 
-__all__: Final = ["Layout", "alternate", "encode_blocks", "recover", "weights"]
+__all__: Final = ["Layout", "alternate", "encode_blocks", "left_over", "recover", "weights"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,15 @@ def recover(engine: Engine, layout: Layout, blocks: Bytes, lost: NDArray[np.bool
             engine.combine(matrix[lost[parity]], blocks, data, parity[lost[parity]])
             still[data] = still[parity] = False
     return still
+
+
+def left_over(layout: Layout, lost: Flags) -> Flags:
+    """What `recover` would leave of the lost blocks; nothing is computed but which come back."""
+    left = lost.copy()
+    for stripe in range(layout.stripes):
+        if _lacking(layout, left, stripe) <= layout.m:
+            left[_stripe(layout, stripe)] = False
+    return left
 
 
 def weights(k: int, m: int, given: Sequence[int], wanted: int) -> Bytes:

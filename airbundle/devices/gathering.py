@@ -235,7 +235,7 @@ class Gathering:
         for drive in here:
             if lost_one:  # what the others hold is tried without the one that was pulled
                 self._move(drive, DriveEvent.ANOTHER, "another drive of the bundle was pulled: once more without it",
-                           job.bundle, end)
+                           job.bundle)
                 drive.since = now
                 continue
             drive.ends[job.bundle] = event

@@ -17,6 +17,7 @@ from airbundle.format.cost import COST_SIZE, parse_cost
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+BUNDLE_ID_AT: Final = 4
 BUNDLE_ID_SIZE: Final = 16
 ENVELOPE_HPKE: Final = 1  # K-5
 ENVELOPE_PASSPHRASE: Final = 2  # K-12

@@ -39,8 +39,7 @@ STATEMENTS: Final = (STATEMENT_NAME, RECORD_NAME)
 """The copy in front of the segments, and the one behind them (V-3)."""
 FIXED_NAMES: Final = frozenset({README_NAME, *STATEMENTS, *CATALOGS})
 _LITTER: Final = re.compile(r"\._.*|\.trash.*|system volume information|desktop\.ini|\.ds_store|thumbs\.db", re.DOTALL)
-_NUMBER: Final = re.compile(r"-([0-9]{1,2})of([0-9]{1,2})\.airbundle", re.IGNORECASE)
-_RELAID: Final = re.compile(r"-copy([0-9]{1,2})of([0-9]{1,2})\.airbundle", re.IGNORECASE)
+_NUMBERS: Final = re.compile(r"-(copy)?([1-9][0-9]?)of([1-9][0-9]?)\.airbundle\Z", re.IGNORECASE | re.ASCII)
 _PIECE: Final = system.ALIGNMENT
 
 
@@ -225,8 +224,16 @@ def busy(path: str) -> UsageError:
 
 def volume_number(path: str, count: int) -> int:
     """The number in the name of a folder, `...-2of3.airbundle` of `count` volumes; else 0. Advice only (V-2)."""
-    found = _NUMBER.search(os.path.basename(path))
-    return int(found[1]) if found and int(found[2]) == count else 0
+    relaid, number, total = _numbers(path)
+    return number if not relaid and total == count else 0
+
+
+def _numbers(path: str) -> tuple[bool, int, int]:
+    """Whether the name of a folder is that of a copy laid out anew, and its two numbers; zeros for none (D-6)."""
+    found = _NUMBERS.search(os.path.basename(path))
+    if not found or int(found[2]) > int(found[3]):
+        return False, 0, 0
+    return found[1] is not None, int(found[2]), int(found[3])
 
 
 def name_pattern(label: str, bundle_id: bytes) -> re.Pattern[str]:
@@ -242,8 +249,8 @@ def relaid_name(label: str, bundle_id: bytes, number: int, count: int) -> str:
 
 def relaid_number(path: str) -> tuple[int, int]:
     """Number and count in the name of such a copy; zeros if it is none. Advice only (V-2)."""
-    found = _RELAID.search(os.path.basename(path))
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+    relaid, number, total = _numbers(path)
+    return (number, total) if relaid else (0, 0)
 
 
 def find_volumes(path: str) -> list[str]:

@@ -62,8 +62,8 @@ def _claims_at(reader: VolumeReader, name: str, starts: Iterable[int], most: int
             geometry = parse_header(raw, DIGEST_SIZES).geometry
         except FormatError:
             continue
-        # Headers cost nothing to make: a block that ends behind the file's end is not read for each of them.
-        block = b"" if start < 0 and geometry.block_size > -start else reader.peek(name, start, geometry.block_size)
+        # V-2: a block at the end ends there. Headers cost nothing to make, so what does not is not even read.
+        block = b"" if start < 0 and geometry.block_size != -start else reader.peek(name, start, geometry.block_size)
         digest = hash_by_suite(geometry.suite)(block[HASHED_AT:]).ljust(HASHED_AT - DIGEST_AT, b"\0")
         found.append(Claim(geometry, len(block) == geometry.block_size and block[DIGEST_AT:HASHED_AT] == digest))
         if found[-1].sound or len(found) >= most:

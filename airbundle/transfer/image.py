@@ -93,8 +93,12 @@ def copy_blocks(image: Image, suite: Suite, at: int, content: bytes) -> Blocks:
     return blocks
 
 
-def finish(image: Image, suite: Suite, engine: Engine, preamble: bytes, *, stages: Stages | None = None) -> bytes:
-    """Make a whole segment around the body that lies in the payloads of the data blocks; returns the root."""
+def finish(image: Image, suite: Suite, engine: Engine, preamble: bytes | None, preamble_hash: bytes = b"", *,
+           stages: Stages | None = None) -> bytes:
+    """Make a whole segment around the body that lies in the payloads of the data blocks; returns the root.
+
+    Of a preamble that is lost, None, the `preamble_hash` is enough for the root; zeros take its place.
+    """
     place, geometry = image.place, image.place.geometry
     stages = stages or Stages()
     with stages("parity"):
@@ -103,8 +107,9 @@ def finish(image: Image, suite: Suite, engine: Engine, preamble: bytes, *, stage
     with stages("digest"):
         leaves = digests(image.coded, suite)  # S-5
     write_digests(image.blocks, place.data_at, leaves, suite.digest_size)
-    for content, places in ((leaves, place.lists_at), (preamble, place.preambles_at)):
+    front = bytes(place.preamble_length) if preamble is None else preamble
+    for content, places in ((leaves, place.lists_at), (front, place.preambles_at)):
         for at in places:
             copy = copy_blocks(image, suite, at, content)
             image.blocks[at:at + len(copy)] = copy
-    return root_of(suite, geometry, suite.hash(preamble), leaves)
+    return root_of(suite, geometry, preamble_hash or suite.hash(front), leaves)

@@ -131,8 +131,8 @@ def _is_whole(bundle: Bundle, row: Row, volume: VolumeWriter, space: Workspace) 
 def _put(bundle: Bundle, row: Row, volume: VolumeWriter, space: Workspace) -> str:
     found = read_segment(bundle, row, space, from_medium=True)
     restored = not found or bool(found[-1][2].lost)
-    if restored and not Restorer(bundle, bundle.groups[row.group]).restore(row, space, Workspace(
-            bundle.largest_segment(), space.engine)):
+    if restored and (bundle.segments_preamble is None or not Restorer(bundle, bundle.groups[row.group]).restore(
+            row, space, Workspace(bundle.largest_segment(), space.engine))):
         raise _cannot_have(bundle, row)
     assert space.image is not None
     put_image(volume, volumes.segment_name(row.number), space.image, space)

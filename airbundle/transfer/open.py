@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from airbundle.crypto.envelope import BundleKey, Context, Keyring, open_preamble, parse_preamble, preamble_context
+from airbundle.crypto.envelope import BundleKey, Context, Keyring, open_preamble, parse_preamble
 from airbundle.crypto.seal import Opener
 from airbundle.crypto.signing import Judgement
 from airbundle.crypto.suites import Suite, suite_by_name
@@ -32,6 +32,7 @@ from airbundle.errors import (
 from airbundle.format import limits
 from airbundle.format.catalog import CATALOG, DATA, Group, Row, groups_of, parse_body, parse_table
 from airbundle.format.manifest import Manifest, parse_manifest
+from airbundle.format.preamble import BUNDLE_ID_AT
 from airbundle.format.segment import TAG_SIZE
 from airbundle.format.statement import Statement
 from airbundle.media import volume as volumes
@@ -51,6 +52,7 @@ from airbundle.transfer.whose import all_given, copies_absent, volumes_absent
 from airbundle.transfer.workspace import Workspace
 
 if TYPE_CHECKING:
+    from airbundle.format.geometry import Geometry
     from airbundle.format.preamble import Preamble
     from airbundle.media.volume import Listing, VolumeReader
 
@@ -64,7 +66,7 @@ class Bundle:
     segments. `sidecar` is a folder beside the volumes whose copies are used and not judged.
 
     `segments` are the files that may hold a segment; `held`, by path of the volume, what its files claim with a sound
-    block; `stands_for` is what `transfer/whose.py` makes of that.
+    block at one of their ends; `stands_for` is what `transfer/whose.py` makes of that.
     """
 
     volumes: tuple[VolumeReader, ...]
@@ -85,7 +87,7 @@ class Bundle:
     preamble_raw: bytes | None = None
     segments_preamble: bytes | None = None
     segments: dict[int, list[tuple[VolumeReader, str]]] = field(default_factory=dict)
-    held: dict[str, set[int]] = field(default_factory=dict)
+    held: dict[str, set[tuple[str, Geometry]]] = field(default_factory=dict)
     stands_for: dict[str, frozenset[int]] = field(default_factory=dict)
     used: set[tuple[str, str]] = field(default_factory=set)
     listings: dict[str, Listing] = field(default_factory=dict)
@@ -146,13 +148,15 @@ def open_bundle(readers: tuple[VolumeReader, ...], trust: TrustSet | None, work:
     """Steps 2 to 5. `trust` None or without the packer leaves `distrust` set; the caller decides what to do with it.
 
     Raises UnsignedError without any statement, ForgedError where two valid ones disagree (T-4), DamagedError or
-    IncompleteError without a catalog.
+    IncompleteError without a catalog, FormatError where one is malformed.
     """
     failure: AirbundleError | None = None
     for bundle in _open_statements(readers, trust or TrustSet(), sidecar):
         try:
             _map_files(bundle)
             _open_catalog(bundle, work)
+        except FormatError as error:  # what is there and malformed gives way to no lower revision (T-7)
+            raise (bundle.distrust or error) from None
         except (DamagedError, IncompleteError) as error:
             failure = failure or bundle.distrust or error  # whether to believe it comes first
         else:
@@ -197,7 +201,7 @@ def _map_files(bundle: Bundle) -> None:
                 if claim.geometry.bundle == bundle.id:
                     number = claim.geometry.number
                     if claim.sound:
-                        bundle.held.setdefault(reader.path, set()).add(number)
+                        bundle.held.setdefault(reader.path, set()).add((name, claim.geometry))
                     ranks[number] = 3 if not claim.sound and number != by_name else 0 if number == by_name else 1
             for number, rank in ranks.items():
                 ranked.setdefault(number, []).append((rank, reader, name))
@@ -292,16 +296,22 @@ def require_preamble(bundle: Bundle) -> Preamble:
     if bundle.preamble_raw is None:
         kind = IncompleteError if volumes_absent(bundle) or copies_absent(bundle) else DamagedError  # D-3
         raise kind("no copy of the preamble can be repaired", where=bundle.volumes[0].path, rule="K-7")
-    preamble = parse_preamble(bundle.preamble_raw)
-    if preamble_context(preamble) != bundle.context:
-        raise ForgedError("preamble and statement name different bundles or packers", rule="K-2",
-                          hint="someone put a signature over ciphertext that is not theirs")
+    preamble = _parsed_preamble(bundle, bundle.preamble_raw, "K-2")
     if bundle.segments_preamble is not None:
-        packed = parse_preamble(bundle.segments_preamble)
-        if (preamble_context(packed), packed.commitment) != (bundle.context, preamble.commitment):  # G-10
+        packed = _parsed_preamble(bundle, bundle.segments_preamble, "G-10")
+        if packed.commitment != preamble.commitment:  # G-10
             raise ForgedError("the preambles of catalog and segments promise different keys", rule="G-10",
                               hint="do not use this bundle: its packer gave different recipients different keys")
     return preamble
+
+
+def _parsed_preamble(bundle: Bundle, raw: bytes, rule: str) -> Preamble:
+    """A preamble of this bundle. What it says of suite, bundle and packer is looked at before all else of it (K-2)."""
+    named = bundle.context.encoded
+    if raw[:1] + raw[BUNDLE_ID_AT:BUNDLE_ID_AT + len(named) - 1] != named:
+        raise ForgedError("preamble and statement name different bundles or packers", rule=rule,
+                          hint="someone put a signature over ciphertext that is not theirs")
+    return parse_preamble(raw)
 
 
 def open_manifest(bundle: Bundle, keyring: Keyring) -> Opened:

@@ -18,18 +18,25 @@ if TYPE_CHECKING:
 
 
 def search_preamble(segments: Iterable[tuple[Expected, VolumeReader, str]]) -> bytes | None:
-    """The preamble with the signed hash, its blocks taken from any copies; `segments` are files with what is signed."""
-    offers: dict[int, dict[int, list[bytes]]] = {}  # by block size, by index
+    """The preamble with the signed hash, of one file or of blocks from any; `segments` are files with what is signed.
+
+    Each file is tried by itself first: so nobody hides the preamble of one behind what he put into others.
+    """
+    offers: dict[int, list[list[bytes]]] = {}  # by block size
     for expected, reader, name in segments:
         place, size = expected.place, expected.geometry.block_size
-        found = offers.setdefault(size, {index: [] for index in range(place.preamble_blocks)})
-        for at, index in itertools.product(place.preambles_at, found):
+        alone: list[list[bytes]] = [[] for _ in range(place.preamble_blocks)]
+        for at, index in itertools.product(place.preambles_at, range(len(alone))):
             payload = _payload(expected, reader.peek(name, (at + index) * size, size), index)
-            if payload is not None and len(found[index]) < limits.PREAMBLE_OFFERS_MAX and payload not in found[index]:
-                found[index].append(payload)
-        preamble = first_fitting(found.values(), expected.preamble_length, expected.is_preamble)
-        if preamble is not None:
-            return preamble
+            if payload is not None and payload not in alone[index]:
+                alone[index].append(payload)
+        together = offers.setdefault(size, [[] for _ in alone])
+        for known, more in zip(together, alone, strict=True):
+            known.extend([one for one in more if one not in known][:limits.PREAMBLE_OFFERS_MAX - len(known)])
+        for found in (alone, together):
+            preamble = first_fitting(found, expected.preamble_length, expected.is_preamble)
+            if preamble is not None:
+                return preamble
     return None
 
 

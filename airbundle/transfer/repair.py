@@ -164,6 +164,8 @@ def _restored(bench: _Bench, row: Row) -> Image | None:
         findings, image = check_files(bench.space, places, bench.bundle.expected(row))
         if findings.whole:
             return image
+    if bench.bundle.segments_preamble is None:  # a segment is not written without it
+        return None
     restorer = Restorer(bench.bundle, bench.bundle.groups[row.group])
     with suppress(DamagedError):  # what it was signed with does not fit together: it is missing, the rest goes on
         if restorer.restore(row, bench.space, bench.helper):

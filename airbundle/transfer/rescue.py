@@ -262,7 +262,7 @@ class _Yard:
     def restore_all(self) -> None:
         """(5) What its own blocks did not give, from the files of the other members that were just written."""
         lacking = [row for row in self._rows if not self._segments[row.number].whole]
-        if not lacking:
+        if not lacking or self._bundle.segments_preamble is None:  # a segment is not written without it
             return
         bundle = self._bundle
         bundle.volumes = tuple(self._readers.values())

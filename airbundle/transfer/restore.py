@@ -268,11 +268,11 @@ class Restorer:
 def complete(bundle: Bundle, row: Row, image: Image, space: Workspace) -> bool:
     """Make headers, parity, lists and preambles anew around data blocks that came from elsewhere.
 
-    Gives False without a preamble to put in. Raises DamagedError if the root is not the signed one (G-9).
+    Where the preamble is lost, zeros stand for it: good to unpack, not to be written to a volume. Raises DamagedError
+    if the root is not the signed one (G-9).
     """
-    if bundle.segments_preamble is None:
-        return False
-    if finish(image, bundle.suite, space.engine, bundle.segments_preamble) != bytes.fromhex(row.root):
+    if finish(image, bundle.suite, space.engine, bundle.segments_preamble,
+              bundle.expected(row).preamble_hash) != bytes.fromhex(row.root):
         raise DamagedError("what came back from its group does not give its root", rule="G-9",
                            where=volumes.segment_name(row.number))
     space.image = image

@@ -217,6 +217,8 @@ def open_chunks(work: Workspace, image: Image, suite: Suite, opener: Opener, ind
         if row.codec != FILLER:
             open_chunk(work, image, suite, opener, number, row, position, room(row.length))
             yield row.length
+        elif row.digest != bytes(suite.digest_size).hex():
+            raise FormatError("a filler with a digest", rule="S-14")
         position += row.sealed
 
 

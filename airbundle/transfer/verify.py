@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from airbundle.codec.engines import best_engine
-from airbundle.codec.erasure import alternate
+from airbundle.codec.erasure import alternate, left_over
 from airbundle.codec.record import RECORD_SIZE
 from airbundle.crypto.envelope import NOTHING, Keyring
 from airbundle.crypto.seal import Opener
@@ -126,8 +126,9 @@ def check_catalogs(bundle: Bundle, tally: Tally) -> None:
     names = {reader.path: {name for other, name in bundle.segments.get(row.number, []) if other is reader}
              for reader in bundle.volumes}
     for reader, name, findings in bundle.catalog_findings:
-        if name in volumes.CATALOGS or findings.lost == 0:  # others only say that they hold the catalog
-            tally.count(reader, name, findings, size=size, right_name=catalog_name(bundle, reader, name))
+        right_name = catalog_name(bundle, reader, name)
+        if name in volumes.CATALOGS or (findings.lost == 0 and name != right_name):  # D-5
+            tally.count(reader, name, findings, size=size, right_name=right_name)
     for reader in bundle.volumes:
         for name in volumes.CATALOGS:
             if name not in names[reader.path]:
@@ -174,7 +175,9 @@ def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents]
     for row, found in run_all(bundle.rows, work, workers=workers, meter=meter):
         _count_missing(bundle, tally, row, found)
         if all(findings.lost for _, _, findings in found):
-            gone[row.number] = min((findings.lacking for _, _, findings in found), key=np.count_nonzero, default=None)
+            layout = layout_of(bundle.expected(row).geometry)  # G-9: on trial a member's own code counts too
+            gone[row.number] = min((left_over(layout, findings.lacking) for _, _, findings in found),
+                                   key=np.count_nonzero, default=None)
         for reader, name, findings in found:
             tally.count(reader, name, findings, size=sizes[row.number], right_name=volumes.segment_name(row.number))
     _bring_back(bundle, tally, gone, spaces, meter)
@@ -227,11 +230,17 @@ def _lacking(layout: Layout, gone: Mapping[int, Flags | None], number: int) -> F
 
 
 def _read_twins(bundle: Bundle, row: Row, space: Workspace, found: Found) -> Found:
-    """The same segment on the other volumes that were given: nothing is said of a drive that was not read."""
+    """The same segment on the other volumes that were given: nothing is said of a drive that was not read.
+
+    A file under another name is one of the bundle's if a block at one of its ends says so, else it counts for nothing
+    (D-5).
+    """
     twins: Found = []
+    geometry, right_name = bundle.expected(row).geometry, volumes.segment_name(row.number)
     for reader in bundle.volumes:
         if not any(other is reader for other, _, _ in found):
-            twins += read_segment(bundle, row, space, from_medium=True, only=reader)
+            twins += [twin for twin in read_segment(bundle, row, space, from_medium=True, only=reader)
+                      if twin[1] == right_name or (twin[1], geometry) in bundle.held.get(reader.path, ())]
     return twins
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from airbundle.format.catalog import Row
+    from airbundle.format.geometry import Geometry
     from airbundle.media.volume import VolumeReader
     from airbundle.transfer.open import Bundle
 
@@ -34,7 +35,8 @@ def volumes_of(bundle: Bundle, path: str) -> frozenset[int]:
 
 def _told(bundle: Bundle, path: str) -> frozenset[int]:
     count = len(bundle.statement.volumes)
-    found = Counter(bundle.rows[number].volume for number in bundle.held.get(path, ()) if number < len(bundle.rows))
+    here = {geometry.number for _, geometry in bundle.held.get(path, ()) if _is_of_table(bundle, geometry)}
+    found = Counter(bundle.rows[number].volume for number in here)
     if is_relaid(path):
         return frozenset(found)
     if count == 1:
@@ -44,6 +46,11 @@ def _told(bundle: Bundle, path: str) -> frozenset[int]:
         number = max(found, key=lambda one: (found[one], -one))
     planned = Counter(row.volume for row in bundle.rows)
     return frozenset({number} - {0}) | frozenset(one for one in found if found[one] == planned[one])
+
+
+def _is_of_table(bundle: Bundle, geometry: Geometry) -> bool:
+    """Whether it is that of a segment of the bundle, and not of another attempt to write one (B-5)."""
+    return geometry.number < len(bundle.rows) and geometry == bundle.expected(bundle.rows[geometry.number]).geometry
 
 
 def is_relaid(path: str) -> bool:

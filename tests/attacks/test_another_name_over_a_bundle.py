@@ -46,9 +46,11 @@ def test_verify_and_repair_without_a_key(renamed: Packed) -> None:
         renamed.verify()
 
 
-def test_a_preamble_that_is_none(keys: Keys, tmp_path: Path) -> None:
-    bundle = forge(tmp_path / "drive", keys, Lies(preamble=lambda _: b"x"))
-    assert bundle.refused(4).rule == "K-6"
+@pytest.mark.parametrize(("kept", "status", "rule"), [(0, 5, "K-2"), (51, 5, "K-2"), (52, 4, "K-6"), (84, 4, "K-6")])
+def test_a_preamble_that_is_none(keys: Keys, tmp_path: Path, kept: int, status: int, rule: str) -> None:
+    """It is another bundle's until it has named this one."""
+    bundle = forge(tmp_path / "drive", keys, Lies(preamble=lambda raw: raw[:kept] or b"x"))
+    assert bundle.refused(status).rule == rule
     with pytest.raises(AirbundleError):
         bundle.repair()
 

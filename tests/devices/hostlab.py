@@ -227,6 +227,7 @@ def _detach(device: str) -> None:
     for place in mounts(device):
         _run("umount", "--lazy", place)
     settle()
+    _run("blockdev", "--setrw", device)  # what the watcher sets outlives what lies under the loop
     _run("losetup", "--detach", device)
     _wait(lambda: device not in loops(), f"something holds {device}")
 

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 from airbundle.cli.live import change_line
-from airbundle.cli.watch import PRECEDENCE
 from airbundle.devices.block import BlockDevice
 from airbundle.devices.drive_states import MEANING, NEXT, DriveState
 from airbundle.devices.gathering import Change, ImportEnd
@@ -14,6 +13,7 @@ from airbundle.devices.hooks import hook_environment
 from airbundle.devices.mounting import OPTIONS, WANTED
 from airbundle.devices.rules import FIELDS
 from airbundle.devices.sources import SOURCES
+from airbundle.transfer.verdict import PRECEDENCE
 from tests.devices.test_systemd import EXPOSURE
 
 ROOT = Path(__file__).parents[2]

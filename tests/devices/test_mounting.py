@@ -53,6 +53,7 @@ def loop(tmp_path: Path) -> Iterator[str]:
     tool("mkfs.ext4", "-q", "-F", "-d", str(content), str(image))
     node = tool("losetup", "-f", "-r", "--show", str(image))
     yield node
+    tool("blockdev", "--setrw", node)  # it outlives what lies under the loop
     tool("losetup", "-d", node)
 
 

@@ -68,6 +68,21 @@ def test_three_drives_together_and_one_after_another(post: Post) -> None:
     assert (status, verdicts(lines)) == (0, {"b": "imported", "c": "imported"})
 
 
+def test_several_bundles_on_one_drive_and_none_is_lost_from_sight(post: Post) -> None:
+    strange = post.pack("strange", by=post.people.mallory, released=False)
+    post.mount("stick", *post.pack("good"), *strange, *post.pack("other"))
+    status, lines, _ = post.watch_once()
+    assert (status, verdicts(lines)) == (5, {"stick": "refused"})
+    assert sorted(line["import"]["exit_status"] for line in lines if "import" in line) == [0, 0, 5]
+    shutil.rmtree(post.high / "state")
+    shutil.rmtree(post.high / "models")
+    done = subprocess.run(post.command("--mounts", str(post.mnt), "--once"), check=False, capture_output=True,
+                          text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60)
+    words = [line.split()[1] for line in done.stdout.splitlines() if line[:2].isdigit()]
+    assert words.count("IMPORTED:") == 2
+    assert words.count("REFUSED:") == 1
+
+
 def test_a_damaged_one_is_repaired_in_memory_and_one_beyond_it_is_not(post: Post) -> None:
     volumes = post.pack()
     for name, count in (("little", 1), ("much", 10_000)):

@@ -126,6 +126,7 @@ def mounted_exfat(image: Path) -> Iterator[Path]:
     if tried.returncode:
         pytest.skip(f"losetup: {tried.stderr.strip()}")
     loop = tried.stdout.strip()
+    subprocess.run([tool("blockdev"), "--setrw", loop], check=True)  # it may have been set for who was there before
     driver = subprocess.Popen([tool("mount.exfat-fuse"), "-d", loop, place], stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL, env={**os.environ, "PATH": PATH})
     try:

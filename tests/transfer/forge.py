@@ -65,6 +65,7 @@ class Lies:
     parts: Hook = same
     sealed_as: int = 0
     fillers: int = 0
+    hollow: bool = False
 
 
 def forge(place: Path, keys: Keys, lies: Lies, files: dict[str, bytes] | None = None, *,
@@ -78,12 +79,13 @@ def forge(place: Path, keys: Keys, lies: Lies, files: dict[str, bytes] | None = 
     plan = SealPlan(context, key, preamble, 4096, 8.0, pad=False)
     segment = _segment(plan, files, lies, entropy)
     parity = _parity(plan, segment, lies, entropy)
-    rows = (row_of(segment.geometry, role=DATA, volume=1, root=segment.root),
-            row_of(parity.geometry, role=PARITY, volume=1, root=parity.root, position=1))
+    rows = () if lies.hollow else (
+        row_of(segment.geometry, role=DATA, volume=1, root=segment.root),
+        row_of(parity.geometry, role=PARITY, volume=1, root=parity.root, position=1))
     total = sum(map(len, files.values()))
     manifest = lies.manifest(Manifest(
         bundle=context.bundle_id.hex(), packer=context.packer_id.hex(), recipients=(keys.reader.public.key_id.hex(),),
-        series=None, sequence=None, meta=(), segments=(SliceRow(0, 0, total),),
+        series=None, sequence=None, meta=(), segments=(SliceRow(0, 0, total),) if rows else (),
         files=tuple(FileRow(name, len(content), "00" * 32) for name, content in files.items()), folders=()))
     raw = encoding.encode(manifest) if isinstance(manifest, Manifest) else manifest
     sealed, salt = seal_manifest(plan, len(rows), raw, entropy=entropy)

@@ -182,6 +182,28 @@ def test_one_preamble_is_left_after_a_rewrap(two: Split, tmp_path: Path, left: i
     assert [digests(volume) for volume in two.volumes] == before
 
 
+def test_no_segment_is_written_without_its_preamble(two: Split, tmp_path: Path) -> None:
+    """Its group gives what unpack needs, and no root binds the preamble that would have to be made up."""
+    rewrap(two)
+    opened = two.opened()
+    for row in opened.rows:
+        kill_blocks(two.volumes[row.number % 2] / names.segment_name(row.number), row.block_size,
+                    opened.expected(row).place.preambles_at)
+    (two.volumes[0] / names.segment_name(0)).unlink()
+    two.refused(4)
+    assert opens(two, two.keys.reader, tmp_path / "back")
+    with pytest.raises(DamagedError):
+        api.repair(two.paths, trust=two.keys.trust)
+    for name in ("copy", "rescued"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(DamagedError):
+        api.copy(two.paths, [str(tmp_path / "copy")], trust=two.keys.trust)
+    with pytest.raises(DamagedError):
+        api.rescue(two.paths, str(tmp_path / "rescued"), trust=two.keys.trust)
+    places = (two.volumes[0], tmp_path / "copy", tmp_path / "rescued")
+    assert not [path for place in places for path in place.rglob("*0000.abs")]
+
+
 def test_an_envelope_moved_from_another_bundle(keys: Keys, tmp_path: Path) -> None:
     """Bound to its bundle: it opens nothing here."""
     context = Context(keys.packer.suite, b"x" * 16, keys.packer.public.key_id)

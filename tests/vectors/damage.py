@@ -119,6 +119,9 @@ def plain_vectors(base: Base) -> list[dict[str, Any]]:
         base.resealed(seg, 1, 124, (3 * 32 + 1).to_bytes(4, "little")))
     add("G-9", "trial-catalog", "Of both catalogs lists and data are gone: the root decides on what parity gives.",
         [zeros(file, at) for file in ("1/catalog.abs", "1/catalog-copy.abs") for at in (1, 2, 5)])
+    add("G-9", "trial-catalog-forged-lists", "Of both catalogs parity is gone, and lists are forged.",
+        [part for file in ("1/catalog.abs", "1/catalog-copy.abs") for part in (
+            zeros(file, 3, 2), *(one for at in (1, 5) for one in base.resealed(file, at, 128, bytes(32))))])
     return found + _files(base) + _statements(base)
 
 
@@ -173,6 +176,8 @@ def _files(base: Base) -> list[dict[str, Any]]:
     add("D-1", "damage-and-stranger", "Damaged and not believed: not believed.", [*delete(seg)],
         trust=["officer-standard"])
     add("D-2", "catalog", "One copy of the catalog is gone.", delete("1/catalog.abs"))
+    add("D-6", "two-of-one", "Both segments are gone, and the folder's name says volume 2 of 1, which is no number.",
+        [*delete(seg, "1/00000001.abs"), {"do": "rename", "file": "1", "to": "1/../forged-2of1.airbundle"}])
     add("D-3", "all-given", "Nothing is left to restore from, and all volumes are here.",
         [zeros(seg, 0, 7), zeros("1/00000001.abs", 0, 7)])
     add("D-4", "statement", "statement.json is gone.", delete("1/statement.json"))
@@ -180,6 +185,11 @@ def _files(base: Base) -> list[dict[str, Any]]:
     add("D-4", "catalog-copy", "The second copy of the catalog is gone.", delete("1/catalog-copy.abs"))
     add("D-5", "whole", "As it was packed.", [])
     add("D-5", "readme", "README.txt says something else.", [write("1/README.txt", 0, b"changed")])
+    add("D-5", "further-files", "A ruined copy of a segment beside it, and the name of a segment that does not exist.",
+        [{"do": "copy", "file": "1/copy of 00000000.abs", "from": seg}, zeros("1/copy of 00000000.abs", 1, 4),
+         write("1/00000009.abs", 0, b"no segment"), write("1/000000000.abs", 0, b"nine digits")])
+    add("D-5", "further-catalog", "A third copy of the catalog, damaged, beside the two that are whole.",
+        [{"do": "copy", "file": "1/old.abs", "from": "1/catalog.abs"}, zeros("1/old.abs", 2)])
     add("D-6", "folder-name", "The volume's folder has a name of its own.",
         [{"do": "rename", "file": "1", "to": "1/../BACKUP"}])
     ends = [zeros(file, at) for file in (seg, "1/00000001.abs", "1/catalog.abs", "1/catalog-copy.abs") for at in (0, 6)]
@@ -225,10 +235,16 @@ def _statements(base: Base) -> list[dict[str, Any]]:
     add("R-2", "first-counts", "The first copy of the record holds a stranger's statement: it counts.",
         [*gone, {"do": "copy", "file": rec, "at": 0, "from": "1/statement.rec", "skip": 0, "length": 131072,
                  "base": "cnsa2"}])
+    add("R-2", "as-it-lies",
+        "The first copy has a wrong byte in its magic, the second is a stranger's and fits as it lies.",
+        [*gone, base.flipped(rec, 0), {"do": "copy", "file": rec, "at": 131072, "from": "1/statement.rec",
+                                       "skip": 131072, "length": 131072, "base": "cnsa2"}])
     add("R-3", "surplus", "Bytes behind the third copy: the record is read, and reported (T-8).",
         [write(rec, 384 << 10, b"more")])
     add("R-3", "cut", "The record ends within its second copy.", [{"do": "truncate", "file": rec, "size": 200_000}])
     add("T-1", "nothing", "No copy of the statement is left.", [*gone, *delete(rec)])
+    add("T-1", "nothing-renamed", "The same, and by its name the folder is no volume: by what lies there it is one.",
+        [*gone, *delete(rec), {"do": "rename", "file": "1", "to": "1/../BACKUP"}])
     add("T-8", "record-of-another", "The record is not the exact encoding: a byte of its parity differs.",
         [base.flipped(rec, 200 * 513)])
     add("T-8", "statement-cut", "statement.json is cut off; the record has it.",
@@ -286,6 +302,8 @@ def other_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
     add("passphrase", "K-13", "composed", "The passphrase in another form of Unicode: NFC makes them one.", [],
         key="", passphrase=PASSPHRASE.replace("\u00e9", "e\u0301").replace("\u00ee", "i\u0302"))
     add("passphrase", "K-13", "wrong", "Another passphrase.", [], key="", passphrase="cafe au lait", result="no key")
+    add("passphrase", "K-13", "byte-order-mark", "A byte order mark before the passphrase: it is part of it.", [],
+        key="", passphrase="\ufeff" + PASSPHRASE)
     add("passphrase", "K-15", "stranger", "A stranger's bundle under a passphrase.", [], key="", passphrase=PASSPHRASE,
         trust=["officer-standard"])
     add("passphrase", "K-12", "with-a-key", "A key for a bundle that is under a passphrase.", [],
@@ -309,6 +327,10 @@ def other_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
         no_preambles(bases["rewrapped"], ["1/catalog.abs", "1/catalog-copy.abs"]))
     add("rewrapped", "K-7", "segments-preamble", "The preamble of the segments is lost, the catalog's is not.",
         no_preambles(bases["rewrapped"], segments))
+    add("rewrapped", "D-3", "without-preamble", "The same, and a segment is gone: its group gives what unpack needs.",
+        [*no_preambles(bases["rewrapped"], segments[1:]), *delete(segments[0])])
+    add("rewrapped", "T-7", "preamble-of-the-higher-lost", "It gives way to no lower revision, whose preamble is here.",
+        no_preambles(bases["rewrapped"], ["1/catalog.abs", "1/catalog-copy.abs"]), given=["1", "2"])
     add("lose-two", "G-7", "two-of-four", "Two of four drives are not here: two members of each group come back.", [],
         given=["3", "4"])
     add("countersigned", "D-4", "lacks", "Two copies of a volume are here, and one of them lacks a segment.",

@@ -166,6 +166,7 @@ def _keys() -> list[Hostile]:
                 envelopes(lambda p: (SealedKey(p.envelopes[0].recipient, p.envelopes[0].sealed[:-1] + b"\0"),))),
         Hostile("K-5", "of-another-bundle", "An envelope that was sealed for another bundle.",
                 Lies(preamble=_of_another_bundle)),
+        Hostile("K-2", "short", "A preamble that ends before the packer's id.", Lies(preamble=lambda raw: raw[:30])),
         Hostile("K-6", "behind", "A byte behind the last envelope.", Lies(preamble=lambda raw: raw + b"\0")),
         Hostile("K-6", "cut", "A preamble that ends inside an envelope.", Lies(preamble=lambda raw: raw[:-1])),
         Hostile("K-6", "none", "A preamble without envelopes.",
@@ -248,8 +249,11 @@ def _statements() -> list[Hostile]:
         assert text.endswith("=")
         fields["signatures"][0]["sig"] = text.rstrip("=")
 
+    old_record = {"do": "copy", "file": "1/statement.rec", "from": "1/statement.rec", "base": "plain"}
+    stranger = signers("stranger-standard").document
     promised = dataclasses.replace(statement(lose=1), payload=payload(volume, volumes(2)).payload)
-    two_tongues = [{"do": "copy", "file": "1/statement.rec", "from": "1/statement.rec", "base": "plain"}]
+    both_gone = [{"do": "delete", "file": f"1/0000000{at}.abs"} for at in (0, 1)]
+    on_two = dataclasses.replace(promised, table=table(b'"parity",0,1,1,', b'"parity",0,1,2,').table)
     return [
         Hostile("T-1", "type", "Signed as a document of another type.",
                 signers("packer-standard", payload_type="application/vnd.airbundle.receipt.v1+json")),
@@ -271,9 +275,9 @@ def _statements() -> list[Hostile]:
                 signers("packer-standard", "officer-standard", spoil=("officer-standard",)),
                 more={"trust": ["packer-standard", "officer-standard"]}),
         Hostile("T-4", "two-labels", "Statement and record are two signed payloads of one revision.",
-                statement(label="gilded"), more={"splices": two_tongues}),
+                statement(label="gilded"), more={"splices": [old_record]}),
         Hostile("T-4", "two-revisions", "Two revisions that differ in what a revision keeps, here the label (T-10).",
-                statement(label="gilded", revision=1), more={"splices": two_tongues}),
+                statement(label="gilded", revision=1), more={"splices": [old_record]}),
         Hostile("T-4", "two-bundles", "The record is a statement of another bundle by the same packer.", Lies(),
                 more={"splices": [{"do": "copy", "file": "1/statement.rec", "from": "1/statement.rec",
                                    "base": "stripes"}]}),
@@ -288,9 +292,37 @@ def _statements() -> list[Hostile]:
         Hostile("T-5", "no-volumes", "No volumes.", payload(volume, b"")),
         Hostile("T-5", "65-volumes", "65 volumes.", payload(volume, volumes(65))),
         Hostile("T-5", "series", "A series without a sequence.", statement(series="nightly")),
+        Hostile("T-5", "null-name", "A volume whose name is null: only a serial number may be.",
+                payload(b'"name":""', b'"name":null')),
+        Hostile("T-5", "geometry-by-stranger", "Blocks of 6000 bytes for the catalog, by a stranger: not looked at.",
+                dataclasses.replace(statement(), document=stranger, statement=lambda s: replace(
+                    s, catalog=replace(s.catalog, block_size=6000)))),
+        Hostile("T-5", "length-by-stranger", "A preamble of more than 128 KiB, by a stranger: malformed first (4).",
+                dataclasses.replace(Lies(), document=stranger, statement=lambda s: replace(
+                    s, preamble=replace(s.preamble, length=(128 << 10) + 1),
+                    envelopes=replace(s.envelopes, length=(128 << 10) + 1)))),
+        Hostile("T-5", "other-suite-too", "Of another suite than its packer's key, and malformed, which comes first.",
+                statement(suite="cnsa2", lose=1)),
         Hostile("T-5", "role", "The catalog's row has another role.", payload(b'"catalog",0', b'"data",0')),
         Hostile("T-6", "promise", "The rows do not keep the promise of `lose`, which no reader asks.",
                 promised, more={"given": ["1"]}),
+        Hostile("D-3", "two-volumes", "Both segments are gone, one of them perhaps on a volume that is not here.",
+                on_two, more={"given": ["1"], "splices": both_gone}),
+        Hostile("D-3", "malformed-preamble", "The same, and the preamble is malformed: damaged, whatever is not here.",
+                dataclasses.replace(on_two, preamble=lambda raw: raw + b"\0"),
+                more={"given": ["1"], "splices": both_gone}),
+        Hostile("D-3", "malformed-table", "The table is malformed, and a volume is not here: damaged.",
+                dataclasses.replace(promised, table=table(b'"parity"', b'"twin"').table), more={"given": ["1"]}),
+        Hostile("D-3", "hollow", "No segments, so nothing has the other preamble of a later revision: whole.",
+                Lies(hollow=True, statement=lambda s: replace(
+                    s, revision=1, preamble=replace(s.preamble, hash="00" * 32))),
+                files={"a": b""}, more={"splices": both_gone}),
+        Hostile("T-7", "malformed", "The table of a later revision is malformed; the one before is here and not used.",
+                dataclasses.replace(statement(revision=1), table=table(b'"parity"', b'"twin"').table),
+                more={"splices": [old_record, {"do": "copy", "file": "1/FILE0000.CHK", "from": "1/catalog.abs",
+                                               "base": "plain"}]}),
+        Hostile("K-11", "beside", "A later revision of another suite than its packer's key: the one before holds.",
+                statement(suite="cnsa2", revision=1), more={"splices": [old_record]}),
         Hostile("D-3", "empty-volume", "All is lost, and the volume that is not here holds no segment.", promised,
                 more={"given": ["1"], "splices": [
                     *({"do": "delete", "file": f"1/0000000{at}.abs"} for at in (0, 1)),

@@ -52,6 +52,8 @@ def sealed_vectors() -> list[Hostile]:
         Hostile("S-14", "filler", "A filler that has a length.", Lies(chunk=lambda plain: ("filler", plain))),
         Hostile("S-14", "empty", "A raw chunk of no bytes.", Lies(index=_and_an_empty_chunk)),
         Hostile("S-14", "filler-first", "Fillers in front of the chunks.", Lies(fillers=2)),
+        Hostile("S-14", "filler-digest", "A filler with a digest.", Lies(
+            fillers=1, index=lambda i: replace(i, chunks=(replace(i.chunks[0], digest="01" * 32), *i.chunks[1:])))),
         Hostile("S-14", "too-long", "A chunk of more than 1 MiB.", row(length=(1 << 20) + 1)),
         Hostile("S-15", "chunks", "A trailer with 65,537 chunks.", trailer(put(2, 65_537))),
         Hostile("L-1", "index", "A trailer with an index of more than 32 MiB.", trailer(put(1, (32 << 20) + 1))),

@@ -30,6 +30,13 @@ def _together(base: Base) -> list[dict[str, Any]]:
         [*lists[:2], zeros(seg, 3), *delete(other)])
     add("G-9", "trial-of-both", "Members without lists lack blocks at different indexes: each counts for the other.",
         [*lists, *(zeros(seg, at) for at in (2, 4, 8, 10)), *(zeros(other, at) for at in (3, 5, 7, 9))])
+    add("G-9", "trial-after-inner", "A member without lists lacks a data block, and parity in both stripes.",
+        [*lists[2:], *(zeros(other, at) for at in (6, 8, 9, 10))])
+    add("G-9", "trial-forged-lists", "The same, and the lists are there, forged with digests that fit: they are none.",
+        [*(part for at in (1, 12) for part in base.resealed(seg, at, 160, bytes(32))), zeros(seg, 3), *delete(other)])
+    add("D-2", "two-files-forged-list", "One of the two files has forged lists that fit an altered block of it.",
+        [*twin, *base.resealed(seg, 2, 700, b"\0\1\2\3"), *(zeros(more, at) for at in (3, 5, 7)),
+         *(part for at in (1, 12) for part in base.resealed(seg, at, 128, leaf(base, seg, 2, 700, b"\0\1\2\3")))])
     return found
 
 
@@ -61,7 +68,13 @@ def _wide(base: Base) -> list[dict[str, Any]]:
     add("K-7", "halves", "Of a preamble of two blocks each copy lacks one, in every file.",
         [zeros(file, at) for file in base.files if file.endswith(".abs")
          for at in (0, len(base.files[file]) // B - 1)])
-    seg = "1/00000000.abs"
+    seg, more = "1/00000000.abs", "1/copy of 00000000.abs"
+    ends = {file: (0, 1, len(base.files[file]) // B - 2, len(base.files[file]) // B - 1) for file in (*files, seg)}
+    add("K-7", "hidden", "Forged preambles with digests that fit in four files, more than 64 together; a fifth has it.",
+        [{"do": "copy", "file": more, "from": seg},
+         *(part for nth, file in enumerate((*files, seg)) for at in ends[file]
+           for part in base.resealed(file, at, 700, bytes([nth, at % 256]))),
+         *({**part, "file": more} for at in ends[seg] for part in base.resealed(seg, at, 700, bytes([9, at])))])
     add("S-1", "short-stripe", "Three stripes, of which one has a column less: two blocks of each are gone.",
         [zeros(seg, 4, 6)])
     return found
@@ -88,6 +101,37 @@ def _drives(base: Base) -> list[dict[str, Any]]:
         [*delete(*catalogs), *({"do": "rename", "file": at, "to": f"{at}/../BACKUP"} for at in "123")])
     add("D-3", "preambles", "No preamble is left on the drives that are here, and there is another.",
         no_preambles(base, [*of("1", ".abs"), *of("2", ".abs")]), given=["1", "2"])
+    gone = delete("1/00000000.abs", "2/00000001.abs")
+    add("D-3", "copies-counted", "Beyond repair, and by the names of the folders a fourth copy of them is elsewhere.",
+        [*gone, *({"do": "rename", "file": at, "to": f"{at}/../drives-copy{at}of4.airbundle"}
+                               for at in "123")])
+    add("D-3", "copies-all", "The same, and there are three copies: all of them are here.",
+        [*gone, *({"do": "rename", "file": at, "to": f"{at}/../drives-copy{at}of3.airbundle"}
+                               for at in "123")])
+    add("D-6", "ends-gone", "Beyond repair; a folder without a number has a segment that no block at its ends names.",
+        [*delete("1/00000000.abs"), *(zeros("3/00000003.abs", at) for at in (0, 2, 3, 4, 7)),
+         {"do": "rename", "file": "3", "to": "3/../BACKUP"}])
+    add("D-6", "ends-of-another-attempt", "The same, and its ends are of an attempt that the catalog does not know.",
+        [*delete("1/00000000.abs"), *(zeros("3/00000003.abs", at) for at in (2, 3, 4)),
+         *(part for at in (0, 7) for part in base.resealed("3/00000003.abs", at, 96, bytes(16))),
+         {"do": "rename", "file": "3", "to": "3/../BACKUP"}])
+    add("D-4", "further-file", "A further copy of a segment under its name on another volume, a block dead.",
+        [{"do": "copy", "file": "2/00000000.abs", "from": "1/00000000.abs"}, zeros("2/00000000.abs", 2)])
+    add("V-6", "elsewhere", "A further copy of a segment under another name on another volume.",
+        [{"do": "copy", "file": "2/FILE0000.CHK", "from": "1/00000000.abs"}])
+    add("D-5", "ends-gone-elsewhere", "The same, and no block at its ends says what it is: none of the bundle's.",
+        [{"do": "copy", "file": "2/FILE0000.CHK", "from": "1/00000000.abs"},
+         *(zeros("2/FILE0000.CHK", at) for at in (0, 7))])
+    add("D-5", "other-attempt", "A file on another volume, its ends of an attempt that the catalog does not know.",
+        [{"do": "copy", "file": "2/FILE0000.CHK", "from": "1/00000000.abs"},
+         *({**part, "file": "2/FILE0000.CHK"} for at in (0, 7)
+           for part in base.resealed("1/00000000.abs", at, 96, bytes(16)))])
+    add("D-6", "five-of-three", "No catalog is left; the names of two folders say volume 5 of 3, which is no number.",
+        [*delete(*catalogs), {"do": "rename", "file": "3", "to": "3/../drives-5of3.airbundle"},
+         {"do": "rename", "file": "2", "to": "2/../drives-5of3.airbundle"}])
+    add("D-6", "no-numbers", "No catalog is left; two of the folders have names that only look as if they had numbers.",
+        [*delete(*catalogs), {"do": "rename", "file": "2", "to": "2/../drives-01of03.airbundle"},
+         {"do": "rename", "file": "3", "to": "3/../drives-1of3 (2).airbundle"}])
     add("D-6", "empty-folders", "The folders of two drives are here and nothing is in them: those drives are not here.",
         delete(*of("2", ""), *of("3", "")))
     return found
