@@ -75,7 +75,7 @@ def main(folder: Path, size: int, *, profiled: bool) -> None:
         sys.setprofile(calls)
     carry(folder, "source", "drive", identity)
     if profiled:
-        threading.setprofile(None)  # type: ignore[arg-type]
+        threading.setprofile(None)
         sys.setprofile(None)
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
     print(json.dumps({"python": calls.python, "native": calls.native, "faults": faults}))
