@@ -124,7 +124,7 @@ class WatchView:
         output.out.print(Text(text, style=style))
 
     def _table(self) -> Table:
-        grid = Table(box=None, title=self._title, title_justify="left", title_style="bold", pad_edge=False,
+        grid = Table(box=None, title=Text(self._title), title_justify="left", title_style="bold", pad_edge=False,
                      expand=True, show_header=False)
         grid.add_column(ratio=3, no_wrap=True, overflow="ellipsis")
         grid.add_column(ratio=4, no_wrap=True, overflow="ellipsis")
@@ -157,7 +157,10 @@ class WatchView:
 
 def _short(receipt: str) -> str:
     """The name of a receipt, as a pattern that finds it in `state/receipts`."""
-    moment, number, *_, code = os.path.basename(receipt).split("-", 3)
+    name = os.path.basename(receipt)
+    if name.count("-") < 3:
+        return name
+    moment, number, *_, code = name.split("-", 3)
     return f"{moment}-{number}-*-{code.partition('.')[0]}"
 
 

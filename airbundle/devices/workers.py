@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from airbundle.devices.messages import Answer, Request
 
-_PROGRAM: Final = (sys.executable, "-m", "airbundle.cli.confined")
+_PROGRAM: Final = (sys.executable, "-P", "-m", "airbundle.cli.confined")
 _PIECE: Final = 64 << 10
 _NOBODY: Final = 65534
 _GOODBYE: Final = 20  # seconds for an import to note that it was stopped
@@ -161,7 +161,7 @@ class ReadingWorker:
     def _checked(self, line: bytes) -> Answer | None:
         try:
             answer: Answer = ANSWERS.decode(line)
-        except (msgspec.ValidationError, msgspec.DecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
         if self.busy is None or answer.ticket != self.busy.ticket:
             return None
