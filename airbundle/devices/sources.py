@@ -260,7 +260,7 @@ def probe(node: str) -> dict[str, str]:
     """What lies on a device, in udev's names (`probing.py`, in a process of its own)."""
     try:
         done = subprocess.run(  # noqa: S603 - our own program, and a node that the kernel named
-            [sys.executable, "-m", "airbundle.devices.probing", node], check=False, stdin=subprocess.DEVNULL,
+            [sys.executable, "-P", "-m", "airbundle.devices.probing", node], check=False, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=_PROBE_TIMEOUT)
     except (OSError, subprocess.TimeoutExpired):
         return {}

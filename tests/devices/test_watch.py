@@ -8,10 +8,14 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airbundle.devices.sandbox import landlock_version
+from airbundle.devices.sources import probe
 from tests.devices.post import ROOT, Post, verdicts
 from tests.station.desk import People
 from tests.transfer.workshop import overwrite
@@ -187,3 +191,38 @@ def test_what_reads_drives_has_no_privileges_and_no_network(post: Post) -> None:
     assert set(status["Uid"].split()) == {"65534"}
     assert status["CapEff"].strip("0") == status["CapPrm"].strip("0") == ""
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+
+
+def test_what_lies_where_it_is_started_is_not_run(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may stand in anybody's folder, such as on a drive."""
+    place = post.place / "anybodys"
+    place.mkdir()
+    for name in ("msgspec", "ctypes"):
+        (place / f"{name}.py").write_text(f"open({str(place / 'was-run')!r}, 'w')\n")
+    post.mount("stick", *post.pack())
+    command = [sys.executable, "-P", *post.command("--mounts", str(post.mnt), "--once")[1:]]
+    subprocess.run(command, check=True, cwd=place, stdout=subprocess.DEVNULL,
+                   env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60)
+    monkeypatch.chdir(place)
+    probe("/dev/null")
+    assert not (place / "was-run").exists()
+
+
+@pytest.mark.skipif(not landlock_version(), reason="no Landlock here")
+def test_what_reads_drives_reads_nothing_else_wherever_it_is_started(post: Post) -> None:
+    """A service starts in `/`, and all lies below that."""
+    secret = post.place / "secret"
+    hook = post.high / "look"
+    found = post.high / "models" / "found"
+    hook.write_text(f"#!/bin/sh\ncat {secret}.txt >> {found}; echo $? >> {found}\n")
+    hook.chmod(0o755)
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as other:  # /tmp is open to what a policy runs
+        os.chmod(other, 0o755)
+        secret.with_suffix(".txt").symlink_to(os.path.join(other, "secret"))
+        with open(os.path.join(other, "secret"), "w", encoding="ascii") as file:
+            file.write("secret")
+        post.rule(f'[publish]\nhook = ["{hook}"]\n')
+        post.give()
+        post.mount("stick", *post.pack())
+        assert post.watch_once(cwd="/")[0] == 0
+    assert found.read_text() == "1\n"
