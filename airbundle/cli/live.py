@@ -154,8 +154,9 @@ class WatchView:
 
 def _short(receipt: str) -> str:
     """The name of a receipt, as a pattern that finds it in `state/receipts`."""
-    moment, number, *_, code = os.path.basename(receipt).split("-", 3)
-    return f"{moment}-{number}-*-{code.partition('.')[0]}"
+    name = os.path.basename(receipt)
+    parts = name.split("-", 3)
+    return f"{parts[0]}-{parts[1]}-*-{parts[3].partition('.')[0]}" if len(parts) == 4 else name
 
 
 def _said(at: ProgressAnswer) -> str:
