@@ -60,6 +60,20 @@ def test_what_was_imported_is_said_to_be_so(post: Post) -> None:
     assert end_of(lines, "stick")["code"] == "replay"
 
 
+def test_the_exit_status_of_several_bundles(post: Post) -> None:
+    """Each counts: the first on a drive as the last, and one that waits while another comes in."""
+    good, strange = post.pack("good"), post.pack("strange", by=post.people.mallory, released=False)
+    first, *_ = post.pack("three", drives=3)
+    post.mount("both", *good, *strange)
+    status, lines, _ = post.watch_once()
+    assert (status, verdicts(lines)) == (5, {"both": "refused"})
+    shutil.rmtree(post.mnt / "both")
+    post.mount("a", first)
+    post.mount("b", *post.pack("another"))
+    status, lines, _ = post.watch_once()
+    assert (status, verdicts(lines)) == (3, {"a": "waiting", "b": "imported"})
+
+
 def test_three_drives_together_and_one_after_another(post: Post) -> None:
     volumes = post.pack(drives=3)
     post.mount("a", volumes[0])
@@ -72,16 +86,15 @@ def test_three_drives_together_and_one_after_another(post: Post) -> None:
     assert (status, verdicts(lines)) == (0, {"b": "imported", "c": "imported"})
 
 
-def test_a_damaged_one_is_repaired_in_memory_and_one_beyond_it_is_not(post: Post) -> None:
-    volumes = post.pack()
-    for name, count in (("little", 1), ("much", 10_000)):
-        drive = post.mount(name, *volumes)
-        segment = next(drive.rglob("*.abs"))
+@pytest.mark.parametrize(("share", "status", "verdict"), [(1000, 0, "imported"), (1, 4, "failed")])
+def test_damage_is_repaired_in_memory_or_is_beyond_it(post: Post, share: int, status: int, verdict: str) -> None:
+    drive = post.mount("stick", *post.pack())
+    for segment in drive.rglob("0*.abs"):
         size = segment.stat().st_size
-        overwrite(segment, size // 2 // 4096 * 4096, bytes(min(count * 4096, size // 3)))
-    (post.mnt / "much").rename(post.place / "later")
-    status, lines, _ = post.watch_once()
-    assert (status, verdicts(lines)) == (0, {"little": "imported"})
+        overwrite(segment, 4096, bytes(max(4096, (size - 4096) // share)))
+    found, lines, _ = post.watch_once()
+    assert (found, verdicts(lines)) == (status, {"stick": verdict})
+    assert bool(post.published()) == (verdict == "imported")
 
 
 def test_a_hostile_medium_is_no_more_than_a_verdict(post: Post) -> None:
