@@ -10,7 +10,9 @@ import pytest
 from airbundle.devices.block import BlockDevice
 from airbundle.devices.drive_states import GONE, MEANING, NEXT, READ, VERDICTS, DriveEvent, DriveState
 from airbundle.devices.gathering import (
+    BUNDLES_MAX,
     PATIENCE,
+    REMEMBERED,
     SETTLE,
     Change,
     Gathering,
@@ -231,7 +233,7 @@ def test_the_sequences_come_to_every_state_and_use_every_step() -> None:
 
 
 class Desk:
-    """A gathering in which everything is answered at once, and as the test says."""
+    """A gathering in which everything is answered at once, as the test says; `hung` are drives that do not mount."""
 
     def __init__(self, rows: tuple[DeviceRow, ...] = ()) -> None:
         self.gathering = Gathering(rows)
@@ -239,6 +241,7 @@ class Desk:
         self.imports: list[Import] = []
         self.mounts = 0
         self.holds: dict[str, tuple[str, ...]] = {}
+        self.hung: dict[str, int] = {}
 
     def plug(self, *devices: BlockDevice, holds: tuple[str, ...] = ("a" * 32,)) -> None:
         for device in devices:
@@ -253,7 +256,10 @@ class Desk:
             action = self.gathering.actions.pop(0)
             if isinstance(action, Mount):
                 self.mounts += 1
-                self.gathering.mounted(action.key, action.ticket)
+                if action.key in self.hung:
+                    self.hung[action.key] = action.ticket
+                else:
+                    self.gathering.mounted(action.key, action.ticket)
             elif isinstance(action, Look):
                 self.gathering.found(action.key, action.ticket, [
                     HeldBundle(name, (f"/{name}",)) for name in self.holds[action.key]])
@@ -353,6 +359,63 @@ def test_several_bundles_on_one_drive_and_the_worst_counts() -> None:
     desk.end(6)
     assert [one.bundle[:1] for one in desk.imports] == ["a", "b", "c"]
     assert desk.state(stick(1)) is DriveState.REFUSED
+
+
+def test_an_import_does_not_wait_for_ever_for_a_drive_that_hangs() -> None:
+    desk = Desk()
+    desk.hung = {stick(2).key: 0}
+    desk.plug(stick(1), stick(2))
+    assert (desk.state(stick(1)), desk.imports) == (DriveState.READY, [])
+    desk.now += PATIENCE
+    desk.settle()
+    assert [one.keys for one in desk.imports] == [(stick(1).key,)]
+
+
+def test_a_device_of_which_something_is_heard_is_left_alone() -> None:
+    gathering = Gathering()
+    gathering.plug(stick(1), 0.0)
+    gathering.plug(stick(1, label="more"), SETTLE - 0.1)
+    gathering.tick(SETTLE)
+    assert gathering.drives[stick(1).key].state is DriveState.ATTACHED
+    gathering.tick(2 * SETTLE - 0.1)
+    assert gathering.drives[stick(1).key].state is DriveState.MOUNTING
+
+
+def test_drives_that_do_not_tell_their_bundle_go_in_one_by_one() -> None:
+    desk = Desk()
+    desk.plug(stick(1), stick(2), holds=("",))
+    desk.end(4)
+    assert [one.keys for one in desk.imports] == [(stick(1).key,), (stick(2).key,)]
+
+
+def test_more_bundles_than_are_looked_at() -> None:
+    desk = Desk()
+    names = tuple(f"{number:032x}" for number in range(BUNDLES_MAX + 1))
+    desk.plug(stick(1), holds=names)
+    assert (desk.state(stick(1)), desk.imports) == (DriveState.FAILED, [])
+    desk.plug(stick(2), holds=names[1:])
+    assert desk.state(stick(2)) is DriveState.IMPORTING
+
+
+def test_one_that_is_called_back_and_does_not_mount_has_failed() -> None:
+    """It was read before, so it is none that cannot be."""
+    desk = Desk()
+    desk.plug(stick(1), holds=("a" * 32, "b" * 32))
+    desk.end(3)
+    desk.end(5)
+    assert desk.state(stick(1)) is DriveState.REFUSED
+    desk.hung = {stick(1).key: 0}
+    desk.plug(stick(2))
+    desk.gathering.not_mounted(stick(1).key, desk.hung[stick(1).key], "no", sick=False)
+    assert desk.state(stick(1)) is DriveState.FAILED
+
+
+def test_only_some_that_are_gone_are_remembered() -> None:
+    desk = Desk()
+    for number in range(4 * REMEMBERED):
+        desk.plug(stick(1, number, kind=""))
+        desk.gathering.pull(stick(1, number).key, desk.now)
+    assert len(desk.gathering.drives) == REMEMBERED + 1
 
 
 @pytest.mark.parametrize(("status", "event"), [
