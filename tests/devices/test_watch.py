@@ -24,11 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture
-def post(people: People, tmp_path: Path) -> Post:
-    return Post(people, tmp_path)
-
-
 def end_of(lines: list[dict[str, Any]], label: str) -> dict[str, Any]:
     ends: list[dict[str, Any]] = [line["import"] for line in lines
                                   if "import" in line and line["drive"]["label"] == label]
