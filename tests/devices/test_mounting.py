@@ -54,6 +54,9 @@ def loop(tmp_path: Path) -> Iterator[str]:
     tool("mkfs.ext4", "-q", "-F", "-d", str(content), str(image))
     node = tool("losetup", "-f", "-r", "--show", str(image))
     yield node
+    for row in mounts():  # of a test that failed
+        if row.source == node:
+            unmount(row.point)
     tool("losetup", "-d", node)
 
 
