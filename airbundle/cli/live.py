@@ -158,10 +158,8 @@ class WatchView:
 def _short(receipt: str) -> str:
     """The name of a receipt, as a pattern that finds it in `state/receipts`."""
     name = os.path.basename(receipt)
-    if name.count("-") < 3:
-        return name
-    moment, number, *_, code = name.split("-", 3)
-    return f"{moment}-{number}-*-{code.partition('.')[0]}"
+    parts = name.split("-", 3)
+    return f"{parts[0]}-{parts[1]}-*-{parts[3].partition('.')[0]}" if len(parts) == 4 else name
 
 
 def _said(at: ProgressAnswer) -> str:

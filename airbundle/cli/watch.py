@@ -49,8 +49,8 @@ def watch(policy_file: Annotated[str, typer.Option("--policy", metavar="FILE", e
           as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False) -> int:
     """Verify and import what is plugged in, by itself: one line, green or red, and a receipt for each bundle.
 
-    Run as root it mounts drives read-only and reads them as the owner of the policy; otherwise it reads what others
-    mounted.
+    Run as root it mounts drives read-only and reads them as the owner of the policy. Anybody else gives
+    --source mounts or --mounts DIR: then it reads what others mounted.
     """
     if print_units:
         output.tell(_units(policy_file))
@@ -64,7 +64,7 @@ def watch(policy_file: Annotated[str, typer.Option("--policy", metavar="FILE", e
         gathering = Gathering(policy.rules.devices.allow)
         ends = _Ends()
         view = WatchView(gathering, as_json=as_json, title=_title(policy, heard, reader))
-        listeners = [view.tell, ends.take]
+        listeners = [view.tell, *([ends.take] if once else [])]
         if hook := policy.rules.watch.hook:
             require_program(hook, "the hook of [watch]")
             listeners.append(stack.enter_context(HookRunner(_hook(hook, reader))).tell)
@@ -97,24 +97,26 @@ def _tell_all(listeners: Sequence[Callable[[Change], None]], change: Change) -> 
 
 
 class _Ends:
-    """The worst of what came of the drives."""
+    """The worst of what came of the drives and of each bundle on them."""
 
     def __init__(self) -> None:
-        self._found = {0}
+        self._of_drives = {0}
+        self._of_bundles: dict[str, set[int]] = {}
 
     @property
     def status(self) -> int:
-        return next((status for status in PRECEDENCE if status in self._found), 0)
+        found = self._of_drives.union(*self._of_bundles.values())
+        return next((status for status in PRECEDENCE if status in found), 0)
 
     def take(self, change: Change) -> None:
         if change.event == "receipt":
             return
         if change.end is not None:
-            self._found.discard(3)  # a later drive may have completed what waited; if not, this one says so too
-            if event_of(change.end) is not DriveEvent.REPLAY:
-                self._found.add(change.end.exit_status)
+            ends = self._of_bundles.setdefault(change.bundle, set())
+            ends.discard(3)  # a later drive may have completed what waited; if not, this one says so too
+            ends.add(0 if event_of(change.end) is DriveEvent.REPLAY else change.end.exit_status)
         elif change.state in _OF_STATES:
-            self._found.add(_OF_STATES[change.state])
+            self._of_drives.add(_OF_STATES[change.state])
 
 
 @contextlib.contextmanager

@@ -170,7 +170,7 @@ class MountsSource:
         self._there = now
         for device in gone:
             self._points.pop(device.key, None)
-            yield Unplugged(os.path.basename(device.node))
+            yield Unplugged(device.name)
         for device in come:
             yield Plugged(device)
 
@@ -216,7 +216,7 @@ class FolderSource:
         before, self._there = self._there, now
         for key, device in before.items():
             if key not in now:
-                yield Unplugged(os.path.basename(device.node))
+                yield Unplugged(device.name)
         for key, device in now.items():
             if key not in before:
                 yield Plugged(device)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Self
 from airbundle.devices.drive_states import DriveState
 from airbundle.devices.gathering import Change, HeldBundle, Import, ImportEnd, Look, Mount, Unmount
 from airbundle.devices.messages import (
+    NODE_MAX,
     BarredRequest,
     EndedAnswer,
     FoundAnswer,
@@ -29,6 +30,7 @@ from airbundle.devices.messages import (
 )
 from airbundle.devices.sources import Plugged
 from airbundle.errors import AirbundleError, MediumError, UsageError
+from airbundle.format.names import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -127,7 +129,7 @@ class Watcher:
         for event in self._source.heard():
             now = time.monotonic()
             if isinstance(event, Plugged):
-                self._pull(event.device.key.partition(":")[0], now, but=event.device.key)
+                self._pull(event.device.name, now, but=event.device.key)
                 self.gathering.plug(event.device, now)
             else:
                 self._pull(event.name, now)
@@ -138,8 +140,8 @@ class Watcher:
             self._mounted(self._mounting.pop(future), future)
 
     def _pull(self, name: str, now: float, but: str = "") -> None:
-        for key in list(self.gathering.drives):
-            if key.partition(":")[0] == name and key != but:
+        for key, drive in list(self.gathering.drives.items()):
+            if drive.device.name == name and key != but:
                 self.gathering.pull(key, now)
 
     def _take(self, answer: Answer) -> None:
@@ -148,8 +150,8 @@ class Watcher:
             if job is not None and answer.ticket == job.ticket:
                 self._progress(answer)
         elif answer.ticket == _OF_BARRED:
-            device = self._barred.pop(0)
             if isinstance(answer, EndedAnswer):
+                device = self._barred.pop(0)
                 self._hear(Change(device, "receipt", DriveState.BARRED, answer.what, end=self._end(answer)))
         elif job is not None and answer.ticket == job.ticket:
             if isinstance(answer, EndedAnswer):
@@ -185,6 +187,8 @@ class Watcher:
             if not self._source.is_there(device):
                 self.gathering.pull(key, time.monotonic())
             self.gathering.look_failed(key, answer.ticket, answer.what)
+        else:  # of no effect where it was said before what lies there
+            self.gathering.look_failed(key, answer.ticket, "what reads drives did not say what lies on it")
 
     def _mounted(self, asked: Mount, future: Future[str]) -> None:
         try:
@@ -223,7 +227,8 @@ class Watcher:
             self._import(action)
         elif self._barred:
             device = self._barred[0]
-            self._importer.ask(BarredRequest(ticket=_OF_BARRED, node=device.node, serial=device.serial,
+            self._importer.ask(BarredRequest(ticket=_OF_BARRED, node=shown(device.node)[:NODE_MAX],
+                                             serial=device.serial,
                                              what=f"the policy names no drive like {device.title}"))
 
     def _import(self, action: Import) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from airbundle.devices.messages import Answer, Request
 
+# -P: what lies in the folder where the watcher was started is no program of ours, and is not to be read either.
 _PROGRAM: Final = (sys.executable, "-P", "-m", "airbundle.cli.confined")
 _PIECE: Final = 64 << 10
 _NOBODY: Final = 65534

@@ -14,17 +14,10 @@ from tests.devices.post import ROOT, Post, verdicts
 from tests.devices.sticks import make_stick
 
 if TYPE_CHECKING:
-    from pathlib import Path
 
     from tests.devices.hostlab import HostLab
-    from tests.station.desk import People
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-
-
-@pytest.fixture
-def post(people: People, tmp_path: Path) -> Post:
-    return Post(people, tmp_path)
 
 
 def airbundle(*words: str) -> subprocess.CompletedProcess[str]:
