@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
 _ENCODINGS: Final = ("ascii", "idna", "latin-1", "unicode_escape", "utf-8", "utf-8-sig", "utf-16", "utf-16-le")
 _END_WITH_PARENT: Final = 1  # prctl(PR_SET_PDEATHSIG)
+_PARENT: Final = 3  # descriptor in a child
 _NOTING: Final = 8  # seconds for an import to note that it was stopped
 _EVERY: Final = 0.2  # seconds between two lines of progress
 _SYSTEM: Final = ("/usr", "/lib", "/lib64", "/etc", "/proc", "/sys", "/dev/disk")
@@ -97,6 +98,7 @@ class _Server:
 
     def __init__(self) -> None:
         self._child = 0
+        self._alive = os.pidfd_open(os.getpid())
 
     def answer(self, work: Callable[[], int]) -> str:
         """Have a child do `work`; gives how it ended, if not well."""
@@ -105,7 +107,7 @@ class _Server:
         self._child = os.fork()
         if not self._child:
             try:
-                _take_streams(theirs)
+                _take_streams(theirs, self._alive)
                 os._exit(work())
             finally:
                 os._exit(1)
@@ -137,12 +139,15 @@ class _Server:
         os._exit(0)
 
 
-def _take_streams(answers: int) -> None:
-    """A child says its answers and nothing else, hears nothing, and has nothing that its parent has open."""
+def _take_streams(answers: int, parent: int) -> None:
+    """A child says its answers and nothing else, hears nothing, and has nothing that its parent has open.
+
+    But that which says whether its `parent` lives, as _PARENT.
+    """
     null = os.open(os.devnull, os.O_RDWR)
-    for target, source in enumerate((null, answers, null)):
+    for target, source in enumerate([os.dup(one) for one in (null, answers, null, parent)]):
         os.dup2(source, target)
-    os.closerange(3, 1 << 16)
+    os.closerange(_PARENT + 1, 1 << 16)
     os.setsid()
 
 
@@ -163,8 +168,11 @@ def _pass_on(answers: int, ended: int) -> None:
             poll.unregister(answers)  # it has closed its end, and may live on
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(parent: int = -1) -> None:
+    """Also where the `parent`, a descriptor of it, has ended before this could be asked for."""
     ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
+    if parent >= 0 and select.select([parent], [], [], 0)[0]:
+        os._exit(1)
 
 
 def _in_child(request: Request, who: str, path: str, tighter: Sequence[tuple[str, str]]) -> int:
@@ -174,7 +182,7 @@ def _in_child(request: Request, who: str, path: str, tighter: Sequence[tuple[str
         if who:
             user, group, *groups = map(int, who.split(":"))
             become(user, group, groups)
-        _end_with_parent()  # another user has to ask anew
+        _end_with_parent(_PARENT)  # another user has to ask anew
         if isinstance(request, LookRequest):
             confine(readable=[*_SYSTEM, *_own(path), from_hex(request.point)], writable=[])
             _look(request)

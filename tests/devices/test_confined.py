@@ -35,9 +35,10 @@ if TYPE_CHECKING:
 SERVED = """
 import os, sys
 from airbundle.cli import confined
-def take(answers):
+def take(answers, parent):
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(answers, 1)
+    os.dup2(parent, 3)
     os.setsid()
 confined._take_streams = take
 sys.exit(confined.serve(sys.argv[1:]))

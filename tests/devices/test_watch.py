@@ -138,11 +138,20 @@ def test_the_hook_is_told(post: Post) -> None:
 
 
 def test_only_one_watcher_at_a_time(post: Post) -> None:
-    with post.file.open() as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    post.mount("stick", *post.pack())
+    with subprocess.Popen(post.command("--mounts", str(post.mnt), "--json"), stdout=subprocess.PIPE, text=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)}) as first:
+        assert first.stdout is not None
+        first.stdout.readline()
+        post.file.write_bytes(post.file.read_bytes())
         status, lines, said = post.watch_once()
+        first.terminate()
+        assert first.wait(30) == 0
     assert (status, lines) == (2, [])
     assert "another watcher" in said
+    with post.file.open() as held:  # anybody can do that
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert post.watch_once()[0] == 0
 
 
 def test_it_ends_when_it_is_told_to_and_leaves_nothing(post: Post) -> None:
