@@ -1,8 +1,9 @@
 """The process that reads media for the watcher: no privileges, no network, and nothing written outside the station.
 
-It is started by `airbundle watch` and `drives` alone. Everything is imported first, since who reads drives need not be
-able to read this program; then it becomes that user. Each question is answered by a child that is forked, confined for
-good to what the question needs, and gone afterwards. What a drive does to one child, the next one does not see.
+It is started by `airbundle watch` and `drives` alone, and hears nobody else. Everything is imported first, since who
+reads drives need not be able to read this program. Each question is answered by a child that becomes that user, is
+confined for good to what the question needs, and is gone afterwards with all that it started. What a drive does to one
+child, the next one does not see.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import concurrent.futures.thread  # noqa: F401 - what is imported late elsewhere
 import contextlib
 import ctypes
 import os
+import select
 import shutil
 import signal
 import sys
 import tempfile
 import time
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import cryptography.hazmat.backends.openssl.backend  # noqa: F401 - its own functions import it when they are called
@@ -39,7 +42,7 @@ from airbundle.devices.messages import (
     to_hex,
     to_line,
 )
-from airbundle.devices.sandbox import become, confine
+from airbundle.devices.sandbox import become, begin_own_processes, confine, end_own_processes
 from airbundle.errors import AirbundleError, InterruptedRunError, PolicyError
 from airbundle.format.names import shown
 from airbundle.media.streams import make_private
@@ -48,7 +51,7 @@ from airbundle.station.policy import load_policy
 from airbundle.transfer.finding import bundles_at
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
     from airbundle.station.policy import LoadedPolicy
@@ -57,9 +60,11 @@ if TYPE_CHECKING:
 
 _ENCODINGS: Final = ("ascii", "idna", "latin-1", "unicode_escape", "utf-8", "utf-8-sig", "utf-16", "utf-16-le")
 _END_WITH_PARENT: Final = 1  # prctl(PR_SET_PDEATHSIG)
+_PARENT: Final = 3  # descriptor in a child
+_NOTING: Final = 8  # seconds for an import to note that it was stopped
 _EVERY: Final = 0.2  # seconds between two lines of progress
 _SYSTEM: Final = ("/usr", "/lib", "/lib64", "/etc", "/proc", "/sys", "/dev/disk")
-_PROGRAMS: Final = ("/usr", "/lib", "/lib64", "/bin", "/opt", "/etc", "/var/lib", "/run")
+_PROGRAMS: Final = ("/usr", "/lib", "/lib64", "/bin", "/opt", "/etc")
 
 
 def serve(arguments: Sequence[str]) -> int:
@@ -71,45 +76,115 @@ def serve(arguments: Sequence[str]) -> int:
         codecs.lookup(encoding)
     who, policy, *more = arguments
     tighter = [(name, value) for name, _, value in (one.partition("=") for one in more)]
-    if who:
-        user, group, *groups = map(int, who.split(":"))
-        become(user, group, groups)
-    ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGTERM, 0, 0, 0)
-    child = 0
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        if child:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGINT)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(child, 0)
-        os._exit(0)
-
-    signal.signal(signal.SIGTERM, end)
+    os.chdir("/")
+    _end_with_parent()
+    server = _Server()
+    signal.signal(signal.SIGTERM, server.end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the watcher decides
-    questions = sys.stdin.buffer
-    while line := questions.readline(LINE_MAX):
+    while line := sys.stdin.buffer.readline(LINE_MAX):
         request = REQUESTS.decode(line)
-        child = os.fork()
-        if not child:
-            os._exit(_in_child(request, policy, tighter))
-        _, status = os.waitpid(child, 0)
-        child = 0
-        if status:
-            said = (f"was killed by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status)
-                    else f"ended with {os.WEXITSTATUS(status)}")
+        said = server.answer(partial(_in_child, request, who, policy, tighter))
+        if said:
             _tell(EndedAnswer(ticket=request.ticket, exit_status=1, code="bug",
-                              what=f"the process that read the drive {said}"))
+                              what=f"the process that read the drive {said}"), sys.stdout.fileno())
     return 0
 
 
-def _in_child(request: Request, path: str, tighter: Sequence[tuple[str, str]]) -> int:
+class _Server:
+    """Forks a process for each question, and passes on what it says for as long as it lives.
+
+    It has a pipe of its own, and what it started ends with it: nobody answers the next question but the next process.
+    """
+
+    def __init__(self) -> None:
+        self._child = 0
+        self._alive = os.pidfd_open(os.getpid())
+
+    def answer(self, work: Callable[[], int]) -> str:
+        """Have a child do `work`; gives how it ended, if not well."""
+        answers, theirs = os.pipe()
+        own = begin_own_processes()
+        self._child = os.fork()
+        if not self._child:
+            try:
+                _take_streams(theirs, self._alive)
+                os._exit(work())
+            finally:
+                os._exit(1)
+        end_own_processes(own)
+        os.close(theirs)
+        ended = os.pidfd_open(self._child)
+        try:
+            _pass_on(answers, ended)
+        finally:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._child, signal.SIGKILL)  # where it could not have processes of its own
+            child, self._child = self._child, 0
+            _, status = os.waitpid(child, 0)
+            os.close(answers)
+            os.close(ended)
+        if os.WIFSIGNALED(status):
+            return f"was killed by signal {os.WTERMSIG(status)}"
+        return f"ended with {os.WEXITSTATUS(status)}" if status else ""
+
+    def end(self, _number: int, _frame: FrameType | None) -> None:
+        """The watcher wants no more: an import may note that it was stopped, and then all of it ends."""
+        if self._child:
+            with contextlib.suppress(OSError):
+                os.kill(self._child, signal.SIGINT)
+                poll = select.poll()
+                poll.register(os.pidfd_open(self._child), select.POLLIN)
+                poll.poll(_NOTING * 1000)
+                os.kill(self._child, signal.SIGKILL)
+        os._exit(0)
+
+
+def _take_streams(answers: int, parent: int) -> None:
+    """A child says its answers and nothing else, hears nothing, and has nothing that its parent has open.
+
+    But that which says whether its `parent` lives, as _PARENT.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    for target, source in enumerate([os.dup(one) for one in (null, answers, null, parent)]):
+        os.dup2(source, target)
+    os.closerange(_PARENT + 1, 1 << 16)
+    os.setsid()
+
+
+def _pass_on(answers: int, ended: int) -> None:
+    """Until the child has ended and all that it said was passed on; of an answer without an end no more than a line."""
+    os.set_blocking(answers, False)
+    poll = select.poll()
+    for descriptor in (answers, ended):
+        poll.register(descriptor, select.POLLIN)
+    over = False
+    while not over:
+        ready = [descriptor for descriptor, _ in poll.poll()]
+        over = ended in ready
+        with contextlib.suppress(BlockingIOError):
+            while piece := os.read(answers, LINE_MAX):
+                _write(piece, sys.stdout.fileno())
+            poll.register(answers, 0)
+            poll.unregister(answers)  # it has closed its end, and may live on
+
+
+def _end_with_parent(parent: int = -1) -> None:
+    """Also where the `parent`, a descriptor of it, has ended before this could be asked for."""
+    ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
+    if parent >= 0 and select.select([parent], [], [], 0)[0]:
+        os._exit(1)
+
+
+def _in_child(request: Request, who: str, path: str, tighter: Sequence[tuple[str, str]]) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGINT, 0, 0, 0)
     try:
+        if who:
+            user, group, *groups = map(int, who.split(":"))
+            become(user, group, groups)
+        _end_with_parent(_PARENT)  # another user has to ask anew
         if isinstance(request, LookRequest):
-            _confine_look(request)
+            confine(readable=[*_SYSTEM, *_own(path), from_hex(request.point)], writable=[])
             _look(request)
         else:
             policy = load_policy(path, tighter)
@@ -122,26 +197,24 @@ def _in_child(request: Request, path: str, tighter: Sequence[tuple[str, str]]) -
         _tell(_ended(request, error))
     except KeyboardInterrupt:
         _tell(_ended(request, InterruptedRunError("stopped")))
-    except Exception:  # noqa: BLE001 - the last line of a process of its own
-        traceback.print_exc()
-        return 1
+    except Exception as error:  # noqa: BLE001 - the last line of a process of its own
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        _tell(EndedAnswer(ticket=request.ticket, exit_status=1, code="bug", what=_cut(
+            f"a bug: {type(error).__name__}: {error} ({os.path.basename(where.filename)}:{where.lineno})")))
     return 0
 
 
-def _own() -> list[str]:
-    """Where this program and its libraries lie."""
+def _own(policy: str) -> list[str]:
+    """Where this program and its libraries lie; no folder in which the policy lies."""
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    return [sys.prefix, sys.base_prefix, sys.exec_prefix, *filter(None, sys.path), package]
-
-
-def _confine_look(request: LookRequest) -> None:
-    """From here on only the drive is read, and nothing is written."""
-    confine(readable=[*_SYSTEM, *_own(), from_hex(request.point)], writable=[])
+    places = {sys.prefix, sys.base_prefix, sys.exec_prefix, package, *filter(os.path.isabs, sys.path)}
+    real = os.path.realpath(policy or os.devnull)
+    return [place for place in places if not real.startswith(os.path.realpath(place).rstrip(os.sep) + os.sep)]
 
 
 def _confine(policy: LoadedPolicy, request: ImportRequest | BarredRequest) -> None:
     """From here on only the drives and the policy are read, and the station's folders are written."""
-    rules = policy.rules
+    rules, own = policy.rules, _own(policy.path)
     files = [*(key.file for key in rules.keys), rules.station.key, *rules.station.open_with]
     writable = [make_private(policy.state), policy.root, *filter(None, (policy.receipts_to,))]
     for folder in writable:  # a rule is for what is there
@@ -151,11 +224,17 @@ def _confine(policy: LoadedPolicy, request: ImportRequest | BarredRequest) -> No
         media = [from_hex(place) for place in request.places]
         if rules.gates.scanners or rules.publish.hook:
             hook = shutil.which(rules.publish.hook[0]) if rules.publish.hook else None
-            runnable = [*_PROGRAMS, *_own(), *filter(None, (hook,))]
+            runnable = [*_apart([*_PROGRAMS, *own], writable), *filter(None, (hook,))]
             writable.append(tempfile.gettempdir())
-    confine(readable=[*_SYSTEM, *_own(), *media, policy.folder,
-                      *(os.path.join(policy.folder, file) for file in files)],
-            writable=writable, runnable=runnable)
+    confine(readable=[*_SYSTEM, *own, *media, policy.folder, *(os.path.join(policy.folder, file) for file in files)],
+            writable=writable, runnable=runnable, sockets=rules.audit.syslog or bool(runnable))
+
+
+def _apart(places: Sequence[str], folders: Sequence[str]) -> list[str]:
+    """Those of `places` that hold none of `folders`: nothing is run from where something is written."""
+    real = [os.path.realpath(folder) + os.sep for folder in folders]
+    return [place for place in places
+            if not any(folder.startswith(os.path.realpath(place).rstrip(os.sep) + os.sep) for folder in real)]
 
 
 def _look(request: LookRequest) -> None:
@@ -205,11 +284,15 @@ def _cut(text: str) -> str:
     return shown(text)[:2000]
 
 
-def _tell(answer: Answer) -> None:
-    """One line in one call: no two children speak at a time."""
-    line = memoryview(to_line(answer))
-    while line:
-        line = line[os.write(sys.stdout.fileno(), line):]
+def _tell(answer: Answer, descriptor: int = 1) -> None:
+    """One line."""
+    _write(to_line(answer), descriptor)
+
+
+def _write(content: bytes, descriptor: int) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest):]
 
 
 if __name__ == "__main__":

@@ -43,12 +43,14 @@ _WORDS: Final = {
 class WatchView:
     """Use as a context. `tell` takes changes, `advance` progress, `draw` is called now and then."""
 
-    def __init__(self, gathering: Gathering, *, title: str, as_json: bool) -> None:
+    def __init__(self, gathering: Gathering, *, title: str, as_json: bool,
+                 mounted_by_others: bool = False) -> None:
         self._gathering, self._title, self._json = gathering, title, as_json
         self._live: Live | None = None
         self._at: ProgressAnswer | None = None
         self._phase, self._began, self._behind = "", 0.0, 0
         self._told = ""
+        self._done = "done; unmount it" if mounted_by_others else "may be unplugged"
 
     def __enter__(self) -> Self:
         if not self._json and output.out.is_terminal:
@@ -67,8 +69,7 @@ class WatchView:
         if self._json:
             print_line(change_line(change))
         elif change.event == "receipt":
-            if change.end is not None and change.end.receipt:
-                self._line(f"receipt for {change.device.title}: {_short(change.end.receipt)}")
+            self._afterwards(change)
         elif change.end is not None or change.state in _SPOKEN or (self._live is None and change.state in _BUSY):
             self._verdict(change)
 
@@ -112,6 +113,17 @@ class WatchView:
                      f"receipt {_short(end.receipt)}"):
             self._line(f"  {line}" if line else "")
 
+    def _afterwards(self, change: Change) -> None:
+        """Of a drive that was not mounted, or that was gone when its import ended."""
+        end = change.end
+        if end is None:
+            return
+        if end.exit_status == 0:
+            self._line(f"IMPORTED: {change.device.title}, pulled when all of it had been read", "bold green")
+            self._line(f"  '{end.label}' is in {end.target}")
+        self._line(f"receipt for {change.device.title}: {_short(end.receipt)}" if end.receipt else
+                   f"no receipt for {change.device.title}: {end.what}")
+
     def _line(self, text: str, style: str = "") -> None:
         """One line with the time, or one below it, which begins with a space; folded between words on a terminal."""
         if not text.strip():
@@ -124,7 +136,7 @@ class WatchView:
         output.out.print(Text(text, style=style))
 
     def _table(self) -> Table:
-        grid = Table(box=None, title=self._title, title_justify="left", title_style="bold", pad_edge=False,
+        grid = Table(box=None, title=Text(self._title), title_justify="left", title_style="bold", pad_edge=False,
                      expand=True, show_header=False)
         grid.add_column(ratio=3, no_wrap=True, overflow="ellipsis")
         grid.add_column(ratio=4, no_wrap=True, overflow="ellipsis")
@@ -143,7 +155,7 @@ class WatchView:
             state is DriveState.WAITING) else ""
         if state is DriveState.ATTACHED:
             return Text("plugged in")
-        rest = "may be unplugged" if state in VERDICTS else "leave it in"
+        rest = self._done if state in VERDICTS else "leave it in"
         return Text(f"{_WORDS.get(state, state.value).lower()} - {rest}", style=style)
 
     def _progress(self, at: ProgressAnswer) -> str:
@@ -157,8 +169,9 @@ class WatchView:
 
 def _short(receipt: str) -> str:
     """The name of a receipt, as a pattern that finds it in `state/receipts`."""
-    moment, number, *_, code = os.path.basename(receipt).split("-", 3)
-    return f"{moment}-{number}-*-{code.partition('.')[0]}"
+    name = os.path.basename(receipt)
+    parts = name.split("-", 3)
+    return f"{parts[0]}-{parts[1]}-*-{parts[3].partition('.')[0]}" if len(parts) == 4 else name
 
 
 def _said(at: ProgressAnswer) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import pwd
 from typing import TYPE_CHECKING, Annotated, Final
@@ -17,11 +18,13 @@ from airbundle.devices.drive_states import DriveEvent, DriveState
 from airbundle.devices.gathering import Gathering, event_of
 from airbundle.devices.hooks import HOOK_TIMEOUT, HookRunner
 from airbundle.devices.mounting import own_mounts
-from airbundle.devices.sources import SOURCES, open_drive_source
+from airbundle.devices.sources import SOURCES, DeviceSource, open_drive_source
 from airbundle.devices.units import POLICY, units
 from airbundle.devices.watcher import Watcher, stopping
 from airbundle.devices.workers import Reader, ReadingWorker, reader_of
 from airbundle.errors import UsageError
+from airbundle.media.faults import reporting
+from airbundle.media.streams import make_private
 from airbundle.station.commands import require_program, run_command
 from airbundle.transfer.verdict import PRECEDENCE
 
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from airbundle.devices.sources import DriveSource
     from airbundle.station.policy import LoadedPolicy
 
+_LOCKS: Final = "/run/airbundle"
 _OF_STATES: Final = {DriveState.BARRED: 6, DriveState.UNREADABLE: 9, DriveState.PULLED: 9, DriveState.FAILED: 9}
 """Exit status of a verdict that no import led to."""
 
@@ -49,8 +53,8 @@ def watch(policy_file: Annotated[str, typer.Option("--policy", metavar="FILE", e
           as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False) -> int:
     """Verify and import what is plugged in, by itself: one line, green or red, and a receipt for each bundle.
 
-    Run as root it mounts drives read-only and reads them as the owner of the policy; otherwise it reads what others
-    mounted.
+    Run as root it mounts drives read-only and reads them as the owner of the policy. Anybody else gives
+    --source mounts or --mounts DIR: then it reads what others mounted.
     """
     if print_units:
         output.tell(_units(policy_file))
@@ -58,13 +62,14 @@ def watch(policy_file: Annotated[str, typer.Option("--policy", metavar="FILE", e
     if not policy_file:
         raise UsageError("no policy", hint="--policy FILE; airbundle policy init writes one")
     policy = load_tightened(policy_file)
-    with _alone(policy.path), contextlib.ExitStack() as stack:
+    with _alone(policy), contextlib.ExitStack() as stack:
         reader = reader_of(policy.rules.watch.user, policy.path)
         heard = _opened(source, mounts_at)
         gathering = Gathering(policy.rules.devices.allow)
         ends = _Ends()
-        view = WatchView(gathering, as_json=as_json, title=_title(policy, heard, reader))
-        listeners = [view.tell, ends.take]
+        view = WatchView(gathering, as_json=as_json, title=_title(policy, heard, reader),
+                         mounted_by_others=not isinstance(heard, DeviceSource))
+        listeners = [view.tell, *([ends.take] if once else [])]
         if hook := policy.rules.watch.hook:
             require_program(hook, "the hook of [watch]")
             listeners.append(stack.enter_context(HookRunner(_hook(hook, reader))).tell)
@@ -97,38 +102,46 @@ def _tell_all(listeners: Sequence[Callable[[Change], None]], change: Change) -> 
 
 
 class _Ends:
-    """The worst of what came of the drives."""
+    """The worst of what came of the drives and of each bundle on them."""
 
     def __init__(self) -> None:
-        self._found = {0}
+        self._of_drives: dict[str, int] = {}
+        self._of_bundles: dict[str, set[int]] = {}
 
     @property
     def status(self) -> int:
-        return next((status for status in PRECEDENCE if status in self._found), 0)
+        found = set(self._of_drives.values()).union(*self._of_bundles.values())
+        return next((status for status in PRECEDENCE if status in found), 0)
 
     def take(self, change: Change) -> None:
         if change.event == "receipt":
+            if change.end is not None and change.end.exit_status == 0:  # it was pulled when all of it had been read
+                self._of_drives.pop(change.device.key, None)
             return
         if change.end is not None:
-            self._found.discard(3)  # a later drive may have completed what waited; if not, this one says so too
-            if event_of(change.end) is not DriveEvent.REPLAY:
-                self._found.add(change.end.exit_status)
+            ends = self._of_bundles.setdefault(change.bundle, set())
+            ends.discard(3)  # a later drive may have completed what waited; if not, this one says so too
+            ends.add(0 if event_of(change.end) is DriveEvent.REPLAY else change.end.exit_status)
         elif change.state in _OF_STATES:
-            self._found.add(_OF_STATES[change.state])
+            self._of_drives[change.device.key] = _OF_STATES[change.state]
 
 
 @contextlib.contextmanager
-def _alone(path: str) -> Iterator[None]:
-    """One watcher to a policy: the file itself is the lock."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise UsageError(error.strerror or "cannot be read", where=path) from None
+def _alone(policy: LoadedPolicy) -> Iterator[None]:
+    """One watcher to a policy, by a lock that nobody else may open, so that nobody else can hold it."""
+    if os.geteuid() == 0:
+        os.makedirs(_LOCKS, mode=0o755, exist_ok=True)
+        name = hashlib.sha256(os.fsencode(os.path.realpath(policy.path))).hexdigest()[:16]
+        path = os.path.join(_LOCKS, f"{name}.lock")
+    else:
+        path = os.path.join(make_private(policy.state), "watch.lock")
+    with reporting(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UsageError("another watcher is running with it", where=path,
+            raise UsageError("another watcher is running with it", where=policy.path,
                              hint="end that one first, or look at it: systemctl status airbundle-watch") from None
         yield
     finally:

@@ -26,7 +26,7 @@ _USB_PORT: Final = re.compile(r"/usb[0-9]+/(?:[^/]+/)*?([0-9]+-[0-9.]+)/[0-9]+-[
 
 @dataclass(frozen=True, slots=True)
 class BlockDevice:
-    """A disk or a part of one, with what its file system seems to be. Texts are cut and fit to be shown.
+    """A disk or a part of one, with what its file system seems to be. Texts but `node` are cut and fit to be shown.
 
     `key` tells it from every other that was or will be there. `size` in bytes; `kind` is the kernel's name of the file
     system, nothing if there is none, and `parts` whether it is only the whole of its parts.
@@ -46,9 +46,14 @@ class BlockDevice:
     parts: bool = False
 
     @property
+    def name(self) -> str:
+        """Its name, which the next one may have again."""
+        return self.key.rpartition(":")[0]
+
+    @property
     def title(self) -> str:
         """What to call it to a person: its label, what it says it is, and where it is plugged in."""
-        words = " ".join(filter(None, (self.vendor, self.model))) or os.path.basename(self.node)
+        words = " ".join(filter(None, (self.vendor, self.model))) or shown(os.path.basename(self.node))
         name = words if self.label in {"", words} else f"'{self.label}' ({words})"
         return f"{name} at port {self.port}" if self.port else name
 
@@ -78,12 +83,11 @@ def describe_device(name: str, properties: Mapping[str, str]) -> BlockDevice:
 
 def is_there(device: BlockDevice) -> bool:
     """Whether it is still the one that is attached under its name."""
-    name, _, number = device.key.partition(":")
-    folder = os.path.realpath(os.path.join(_BLOCK, name))
+    folder = os.path.realpath(os.path.join(_BLOCK, device.name))
     if not os.path.isdir(folder):
         return False
     disk = os.path.dirname(folder) if os.path.exists(os.path.join(folder, "partition")) else folder
-    return (_read(disk, "diskseq") or "0") == number and _read(folder, "size") != "0"
+    return device.key == f"{device.name}:{_read(disk, 'diskseq') or '0'}" and _read(folder, "size") != "0"
 
 
 def _serial(disk: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
+import time
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 HOOK_TIMEOUT: Final = 60.0
 """Seconds that one run of a hook may take."""
 _QUEUED_MAX: Final = 1024
+_AFTERWARDS: Final = 5.0  # seconds for what still waits when the watcher ends
 
 
 def hook_environment(change: Change) -> dict[str, str]:
@@ -28,11 +31,12 @@ def hook_environment(change: Change) -> dict[str, str]:
 
 
 class HookRunner:
-    """Runs a hook for each change, one after another, in a thread. Use as a context; leaving it waits for the last."""
+    """Runs a hook for each change, one after another, in a thread. Use as a context; leaving it waits, not for long."""
 
     def __init__(self, run: Callable[[Mapping[str, str]], None]) -> None:
         self._run = run
         self._waiting: queue.Queue[Mapping[str, str] | None] = queue.Queue(_QUEUED_MAX)
+        self._until = float("inf")
         self._thread = threading.Thread(target=self._work, name="hook", daemon=True)
 
     def tell(self, change: Change) -> None:
@@ -45,12 +49,15 @@ class HookRunner:
 
     def _work(self) -> None:
         while (told := self._waiting.get()) is not None:
-            self._run(told)
+            if time.monotonic() < self._until:
+                self._run(told)
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._waiting.put(None)
-        self._thread.join()
+        self._until = time.monotonic() + _AFTERWARDS
+        with contextlib.suppress(queue.Full):
+            self._waiting.put(None, timeout=_AFTERWARDS)
+        self._thread.join(2 * _AFTERWARDS)

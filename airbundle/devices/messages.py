@@ -14,7 +14,9 @@ import msgspec
 
 LINE_MAX: Final = 128 << 10
 """Bytes of a line."""
-_Short = Annotated[str, msgspec.Meta(max_length=256)]
+NODE_MAX: Final = 256
+"""Characters of the name of a device, and of other short texts."""
+_Short = Annotated[str, msgspec.Meta(max_length=NODE_MAX)]
 _Text = Annotated[str, msgspec.Meta(max_length=8192)]
 _Hex = Annotated[str, msgspec.Meta(max_length=16384, pattern="^([0-9a-f]{2})*$")]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]

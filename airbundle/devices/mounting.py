@@ -53,7 +53,7 @@ class MountRow:
 
 def mounts() -> list[MountRow]:
     """What is mounted here, in order."""
-    with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as table:
+    with open(_MOUNTS, encoding="utf-8", errors="surrogateescape", newline="\n") as table:
         return [parse_mount(line) for line in table]
 
 

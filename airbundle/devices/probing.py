@@ -18,6 +18,8 @@ _LIBRARY: Final = "libblkid.so.1"
 _SUPERBLOCKS: Final = 0x0002 | 0x0020 | 0x0080  # LABEL, TYPE, USAGE of <blkid.h>
 _NAMES: Final = {"TYPE": "ID_FS_TYPE", "USAGE": "ID_FS_USAGE", "LABEL": "ID_FS_LABEL", "PTTYPE": "ID_PART_TABLE_TYPE"}
 """Names of libblkid, and those of udev."""
+TOLD: Final = frozenset(_NAMES.values())
+"""All that is believed of an answer: a label may look like more lines, and who answers may be a stranger."""
 
 
 def is_here() -> bool:

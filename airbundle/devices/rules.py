@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from airbundle.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -38,12 +40,20 @@ class DeviceRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return ", ".join(asked) or "any"
 
 
-def concerns(device: BlockDevice, rows: Sequence[DeviceRow]) -> bool:
-    """Whether a device is the watcher's business at all: one that can be taken out, on USB, or named by a row.
+def require_rows(rows: Sequence[DeviceRow]) -> None:
+    """Raise UsageError for a row that asks for nothing, and so would let everything in."""
+    if DeviceRow() in rows:
+        raise UsageError("a row of [[devices.allow]] asks for nothing",
+                         hint="give serial, vendor, model, bus or port, or leave the row out")
 
-    A machine's own disks are none, and nothing is said of them.
+
+def concerns(device: BlockDevice, rows: Sequence[DeviceRow]) -> bool:
+    """Whether a device is the watcher's business at all: one that can be taken out, or on USB, or a row says where.
+
+    A machine's own disks are none, and nothing is said of them, unless a row that fits names their bus or port.
     """
-    return device.removable or device.bus == "usb" or any(row.fits(device) for row in rows)
+    return device.removable or device.bus == "usb" or any(
+        row.fits(device) for row in rows if (row.bus, row.port) != ("*", "*"))
 
 
 def barred(device: BlockDevice, rows: Sequence[DeviceRow]) -> str:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SOURCES: Final = ("auto", "udev", "kernel", "mounts")
 UDEVD: Final = "/run/udev/control"
-_PROBE_TIMEOUT: Final = 20
+_PROBE_TIMEOUT: Final = 5
 _FOLDERS_MAX: Final = 256
 
 
@@ -116,9 +116,19 @@ class DeviceSource:
                 yield Plugged(self._describe(found))
 
     def mount(self, device: BlockDevice, point: str) -> str:
-        """Mounted read-only at `point`."""
+        """Mounted read-only at `point`. Raises MediumError if another device has its name by now."""
+        self._require_attached(device)
         mount_read_only(device.node, device.kind, point)
+        try:
+            self._require_attached(device)
+        except MediumError:
+            unmount(point)
+            raise
         return point
+
+    def _require_attached(self, device: BlockDevice) -> None:
+        if not is_there(device):
+            raise MediumError("is not attached any more", where=device.title)
 
     def unmount(self, point: str) -> None:
         """Not mounted any more."""
@@ -170,7 +180,7 @@ class MountsSource:
         self._there = now
         for device in gone:
             self._points.pop(device.key, None)
-            yield Unplugged(os.path.basename(device.node))
+            yield Unplugged(device.name)
         for device in come:
             yield Plugged(device)
 
@@ -216,7 +226,7 @@ class FolderSource:
         before, self._there = self._there, now
         for key, device in before.items():
             if key not in now:
-                yield Unplugged(os.path.basename(device.node))
+                yield Unplugged(device.name)
         for key, device in now.items():
             if key not in before:
                 yield Plugged(device)
@@ -257,30 +267,40 @@ def open_drive_source(name: str, place: str = "") -> DriveSource:
 
 
 def probe(node: str) -> dict[str, str]:
-    """What lies on a device, in udev's names (`probing.py`, in a process of its own)."""
+    """What lies on a device, in udev's names (`probing.py`, in a process of its own); nothing if it does not answer."""
+    process = subprocess.Popen(  # noqa: S603 - our own program, and a node that the kernel named
+        [sys.executable, "-P", "-m", "airbundle.devices.probing", node], stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
-        done = subprocess.run(  # noqa: S603 - our own program, and a node that the kernel named
-            [sys.executable, "-m", "airbundle.devices.probing", node], check=False, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=_PROBE_TIMEOUT)
-    except (OSError, subprocess.TimeoutExpired):
+        said, _ = process.communicate(timeout=_PROBE_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()  # it may hang for as long as the device does, and is not waited for
         return {}
-    pairs = (line.partition("=") for line in done.stdout[:65536].decode(errors="replace").splitlines())
-    return {name: value for name, _, value in pairs}
+    pairs = (line.partition("=") for line in said[:65536].decode(errors="replace").split("\n"))
+    return {name: value for name, _, value in pairs if name in probing.TOLD}
 
 
 def answers(node: str) -> bool:
-    """Whether the first bytes of a device can be read past the cache. What they are does not matter."""
+    """Whether begin, middle or end of a device can be read past the cache. What is there does not matter."""
     try:
         descriptor = os.open(node, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECT)
     except OSError:
         return False
     try:
         with mmap.mmap(-1, 4096) as buffer:
-            return os.preadv(descriptor, [buffer], 0) > 0
+            size = os.lseek(descriptor, 0, os.SEEK_END)
+            return any(_gives(descriptor, buffer, at) for at in (0, size // 2, size - len(buffer)))
     except OSError:
         return False
     finally:
         os.close(descriptor)
+
+
+def _gives(descriptor: int, buffer: mmap.mmap, at: int) -> bool:
+    try:
+        return os.preadv(descriptor, [buffer], max(0, at) // len(buffer) * len(buffer)) > 0
+    except OSError:
+        return False
 
 
 def _has_size(name: str) -> bool:

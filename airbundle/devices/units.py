@@ -43,7 +43,7 @@ _WATCH: Final = """\
 [Unit]
 Description=Verify and import what is plugged in
 After=local-fs.target systemd-udevd.service
-ConditionPathExists={policy}
+ConditionPathExists={plain}
 StartLimitIntervalSec=0
 
 [Service]
@@ -53,6 +53,7 @@ Environment=PYTHONUNBUFFERED=1
 Restart=on-failure
 RestartSec=2
 TimeoutStopSec=30
+KillMode=mixed
 RuntimeDirectory=airbundle
 RuntimeDirectoryMode=0755
 """ + _HARDENED + """\
@@ -74,7 +75,7 @@ _MOUNTS: Final = """\
 [Unit]
 Description=Verify and import what is mounted
 After=local-fs.target
-ConditionPathExists={policy}
+ConditionPathExists={plain}
 
 [Service]
 Type=exec
@@ -84,6 +85,7 @@ Environment=PYTHONUNBUFFERED=1
 Restart=on-failure
 RestartSec=2
 TimeoutStopSec=30
+KillMode=mixed
 """ + _HARDENED + """\
 CapabilityBoundingSet=
 PrivateDevices=yes
@@ -115,5 +117,12 @@ allow with-interface equals { 08:*:* }
 
 def units(policy: str, folders: Sequence[str], user: str) -> str:
     """All files, each after a line that says its place. The station writes in `folders`, which are `user`'s."""
-    given = {"program": f"{sys.executable} -m airbundle", "policy": policy, "folders": " ".join(folders), "user": user}
+    given = {"program": f"{_quoted(sys.executable)} -P -m airbundle", "policy": _quoted(policy), "user": user,
+             "plain": policy.replace("%", "%%"), "folders": " ".join(map(_quoted, folders))}
     return "\n".join((_WATCH.format(**given), _MOUNTS.format(**given), _RULE, _USBGUARD))
+
+
+def _quoted(path: str) -> str:
+    """A path as systemd.syntax(7) wants it where several may stand."""
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"' if escaped != path or " " in path else path

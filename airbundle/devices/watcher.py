@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import signal
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotInTime
 from typing import TYPE_CHECKING, Final, Self
 
+from airbundle.devices.background import Background
 from airbundle.devices.drive_states import DriveState
 from airbundle.devices.gathering import Change, HeldBundle, Import, ImportEnd, Look, Mount, Unmount
 from airbundle.devices.messages import (
+    NODE_MAX,
     BarredRequest,
     EndedAnswer,
     FoundAnswer,
@@ -28,7 +31,9 @@ from airbundle.devices.messages import (
     to_hex,
 )
 from airbundle.devices.sources import Plugged
-from airbundle.errors import AirbundleError, MediumError, UsageError
+from airbundle.devices.workers import stop_workers
+from airbundle.errors import AirbundleError, MediumError, PulledError, UsageError
+from airbundle.format.names import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,7 +45,11 @@ if TYPE_CHECKING:
     from airbundle.devices.sources import DriveSource
     from airbundle.devices.workers import ReadingWorker
 
-_MOUNTS_AT_ONCE: Final = 4
+_ANSWERS_IN: Final = 3.0
+"""Seconds in which a device that is there gives a sector."""
+_LOOK_ENDS_IN, _IMPORT_ENDS_IN = 5.0, 20.0
+"""Seconds that a reader has to note that its drives are gone."""
+_MOUNTS_END_IN: Final = 2.0
 _OF_BARRED: Final = 0
 """The ticket of what is asked of a drive that was not mounted; those of `gathering` begin behind it."""
 
@@ -58,7 +67,8 @@ class Watcher:
         self._barred: list[BlockDevice] = []
         self._next_import: Import | None = None
         self._mounting: dict[Future[str], Mount] = {}
-        self._threads = ThreadPoolExecutor(_MOUNTS_AT_ONCE, "mount")
+        self._background = Background()
+        self._idle_since: dict[int, float] = {}
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._base = ""
         self._stopped = False
@@ -86,6 +96,7 @@ class Watcher:
 
     def _step(self) -> None:
         self._listen()
+        self._abandon(time.monotonic())
         self.gathering.tick(time.monotonic())
         while self.gathering.actions:
             self._do(self.gathering.actions.pop(0))
@@ -127,7 +138,7 @@ class Watcher:
         for event in self._source.heard():
             now = time.monotonic()
             if isinstance(event, Plugged):
-                self._pull(event.device.key.partition(":")[0], now, but=event.device.key)
+                self._pull(event.device.name, now, but=event.device.key)
                 self.gathering.plug(event.device, now)
             else:
                 self._pull(event.name, now)
@@ -138,8 +149,8 @@ class Watcher:
             self._mounted(self._mounting.pop(future), future)
 
     def _pull(self, name: str, now: float, but: str = "") -> None:
-        for key in list(self.gathering.drives):
-            if key.partition(":")[0] == name and key != but:
+        for key, drive in list(self.gathering.drives.items()):
+            if drive.device.name == name and key != but:
                 self.gathering.pull(key, now)
 
     def _take(self, answer: Answer) -> None:
@@ -148,8 +159,8 @@ class Watcher:
             if job is not None and answer.ticket == job.ticket:
                 self._progress(answer)
         elif answer.ticket == _OF_BARRED:
-            device = self._barred.pop(0)
             if isinstance(answer, EndedAnswer):
+                device = self._barred.pop(0)
                 self._hear(Change(device, "receipt", DriveState.BARRED, answer.what, end=self._end(answer)))
         elif job is not None and answer.ticket == job.ticket:
             if isinstance(answer, EndedAnswer):
@@ -160,18 +171,45 @@ class Watcher:
     def _import_ended(self, job: Import, answer: EndedAnswer) -> None:
         """Before a failure is believed, it is looked whether the drives are there: a pulled one looks damaged."""
         if answer.exit_status != 0:
-            for key in job.keys:
-                drive = self.gathering.drives.get(key)
-                if drive is not None and not self._source.is_there(drive.device):
-                    self.gathering.pull(key, time.monotonic())
+            gone = [key for key in job.keys if key in self.gathering.drives
+                    and not self._is_there(self.gathering.drives[key].device)]
+            if not gone and answer.code == PulledError.code and len(job.keys) == 1:
+                gone = list(job.keys)  # as the reader saw it: a folder may stay when its drive is gone
+            for key in gone:
+                self.gathering.pull(key, time.monotonic())
         self.gathering.ended(job.ticket, self._end(answer), time.monotonic())
 
+    def _is_there(self, device: BlockDevice) -> bool:
+        return self._background.ask(lambda: self._source.is_there(device), _ANSWERS_IN, otherwise=False)
+
+    def _abandon(self, now: float) -> None:
+        """A reader that is busy with drives that are gone does not keep the next ones waiting for ever."""
+        for worker, patience in ((self._looker, _LOOK_ENDS_IN), (self._importer, _IMPORT_ENDS_IN)):
+            ticket = worker.busy.ticket if worker.busy is not None else None
+            if ticket is None or self._is_wanted(ticket):
+                self._idle_since.pop(id(worker), None)
+            elif now > self._idle_since.setdefault(id(worker), now) + patience:
+                worker.abandon()
+                if self.gathering.job is not None and self.gathering.job.ticket == ticket:
+                    self.gathering.ended(ticket, ImportEnd(
+                        PulledError.exit_status, PulledError.code, "its drives were pulled"), now)
+
+    def _is_wanted(self, ticket: int) -> bool:
+        job, drives = self.gathering.job, self.gathering.drives
+        if job is not None and job.ticket == ticket:
+            return any(drives[key].state is DriveState.IMPORTING for key in job.keys if key in drives)
+        return ticket == _OF_BARRED or any(
+            drive.ticket == ticket and drive.state is DriveState.LOOKING for drive in drives.values())
+
     def _end(self, answer: EndedAnswer) -> ImportEnd:
-        """What a person should hear: volumes by their names alone, since where they were mounted is gone with that."""
-        what, hint = answer.what, answer.hint
-        for point in self._points.values():
-            what, hint = what.replace(f"{point}/", ""), hint.replace(f"{point}/", "")
-        return ImportEnd(answer.exit_status, answer.code, what, hint, answer.receipt, answer.target, answer.label)
+        """What a person should hear: volumes by their names alone, since where they were mounted is gone with that.
+
+        Who read the drive may be in a stranger's hands, so all of it is made fit to be shown.
+        """
+        point = re.compile(re.escape(self._base + os.sep) + r"[0-9]+/")
+        what, hint = (shown(point.sub("", text)) for text in (answer.what, answer.hint))
+        return ImportEnd(answer.exit_status, shown(answer.code), what, hint, shown(answer.receipt),
+                         shown(answer.target), shown(answer.label))
 
     def _looked(self, answer: FoundAnswer | EndedAnswer) -> None:
         key = next((key for key, drive in self.gathering.drives.items() if drive.ticket == answer.ticket), "")
@@ -182,16 +220,18 @@ class Watcher:
                 HeldBundle(one.bundle, tuple(map(from_hex, one.folders))) for one in answer.held))
         elif answer.exit_status:
             device = self.gathering.drives[key].device
-            if not self._source.is_there(device):
+            if not self._is_there(device):
                 self.gathering.pull(key, time.monotonic())
             self.gathering.look_failed(key, answer.ticket, answer.what)
+        else:  # of no effect where it was said before what lies there
+            self.gathering.look_failed(key, answer.ticket, "what reads drives did not say what lies on it")
 
     def _mounted(self, asked: Mount, future: Future[str]) -> None:
         try:
             self._points[asked.ticket] = future.result()
         except AirbundleError as error:
             drive = self.gathering.drives.get(asked.key)
-            if drive is not None and not self._source.is_there(drive.device):
+            if drive is not None and not self._is_there(drive.device):
                 self.gathering.pull(asked.key, time.monotonic())
             self.gathering.not_mounted(asked.key, asked.ticket, str(error), sick=not isinstance(error, UsageError))
             self._clear(self._point(asked.ticket))
@@ -223,7 +263,8 @@ class Watcher:
             self._import(action)
         elif self._barred:
             device = self._barred[0]
-            self._importer.ask(BarredRequest(ticket=_OF_BARRED, node=device.node, serial=device.serial,
+            self._importer.ask(BarredRequest(ticket=_OF_BARRED, node=shown(device.node)[:NODE_MAX],
+                                             serial=device.serial,
                                              what=f"the policy names no drive like {device.title}"))
 
     def _import(self, action: Import) -> None:
@@ -240,9 +281,12 @@ class Watcher:
     def _mount(self, action: Mount) -> None:
         device, point = self.gathering.drives[action.key].device, self._point(action.ticket)
         os.makedirs(point, exist_ok=True)
-        future = self._threads.submit(self._source.mount, device, point)
+        future = self._background.begin(lambda: self._source.mount(device, point), self._ring)
         self._mounting[future] = action
-        future.add_done_callback(lambda _: os.eventfd_write(self._bell, 1))
+
+    def _ring(self) -> None:
+        with contextlib.suppress(OSError):  # it came back when all was over
+            os.eventfd_write(self._bell, 1)
 
     def _unmount(self, action: Unmount) -> None:
         self._looks = [look for look in self._looks if look.ticket != action.ticket]
@@ -260,17 +304,16 @@ class Watcher:
             os.rmdir(point)
 
     def __enter__(self) -> Self:
-        self._base = tempfile.mkdtemp(prefix="airbundle-", dir=os.environ.get("RUNTIME_DIRECTORY"))
+        place = os.environ.get("RUNTIME_DIRECTORY") or ("/run" if os.access("/run", os.W_OK) else None)
+        self._base = tempfile.mkdtemp(prefix="airbundle-", dir=place)
         os.chmod(self._base, 0o755)  # noqa: S103 - who reads the drives has to get there, and nothing else is there
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in (self._looker, self._importer):
-            worker.stop()
-        self._threads.shutdown(wait=True)
-        for future, asked in self._mounting.items():
-            with contextlib.suppress(AirbundleError):
-                self._points[asked.ticket] = future.result()
+        stop_workers((self._looker, self._importer))
+        for future, asked in self._mounting.items():  # what hangs is not waited for: it ends with this process
+            with contextlib.suppress(AirbundleError, NotInTime):
+                self._points[asked.ticket] = future.result(_MOUNTS_END_IN)
         for ticket in list(self._points):
             self._unmount(Unmount(ticket))
         self._clear(self._base)
@@ -279,8 +322,17 @@ class Watcher:
 
 @contextlib.contextmanager
 def stopping(watcher: Watcher) -> Iterator[None]:
-    """While inside, Ctrl-C and the system's request to end stop the watcher."""
-    kept = {number: signal.signal(number, lambda *_: watcher.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
+    """While inside, Ctrl-C and the system's request to end stop the watcher; asked again, it ends where it stands."""
+    asked = False
+
+    def stop(_number: int, _frame: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        watcher.stop()
+
+    kept = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

@@ -13,6 +13,7 @@ import pwd
 import select
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,14 +24,17 @@ from airbundle.errors import UsageError
 from airbundle.format.names import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from airbundle.devices.messages import Answer, Request
 
-_PROGRAM: Final = (sys.executable, "-m", "airbundle.cli.confined")
+# -P: what lies in the folder where the watcher was started is no program of ours, and is not to be read either.
+_PROGRAM: Final = (sys.executable, "-P", "-m", "airbundle.cli.confined")
 _PIECE: Final = 64 << 10
 _NOBODY: Final = 65534
-_GOODBYE: Final = 20  # seconds for an import to note that it was stopped
+_GOODBYE: Final = 12  # seconds for an import to note that it was stopped, and for all that it started to end
+_AT_ONCE: Final = 0.2
+_PASSED_ON: Final = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "PYTHONPATH", "PYTHONPROFILEIMPORTTIME", "TZ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class Reader:
     user: int
     group: int
     groups: tuple[int, ...]
+    home: str = "/"
 
     def in_words(self) -> str:
         """As an argument of `airbundle/cli/confined.py`."""
@@ -65,10 +70,15 @@ def reader_of(name: str, path: str) -> Reader | None:
     except (KeyError, OSError):
         raise UsageError(f"there is no user '{shown(name)}' here" if name else "its owner has no name here",
                          where=path, hint="name one by [watch] user") from None
+    owner = os.stat(path).st_uid
+    if owner not in {0, entry.pw_uid}:
+        raise UsageError(f"it belongs to another user than '{shown(entry.pw_name)}', whom it names by [watch] user",
+                         where=path, hint="only a policy that belongs to root may name somebody else than its owner")
     if entry.pw_uid == 0:
         raise UsageError("drives would be read as root", where=path,
                          hint="name another by [watch] user, and give it the station's folders: chown -R USER FOLDER")
-    return Reader(entry.pw_name, entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(entry.pw_name, entry.pw_gid)))
+    return Reader(entry.pw_name, entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(entry.pw_name, entry.pw_gid)),
+                  entry.pw_dir)
 
 
 def nobody() -> Reader | None:
@@ -95,7 +105,9 @@ class ReadingWorker:
         self._process = subprocess.Popen(  # noqa: S603 - our own program
             [*_PROGRAM, self._reader.in_words() if self._reader is not None else "", *self._arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+            env={name: os.environ[name] for name in _PASSED_ON if name in os.environ} | {
+                "HOME": self._reader.home if self._reader is not None else os.environ.get("HOME", "/"),
+                "OPENBLAS_NUM_THREADS": "1"})
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)
 
@@ -143,25 +155,30 @@ class ReadingWorker:
 
     def stop(self) -> None:
         """End it, and what it is doing."""
+        stop_workers((self,))
+
+    def abandon(self) -> None:
+        """End it at once. What it was asked is never answered."""
+        self._hang_up(subprocess.Popen.kill)
+
+    def _hang_up(self, end: Callable[[subprocess.Popen[bytes]], None]) -> subprocess.Popen[bytes] | None:
+        """Let go of it, and begin to end it."""
         process, self._process = self._process, None
-        self.busy = None
-        if process is None:
-            return
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
-        process.terminate()
-        try:
-            process.wait(_GOODBYE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        self.busy, self._rest = None, b""
+        if process is not None:
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(OSError):
+                        stream.close()
+            end(process)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_AT_ONCE)
+        return process
 
     def _checked(self, line: bytes) -> Answer | None:
         try:
             answer: Answer = ANSWERS.decode(line)
-        except (msgspec.ValidationError, msgspec.DecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
         if self.busy is None or answer.ticket != self.busy.ticket:
             return None
@@ -176,3 +193,16 @@ class ReadingWorker:
             yield EndedAnswer(ticket=asked.ticket, exit_status=1, code="bug",
                               what=f"the process that reads drives {how}",
                               hint="the next drive starts another; see the system's log")
+
+
+def stop_workers(workers: Iterable[ReadingWorker]) -> None:
+    """End them, and what they are doing; an import may note that it was stopped. They have one deadline together."""
+    deadline = time.monotonic() + _GOODBYE
+    ending = [worker._hang_up(subprocess.Popen.terminate) for worker in workers]  # noqa: SLF001 - of this module
+    for process in filter(None, ending):
+        try:
+            process.wait(max(deadline - time.monotonic(), 0))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel may hold it for as long as a device hangs
+                process.wait(_AT_ONCE)

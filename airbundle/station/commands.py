@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from airbundle.devices.workers import Reader
 
 _PASSED_ON: Final = ("PATH", "HOME", "LANG")
+_LAST_WORDS: Final = 5.0  # seconds
 _OUTPUT_MAX: Final = 64 << 10
 
 
@@ -48,7 +49,7 @@ def run_command(command: Sequence[str], *, environment: Mapping[str, str], timeo
 
     With `home` it has that of this user, without an empty one, which it is also started in.
     """
-    with _place(home=home) as (folder, passed):
+    with _place(home=home, reader=reader) as (folder, passed):
         try:
             process = subprocess.Popen(  # noqa: S603 - a list, from the policy that the station's owner wrote
                 list(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder,
@@ -67,16 +68,17 @@ def run_command(command: Sequence[str], *, environment: Mapping[str, str], timeo
                 pass
             finally:
                 _kill_session(process.pid)  # also what it left behind, which would hold the pipe
-                draining.join()
+                draining.join(_LAST_WORDS)  # a grandchild in a session of its own may hold the pipe for ever
     said = f"not finished after {timeout:.0f} s" if status is None else f"ended with {status}"
     return CommandEnd(status, said, kept.output())
 
 
 @contextlib.contextmanager
-def _place(*, home: bool) -> Iterator[tuple[str | None, dict[str, str]]]:
+def _place(*, home: bool, reader: Reader | None) -> Iterator[tuple[str | None, dict[str, str]]]:
     """Where a program is started, and what of the environment it gets."""
     if home:
-        yield None, {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        yield (None, passed) if reader is None else (os.sep, {**passed, "HOME": reader.home})
         return
     with tempfile.TemporaryDirectory(prefix="airbundle-scan-") as own:
         yield own, {"PATH": os.environ.get("PATH", os.defpath), "HOME": own, "TMPDIR": own, "LANG": "C.UTF-8"}

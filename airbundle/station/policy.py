@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 
 from airbundle.crypto.trust import TrustSet
-from airbundle.devices.rules import DeviceRow
+from airbundle.devices.rules import DeviceRow, require_rows
 from airbundle.errors import UsageError
 from airbundle.format import limits
 from airbundle.format.names import shown
@@ -315,8 +315,9 @@ def _require_text(value: Any, path: str) -> None:
 
 
 def _checked(rules: Policy, path: str) -> Policy:
-    """Sizes and spans have to be some, whether they will be needed or not."""
+    """Sizes and spans have to be some, whether they will be needed or not; a row for devices has to ask something."""
     try:
+        require_rows(rules.devices.allow)
         parse_size(rules.bundle.largest_size)
         parse_size(rules.audit.rotate)
         parse_span(rules.clock.skew)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,13 +13,22 @@ from airbundle.crypto.suites import STANDARD
 from tests.devices.equipment import require
 from tests.devices.hostlab import HostLab
 from tests.devices.machine import Machine
+from tests.devices.post import Post
 from tests.station.conftest import desk as desk  # noqa: PLC0414 - a fixture is found by its name here
 from tests.station.conftest import people as people  # noqa: PLC0414
 from tests.transfer.workshop import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from tests.station.desk import People
+
+
+@pytest.fixture
+def post(people: People) -> Iterator[Post]:
+    """In a folder of its own: each pytest that starts shuts those of `tmp_path` for whom drives are read as."""
+    with tempfile.TemporaryDirectory(prefix="post-") as place:
+        yield Post(people, Path(place))
 
 
 @pytest.fixture

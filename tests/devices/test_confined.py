@@ -31,6 +31,20 @@ if TYPE_CHECKING:
     from tests.station.desk import People
 
 
+# As it is served, but with standard error, where the interpreter says what it imports.
+SERVED = """
+import os, sys
+from airbundle.cli import confined
+def take(answers, parent):
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(answers, 1)
+    os.dup2(parent, 3)
+    os.setsid()
+confined._take_streams = take
+sys.exit(confined.serve(sys.argv[1:]))
+"""
+
+
 class Asked:
     """Such a process, its standard error in a file."""
 
@@ -40,7 +54,7 @@ class Asked:
         words = [reader.in_words() if reader is not None else "", str(post.file)]
         with self.said.open("wb") as said:
             self.process = subprocess.Popen(
-                [sys.executable, "-X", "importtime", "-m", "airbundle.cli.confined", *words], stdin=subprocess.PIPE,
+                [sys.executable, "-P", "-X", "importtime", "-c", SERVED, *words], stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, stderr=said, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
     def ask(self, request: Request) -> list[Answer]:

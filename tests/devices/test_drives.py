@@ -14,17 +14,10 @@ from tests.devices.post import ROOT, Post, verdicts
 from tests.devices.sticks import make_stick
 
 if TYPE_CHECKING:
-    from pathlib import Path
 
     from tests.devices.hostlab import HostLab
-    from tests.station.desk import People
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-
-
-@pytest.fixture
-def post(people: People, tmp_path: Path) -> Post:
-    return Post(people, tmp_path)
 
 
 def airbundle(*words: str) -> subprocess.CompletedProcess[str]:
@@ -88,11 +81,15 @@ def test_a_stick_that_nobody_mounted_is_mounted_for_a_moment(post: Post, host: H
 def test_what_somebody_else_mounted_is_read_where_it_is(post: Post, host: HostLab) -> None:
     post.pack()
     post.rule('[[devices.allow]]\nbus = "virtual"\n')
-    host.plug("one", make_stick(post.place / "one.img", "ext4", content=post.place / "one" / "drive-0"))
-    place = host.mount("one")
-    os.chmod(place.parent, 0o755)
-    done = subprocess.run(post.command("--source", "mounts", "--once", "--json"), check=False, capture_output=True,
-                          text=True, env=ENVIRONMENT, timeout=60)
+    node = host.plug("one", make_stick(post.place / "one.img", "ext4", content=post.place / "one" / "drive-0"))
+    place = post.place / "mounted"
+    place.mkdir()
+    subprocess.run(["mount", "-o", "ro", node, place], check=True)
+    try:
+        done = subprocess.run(post.command("--source", "mounts", "--once", "--json"), check=False, capture_output=True,
+                              text=True, env=ENVIRONMENT, timeout=60)
+        assert os.path.ismount(place)
+    finally:
+        subprocess.run(["umount", place], check=True)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert (done.returncode, [*verdicts(lines).values()]) == (0, ["imported"]), lines
-    assert os.path.ismount(place)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.devices.post import ROOT, Post
 from tests.devices.sticks import MIB, make_stick, sector_of
-from tests.station.desk import People, safetensors
+from tests.station.desk import safetensors
 from tests.transfer.workshop import KIB
 
 if TYPE_CHECKING:
@@ -50,11 +50,6 @@ class Watching:
 
     def verdict(self, node: str) -> dict[str, Any]:
         return self.until(lambda told: told.get("drive", {}).get("node") == node and told["state"] in ENDS)
-
-
-@pytest.fixture
-def post(people: People, tmp_path: Path) -> Post:
-    return Post(people, tmp_path)
 
 
 @pytest.fixture(params=["udev", "kernel"])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airbundle.devices import mounting
 from airbundle.devices.mounting import (
     OPTIONS,
     WANTED,
@@ -53,6 +54,9 @@ def loop(tmp_path: Path) -> Iterator[str]:
     tool("mkfs.ext4", "-q", "-F", "-d", str(content), str(image))
     node = tool("losetup", "-f", "-r", "--show", str(image))
     yield node
+    for row in mounts():  # of a test that failed
+        if row.source == node:
+            unmount(row.point)
     tool("blockdev", "--setrw", node)  # it outlives what lies under the loop
     tool("losetup", "-d", node)
 
@@ -90,6 +94,36 @@ def test_flags_that_were_dropped_are_added(loop: str, tmp_path: Path) -> None:
         assert require_flags(str(point)).options >= WANTED
     finally:
         unmount(str(point))
+
+
+@needs_loop
+def test_one_whose_flags_do_not_come_is_unmounted_again(loop: str, tmp_path: Path,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounting, "WANTED", WANTED | {"noatime-or-so"})
+    point = tmp_path / "point"
+    point.mkdir()
+    with pytest.raises(MediumError, match="without noatime-or-so"):
+        mount_read_only(loop, "ext4", str(point))
+    assert mounted_at(str(point)) is None
+
+
+@needs_loop
+def test_the_device_is_set_read_only_before_it_is_mounted_unless_somebody_uses_it(loop: str, tmp_path: Path) -> None:
+    tool("losetup", "-d", loop)
+    tool("losetup", loop, str(tmp_path / "image"))
+    tool("blockdev", "--setrw", loop)
+    point, other = tmp_path / "point", tmp_path / "other"
+    point.mkdir()
+    other.mkdir()
+    tool("mount", "-t", "ext4", loop, str(other))
+    with pytest.raises(MediumError, match="in use"):
+        mount_read_only(loop, "ext4", str(point))
+    (other / "new").write_text("x")
+    unmount(str(other))
+    mount_read_only(loop, "ext4", str(point))
+    unmount(str(point))
+    assert tool("blockdev", "--getro", loop) == "1"
+    tool("blockdev", "--setrw", loop)
 
 
 @needs_loop

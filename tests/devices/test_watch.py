@@ -8,21 +8,20 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airbundle.devices.sandbox import landlock_version
+from airbundle.devices.sources import probe
 from tests.devices.post import ROOT, Post, verdicts
 from tests.station.desk import People
 from tests.transfer.workshop import overwrite
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@pytest.fixture
-def post(people: People, tmp_path: Path) -> Post:
-    return Post(people, tmp_path)
 
 
 def end_of(lines: list[dict[str, Any]], label: str) -> dict[str, Any]:
@@ -56,6 +55,20 @@ def test_what_was_imported_is_said_to_be_so(post: Post) -> None:
     assert end_of(lines, "stick")["code"] == "replay"
 
 
+def test_the_exit_status_of_several_bundles(post: Post) -> None:
+    """Each counts: the first on a drive as the last, and one that waits while another comes in."""
+    good, strange = post.pack("good"), post.pack("strange", by=post.people.mallory, released=False)
+    first, *_ = post.pack("three", drives=3)
+    post.mount("both", *good, *strange)
+    status, lines, _ = post.watch_once()
+    assert (status, verdicts(lines)) == (5, {"both": "refused"})
+    shutil.rmtree(post.mnt / "both")
+    post.mount("a", first)
+    post.mount("b", *post.pack("another"))
+    status, lines, _ = post.watch_once()
+    assert (status, verdicts(lines)) == (3, {"a": "waiting", "b": "imported"})
+
+
 def test_three_drives_together_and_one_after_another(post: Post) -> None:
     volumes = post.pack(drives=3)
     post.mount("a", volumes[0])
@@ -83,16 +96,15 @@ def test_several_bundles_on_one_drive_and_none_is_lost_from_sight(post: Post) ->
     assert words.count("REFUSED:") == 1
 
 
-def test_a_damaged_one_is_repaired_in_memory_and_one_beyond_it_is_not(post: Post) -> None:
-    volumes = post.pack()
-    for name, count in (("little", 1), ("much", 10_000)):
-        drive = post.mount(name, *volumes)
-        segment = next(drive.rglob("*.abs"))
+@pytest.mark.parametrize(("share", "status", "verdict"), [(1000, 0, "imported"), (1, 4, "failed")])
+def test_damage_is_repaired_in_memory_or_is_beyond_it(post: Post, share: int, status: int, verdict: str) -> None:
+    drive = post.mount("stick", *post.pack())
+    for segment in drive.rglob("0*.abs"):
         size = segment.stat().st_size
-        overwrite(segment, size // 2 // 4096 * 4096, bytes(min(count * 4096, size // 3)))
-    (post.mnt / "much").rename(post.place / "later")
-    status, lines, _ = post.watch_once()
-    assert (status, verdicts(lines)) == (0, {"little": "imported"})
+        overwrite(segment, 4096, bytes(max(4096, (size - 4096) // share)))
+    found, lines, _ = post.watch_once()
+    assert (found, verdicts(lines)) == (status, {"stick": verdict})
+    assert bool(post.published()) == (verdict == "imported")
 
 
 def test_a_hostile_medium_is_no_more_than_a_verdict(post: Post) -> None:
@@ -126,11 +138,20 @@ def test_the_hook_is_told(post: Post) -> None:
 
 
 def test_only_one_watcher_at_a_time(post: Post) -> None:
-    with post.file.open() as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    post.mount("stick", *post.pack())
+    with subprocess.Popen(post.command("--mounts", str(post.mnt), "--json"), stdout=subprocess.PIPE, text=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)}) as first:
+        assert first.stdout is not None
+        first.stdout.readline()
+        post.file.write_bytes(post.file.read_bytes())
         status, lines, said = post.watch_once()
+        first.terminate()
+        assert first.wait(30) == 0
     assert (status, lines) == (2, [])
     assert "another watcher" in said
+    with post.file.open() as held:  # anybody can do that
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert post.watch_once()[0] == 0
 
 
 def test_it_ends_when_it_is_told_to_and_leaves_nothing(post: Post) -> None:
@@ -202,3 +223,38 @@ def test_what_reads_drives_has_no_privileges_and_no_network(post: Post) -> None:
     assert set(status["Uid"].split()) == {"65534"}
     assert status["CapEff"].strip("0") == status["CapPrm"].strip("0") == ""
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+
+
+def test_what_lies_where_it_is_started_is_not_run(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may stand in anybody's folder, such as on a drive."""
+    place = post.place / "anybodys"
+    place.mkdir()
+    for name in ("msgspec", "ctypes"):
+        (place / f"{name}.py").write_text(f"open({str(place / 'was-run')!r}, 'w')\n")
+    post.mount("stick", *post.pack())
+    command = [sys.executable, "-P", *post.command("--mounts", str(post.mnt), "--once")[1:]]
+    subprocess.run(command, check=True, cwd=place, stdout=subprocess.DEVNULL,
+                   env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60)
+    monkeypatch.chdir(place)
+    probe("/dev/null")
+    assert not (place / "was-run").exists()
+
+
+@pytest.mark.skipif(not landlock_version(), reason="no Landlock here")
+def test_what_reads_drives_reads_nothing_else_wherever_it_is_started(post: Post) -> None:
+    """A service starts in `/`, and all lies below that."""
+    secret = post.place / "secret"
+    hook = post.high / "look"
+    found = post.high / "models" / "found"
+    hook.write_text(f"#!/bin/sh\ncat {secret}.txt >> {found}; echo $? >> {found}\n")
+    hook.chmod(0o755)
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as other:  # /tmp is open to what a policy runs
+        os.chmod(other, 0o755)
+        secret.with_suffix(".txt").symlink_to(os.path.join(other, "secret"))
+        with open(os.path.join(other, "secret"), "w", encoding="ascii") as file:
+            file.write("secret")
+        post.rule(f'[publish]\nhook = ["{hook}"]\n')
+        post.give()
+        post.mount("stick", *post.pack())
+        assert post.watch_once(cwd="/")[0] == 0
+    assert found.read_text() == "1\n"
