@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SETTLE: Final = 0.5
 """Seconds for which a device is left alone after the last that was heard of it."""
+SETTLE_MAX: Final = 10.0
+"""Seconds after which it is taken as it is, though news of it never end."""
 PATIENCE: Final = 8.0
 """Seconds for which an import waits for drives that are on their way."""
 BUNDLES_MAX: Final = 64
@@ -114,6 +116,7 @@ class AttachedDrive:
 
     device: BlockDevice
     since: float
+    first: float
     state: DriveState = DriveState.ATTACHED
     ticket: int = 0
     mounted: bool = False
@@ -164,7 +167,7 @@ class Gathering:
             self.drives.pop(device.key, None)
             return
         self.drives.pop(device.key, None)
-        drive = self.drives[device.key] = AttachedDrive(device, now)
+        drive = self.drives[device.key] = AttachedDrive(device, now, now)
         self.changes.append(Change(device, "plug", drive.state))
         self._forget()
 
@@ -250,13 +253,13 @@ class Gathering:
         """Time has passed: devices settle, and an import may begin."""
         self._now = now
         for drive in list(self.drives.values()):
-            if drive.state is DriveState.ATTACHED and now >= drive.since + SETTLE:
+            if drive.state is DriveState.ATTACHED and now >= _settled_at(drive):
                 self._settle(drive)
         self._choose()
 
     def deadline(self) -> float | None:
         """When `tick` has something to do though nothing happens."""
-        waits = [drive.since + SETTLE for drive in self.drives.values() if drive.state is DriveState.ATTACHED]
+        waits = [_settled_at(drive) for drive in self.drives.values() if drive.state is DriveState.ATTACHED]
         if self._job is None:
             waits += [drive.since + PATIENCE for drive in self.drives.values() if drive.state is DriveState.READY]
         return min(waits, default=None)
@@ -333,6 +336,10 @@ class Gathering:
         gone = [key for key, drive in self.drives.items() if drive.state in GONE]
         for key in gone[:max(0, len(gone) - REMEMBERED)]:
             del self.drives[key]
+
+
+def _settled_at(drive: AttachedDrive) -> float:
+    return min(drive.since + SETTLE, drive.first + SETTLE_MAX)
 
 
 def event_of(end: ImportEnd) -> DriveEvent:

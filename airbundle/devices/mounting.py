@@ -33,7 +33,7 @@ _FOR_ALL: Final = "fmask=0133,dmask=0022"  # whatever the umask here, the part w
 OPTIONS: Final = {
     "vfat": f"utf8,{_FOR_ALL}", "exfat": f"iocharset=utf8,{_FOR_ALL}", "ntfs3": f"iocharset=utf8,{_FOR_ALL}",
     "ext2": "", "ext3": "noload", "ext4": "noload", "xfs": "norecovery", "btrfs": "rescue=nologreplay",
-    "udf": "mode=0444,dmode=0555", "iso9660": "mode=0444,dmode=0555", "squashfs": "", "erofs": ""}
+    "udf": "mode=0444,dmode=0555", "iso9660": "iocharset=utf8,mode=0444,dmode=0555", "squashfs": "", "erofs": ""}
 """File systems of the kernel that are mounted, each with what keeps it from writing, or from mangling names."""
 _MOUNTS: Final = "/proc/self/mountinfo"
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")

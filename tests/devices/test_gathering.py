@@ -11,6 +11,7 @@ from airbundle.devices.gathering import (
     PATIENCE,
     REMEMBERED,
     SETTLE,
+    SETTLE_MAX,
     Gathering,
     HeldBundle,
     Import,
@@ -230,3 +231,14 @@ def test_the_table_is_whole() -> None:
     for state, events in NEXT.items():
         assert (DriveEvent.PULL in events) == (state not in GONE)
         assert events or state in GONE
+
+
+def test_a_device_of_which_news_never_end_is_taken_as_it_is() -> None:
+    gathering = Gathering()
+    now = 0.0
+    while not gathering.actions:
+        gathering.plug(stick(1, label=str(now)), now)
+        gathering.tick(now)
+        now += SETTLE / 2
+        assert now < 2 * SETTLE_MAX
+    assert now >= SETTLE_MAX

@@ -147,6 +147,9 @@ class Station:
             return
         number = self.number_of(asked.key)
         sick = self.medium.sick[number] if number is not None else "mount"
+        if sick == "slow" and self.dice.random() < 0.8:
+            self.asked.append(asked)
+            return
         if isinstance(asked, Mount):
             if sick in {"mount", "guards"}:
                 self.gathering.not_mounted(asked.key, asked.ticket, "no", sick=sick == "mount")
@@ -213,7 +216,7 @@ def test_the_sequences_come_to_every_state_and_use_every_step() -> None:
             check(change)  # type: ignore[operator]
 
         station.check = noting  # type: ignore[method-assign]
-        for _ in range(100):
+        for _ in range(200):
             station.do_something()
         station.come_to_rest()
     assert states == set(DriveState)
