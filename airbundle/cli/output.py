@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from airbundle.media.unplug import SettledDrive
     from airbundle.transfer.progress import Tick
 
+_SURE_AFTER = 5.0  # seconds after which it is said what bounds a run
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 out = Console(highlight=False, soft_wrap=True, emoji=False)
 
@@ -239,7 +240,8 @@ class ProgressView:
             self._task = self._bar.add_task(tick.phase, total=tick.total or None, amount="")
         passed = time.monotonic() - self._began
         rate = f", {human(round(tick.done / passed))}/s" if passed > 0 and tick.done else ""
-        amount = f"{human(tick.done)} of {human(tick.total)}{rate}" if tick.total else ""
+        bound = f", the {tick.bound_by} bounds it" if tick.bound_by and passed > _SURE_AFTER else ""
+        amount = f"{human(tick.done)} of {human(tick.total)}{rate}{bound}" if tick.total else ""
         self._bar.update(self._task, completed=tick.done, amount=amount)
 
     def _show_line(self, tick: Tick) -> None:
@@ -253,7 +255,7 @@ class ProgressView:
         left = round((tick.total - tick.done) / rate) if rate else None
         if self._style == "json":
             line = msgspec.json.encode({"phase": tick.phase, "done": tick.done, "total": tick.total,
-                                        "rate": round(rate), "eta": left})
+                                        "rate": round(rate), "eta": left, "bound_by": tick.bound_by})
             err.print(line.decode(), markup=False)
         elif tick.total and tick.done:
             say(f"{tick.phase}: {human(tick.done)} of {human(tick.total)}, {human(round(rate))}/s, "
