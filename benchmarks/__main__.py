@@ -168,7 +168,7 @@ def main() -> None:
 def write(folder: str, found: dict[str, Any]) -> None:
     """`bench.json`, `bench.md` and `bench.svg`: after each group, so that a run that ends early leaves what it has."""
     machine = found["machine"]
-    caption = f"{machine['processor']}, {machine['cores']} cores; {found['made']}; less is better"
+    caption = f"{machine['processor']}, {machine['cores']} cores; {found['made']}; medians of rounds taken in turns"
     for name, text in (("bench.json", json.dumps(found, indent=1) + "\n"), ("bench.md", page.report(found)),
                        ("bench.svg", picture.draw(found["cases"], caption))):
         with open(os.path.join(folder, name), "w", encoding="utf-8") as file:

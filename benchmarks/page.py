@@ -11,7 +11,8 @@ GIB = 1 << 30
 
 def report(found: dict[str, Any]) -> str:
     """The page; `found` is what `bench.json` holds."""
-    parts = [*_head(found), "## Cases", "", *tables.cases_table(found["cases"]), "", "## Over their bound", "",
+    parts = [*_head(found), "## Headline", "", *tables.headline(found["cases"]), ""]
+    parts += ["## Cases", "", *tables.cases_table(found["cases"]), "", "## Over their bound", "",
              *(tables.misses(found["cases"]) or ["None."]), "", "## Where airbundle's time goes", "",
              "Seconds by stage, summed over the threads that spent them.", "", *tables.stages_table(found["cases"]), "",
              "## Memory", "", *tables.peaks_table(found["peaks"])]

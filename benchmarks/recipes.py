@@ -9,6 +9,7 @@ itself, the others are followed by `sync -f`.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -97,9 +98,9 @@ def peers_here() -> dict[str, str]:
         if path is None:
             found[name] = f"not here ({SOURCES[name]})"
             continue
-        said = subprocess.run([path, option], check=False, capture_output=True, text=True).stdout.splitlines()
-        lines = [line.strip() for line in said if any(letter.isdigit() for letter in line) and "/" not in line]
-        found[name] = next(iter(lines), "of unknown version")[:60].strip()
+        said = subprocess.run([path, option], check=False, capture_output=True, text=True).stdout
+        number = re.search(r"\bv?([0-9]+(?:\.[0-9]+)+)", said)
+        found[name] = number[1] if number else "of unknown version"
     return found
 
 
