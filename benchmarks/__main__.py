@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from airbundle.version import VERSION
-from benchmarks import facts, page, picture, summaries, throttle
+from benchmarks import facts, page, picture, summaries, tables, throttle
 from benchmarks.cases import GROUPS, Group
 from benchmarks.datasets import make_incompressible, make_model, make_real, make_small_files, real_weights
 from benchmarks.growth import SMALLEST_SEGMENT, grow
@@ -47,6 +47,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--only", action="append", default=[], metavar="GROUP",
                         choices=[*(group.name for group in GROUPS), GROWTH, CODECS],
                         help="once for each; results of the others are kept as they are in --out")
+    parser.add_argument("--redraw", action="store_true", help="measure nothing: make page and picture anew")
     parser.add_argument("--dir", help="where to work (default: the system's folder for temporary files)")
     parser.add_argument("--out", default=RESULTS, help="folder of the results")
     return parser.parse_args()
@@ -146,9 +147,12 @@ def main() -> None:
     os.makedirs(given.out, exist_ok=True)
     path = os.path.join(given.out, "bench.json")
     found: dict[str, Any] = {"cases": [], "peaks": [], "samples": [], "loads": {}, "not_run": {}}
-    if given.only and os.path.exists(path):
+    if (given.only or given.redraw) and os.path.exists(path):
         with open(path, encoding="utf-8") as file:
             found |= json.load(file)
+    if given.redraw:
+        write(given.out, found)
+        return
     with tempfile.TemporaryDirectory(prefix="airbundle-bench-", dir=given.dir) as place:
         os.environ |= environment(place)
         workshop = Workshop(place)
@@ -162,7 +166,7 @@ def main() -> None:
         if not given.only or GROWTH in given.only:
             run_growth(workshop, given, found)
             write(given.out, found)
-    print(page.report(found))
+    print(page.report(found), *tables.headline(found["cases"]), sep="\n")
 
 
 def write(folder: str, found: dict[str, Any]) -> None:

@@ -12,8 +12,9 @@ GIB = 1 << 30
 def report(found: dict[str, Any]) -> str:
     """The page; `found` is what `bench.json` holds."""
     parts = [*_head(found), "## Headline", "", *tables.headline(found["cases"]), ""]
-    parts += ["## Cases", "", *tables.cases_table(found["cases"]), "", "## Over their bound", "",
-             *(tables.misses(found["cases"]) or ["None."]), "", "## Where airbundle's time goes", "",
+    parts += ["## Cases", "", *tables.cases_table(found["cases"]), "", "## Over their bound", ""]
+    parts += tables.misses(found["cases"], found["machine"]["cores"]) or ["None."]
+    parts += ["", "## Where airbundle's time goes", "",
              "Seconds by stage, summed over the threads that spent them.", "", *tables.stages_table(found["cases"]), "",
              "## Memory", "", *tables.peaks_table(found["peaks"])]
     if found.get("growth"):

@@ -30,6 +30,7 @@ class Row(TypedDict):
     peer: str
     rounds: int
     ours_seconds: float
+    ours_processor_seconds: float
     peer_seconds: float
     ratio: float
     least_ratio: float
@@ -124,6 +125,7 @@ def _row(case: Case, samples: Sequence[Sample], sizes: Mapping[str, int]) -> Row
     return {
         "name": case.name, "data": case.group, "step": case.step, "ours": case.ours, "peer": case.peer,
         "rounds": len(both), "ours_seconds": _median(ours[number].cost.seconds for number in both),
+        "ours_processor_seconds": _median(ours[number].cost.processor_seconds for number in both),
         "peer_seconds": _median(peer[number].cost.seconds for number in both), "ratio": round(ratio, 3),
         "least_ratio": round(min(ratios), 3), "most_ratio": round(max(ratios), 3), "bound": case.bound,
         "within": None if case.bound is None else ratio <= case.bound, "source_bytes": sizes[case.group],

@@ -64,15 +64,17 @@ def stages_table(rows: Iterable[Row]) -> list[str]:
     return lines
 
 
-def misses(rows: Iterable[Row]) -> list[str]:
-    """A line for each case over its bound: by how much, and the stages that took most."""
+def misses(rows: Iterable[Row], cores: int) -> list[str]:
+    """A line for each case over its bound: by how much, how busy the cores were, and the stages that took most."""
     lines = []
     for row in rows:
         if row["within"] is False:
             most = sorted(row["stages"].items(), key=lambda stage: -stage[1])[:STAGES_SHOWN]
             shown = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in most)
+            busy = row["ours_processor_seconds"] / row["ours_seconds"] / cores
             lines.append(f"- {row['name']}: {row['ratio']:.2f} where {bound(row)} was asked for, {verdict(row)}. "
-                         f"Of {row['ours_seconds']:.2f} s, over all threads: {shown}.")
+                         f"{row['ours_seconds']:.2f} s, in which airbundle kept {busy:.0%} of {cores} cores busy; "
+                         f"over all threads: {shown}.")
     return lines
 
 
@@ -112,14 +114,14 @@ def codecs_table(codecs: Mapping[str, object]) -> list[str]:
 def headline(rows: Iterable[Row]) -> list[str]:
     """The table of the README, made of the numbers and nothing else."""
     named = {row["name"]: row for row in rows}
-    lines = ["| | airbundle | beside it | | on the drive |", "| --- | --: | --- | --: | --: |"]
+    lines = ["| | airbundle | beside it | | ratio | on the drive |", "| --- | --: | --- | --: | --: | --: |"]
     for name, called in HEADLINE:
         row = named.get(name)
         if row is not None:
             shares = [row["ours_bytes"] / row["source_bytes"], row["peer_bytes"] / row["source_bytes"]]
             stored = f"{shares[0]:.0%} against {shares[1]:.0%}" if row["step"] == "pack" else ""
             lines.append(f"| {name.removesuffix(', beside cp')} | {row['ours_seconds']:.1f} s | {called} "
-                         f"| {row['peer_seconds']:.1f} s | {stored} |")
+                         f"| {row['peer_seconds']:.1f} s | {row['ratio']:.2f} | {stored} |")
     return lines
 
 
