@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -19,7 +18,7 @@ from benchmarks.datasets import make_incompressible, make_model, make_real, make
 from benchmarks.growth import SMALLEST_SEGMENT, grow
 from benchmarks.measuring import bytes_in, measure
 from benchmarks.recipes import lacking, make_keys, peers_here
-from benchmarks.rounds import Sample, Workshop, environment, run_group
+from benchmarks.rounds import Sample, Workshop, discard, environment, run_group
 
 SIZES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 GROWTH, CODECS = "growth", "codecs"
@@ -89,7 +88,7 @@ def run_groups(workshop: Workshop, given: argparse.Namespace, found: dict[str, A
         keep(found, group, samples, bytes_in(workshop.source(group.data)), [before, facts.load()])
         write(given.out, found)
         if not any(other.data == group.data for other in GROUPS[GROUPS.index(group) + 1:]):
-            shutil.rmtree(os.path.dirname(workshop.source(group.data)))
+            discard(workshop, os.path.dirname(workshop.source(group.data)))
 
 
 def why_not(workshop: Workshop, group: Group, given: argparse.Namespace) -> str:

@@ -9,7 +9,6 @@ a source of one file, is taken off. Each figure is the median by processor time 
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from benchmarks.cases import Group
 from benchmarks.datasets import make_model, make_small_files
 from benchmarks.measuring import Cost
 from benchmarks.recipes import AIRBUNDLE_UNREAD, PACK, UNPACK, VERIFY, Recipe, Step
-from benchmarks.rounds import Workshop, run_recipe
+from benchmarks.rounds import Workshop, discard, run_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -74,7 +73,7 @@ def _carry(workshop: Workshop, kind: str, units: int, recipe: Recipe, runs: int)
     for number in range(runs):
         for sample in run_recipe(workshop, group, recipe, number):
             taken.setdefault(sample.step, []).append(sample.cost)
-    shutil.rmtree(os.path.dirname(source))
+    discard(workshop, os.path.dirname(source))
     print(f"  growth: {units:,} of {kind}", file=sys.stderr, flush=True)
     for step, costs in taken.items():
         middle = sorted(costs, key=lambda cost: cost.processor_seconds)[(len(costs) - 1) // 2]

@@ -20,6 +20,7 @@ def report(found: dict[str, Any]) -> str:
     if found.get("growth"):
         parts += ["", "## Growth", ""]
         parts += ["Processor time of all threads, less that of the start; a unit is a byte, a file or a segment.", ""]
+        parts += ["The rise is that of a unit, from the first to the dearest of the others.", ""]
         parts += tables.growth_table(found["growth"])
     if found.get("ten_terabytes"):
         parts += ["", "## 10 TB, by arithmetic", ""]

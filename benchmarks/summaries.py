@@ -88,9 +88,9 @@ def growth_rows(grown: Iterable[Grown], start: Mapping[str, float]) -> list[Grow
              "seconds": round(one.cost.seconds, 3), "peak_bytes": one.cost.peak_bytes} for one in grown]
 
 
-def spread(values: Sequence[float]) -> float:
-    """How far the most lies above the least, 0.15 for 15 %."""
-    return max(values) / min(values) - 1 if values and min(values) > 0 else float("inf")
+def rise(values: Sequence[float]) -> float:
+    """How far the most of what comes later lies above the first, 0.15 for 15 %; below 0 where all are less."""
+    return max(values[1:]) / values[0] - 1 if len(values) > 1 and values[0] > 0 else float("inf")
 
 
 def slope(units: Sequence[int], values: Sequence[float]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.cases import FLAT_BOUND, PEAK_BOUND
-from benchmarks.summaries import spread
+from benchmarks.summaries import rise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -87,14 +87,14 @@ def peaks_table(peaks: Iterable[Peak]) -> list[str]:
 
 def growth_table(rows: Sequence[GrowthRow]) -> list[str]:
     """Markdown: processor time by unit as there are more units, and how flat it is."""
-    lines = ["| of | step | units | processor | a unit | peak | spread | flat |",
+    lines = ["| of | step | units | processor | a unit | peak | rise | flat |",
              "| --- | --- | --: | --: | --: | --: | --: | --- |"]
     for kind, step in dict.fromkeys((row["kind"], row["step"]) for row in rows):
         alike = [row for row in rows if (row["kind"], row["step"]) == (kind, step)]
-        wide = spread([row["nanoseconds_per_unit"] for row in alike])
+        more = rise([row["nanoseconds_per_unit"] for row in alike])
         for row in alike:
             last = row is alike[-1] and kind != "segments"
-            end = f"{wide:.0%} | {'yes' if wide <= FLAT_BOUND else 'no'}" if last else " | "
+            end = f"{more:+.0%} | {'yes' if more <= FLAT_BOUND else 'no'}" if last else " | "
             lines.append(f"| {kind} | {step} | {row['units']:,} | {row['processor_seconds']:.2f} s "
                          f"| {_unit(row['nanoseconds_per_unit'])} | {row['peak_bytes'] // MIB} MiB | {end} |")
     return lines

@@ -16,7 +16,7 @@ from benchmarks.cases import CASES, FLAT_BOUND, GROUPS, PEAK_BOUND
 from benchmarks.growth import Grown
 from benchmarks.measuring import Cost, measure, stages_in
 from benchmarks.recipes import AIRBUNDLE, BY_HAND, PACK
-from benchmarks.rounds import Sample, in_turn
+from benchmarks.rounds import MANY, Sample, Workshop, discard, in_turn
 
 ROOT = Path(__file__).parents[1]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -87,8 +87,9 @@ def test_memory_is_that_of_the_largest_airbundle() -> None:
 def test_growth_takes_the_start_off_and_says_whether_it_is_flat() -> None:
     found = summaries.growth_rows([grown(1000, 1.5), grown(10_000, 11.5)], {PACK: 0.5})
     assert [row["nanoseconds_per_unit"] for row in found] == [1e6, 1.1e6]
-    assert summaries.spread([1e6, 1.1e6]) == pytest.approx(0.1)
-    assert tables.growth_table(found)[-1].endswith("| 10% | yes |")
+    assert summaries.rise([1e6, 1.1e6, 0.5e6]) == pytest.approx(0.1)
+    assert summaries.rise([2.0, 1.0, 1.5]) == pytest.approx(-0.25)
+    assert tables.growth_table(found)[-1].endswith("| +10% | yes |")
     found[1]["nanoseconds_per_unit"] = 1e6 * (1.001 + FLAT_BOUND)
     assert tables.growth_table(found)[-1].endswith("| no |")
 
@@ -102,9 +103,9 @@ def test_ten_terabytes_are_the_measured_parts_times_their_number() -> None:
     assert (found["segments"], found["peak_bytes"]) == (10**5, 10**9 + 10**8)
 
 
-def test_slope_and_spread() -> None:
+def test_slope_and_rise() -> None:
     assert summaries.slope([1, 11], [5, 25]) == 2
-    assert summaries.spread([]) == float("inf")
+    assert summaries.rise([1.0]) == float("inf")
 
 
 def test_the_picture_has_a_bar_and_a_number_for_each_bound() -> None:
@@ -142,6 +143,16 @@ def test_the_page_has_a_section_for_everything_that_was_found() -> None:
 def test_each_recipe_has_every_place_in_the_order_of_rounds() -> None:
     turns = [in_turn([AIRBUNDLE, BY_HAND], number) for number in range(4)]
     assert [turn[0].tool for turn in turns] == [AIRBUNDLE.tool, BY_HAND.tool, BY_HAND.tool, AIRBUNDLE.tool]
+
+
+def test_a_folder_with_many_files_is_put_aside_and_not_removed_before_others_make_files(tmp_path: Path) -> None:
+    for name, count in (("few", MANY), ("many", MANY + 1)):
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            (tmp_path / name / str(number)).touch()
+        discard(Workshop(str(tmp_path)), str(tmp_path / name))
+    assert [path.name for path in tmp_path.iterdir()] == ["aside"]
+    assert len(list((tmp_path / "aside" / "0").iterdir())) == MANY + 1
 
 
 def test_stages_are_found_in_what_airbundle_prints_and_in_nothing_else() -> None:
