@@ -258,3 +258,15 @@ def test_what_reads_drives_reads_nothing_else_wherever_it_is_started(post: Post)
         post.mount("stick", *post.pack())
         assert post.watch_once(cwd="/")[0] == 0
     assert found.read_text() == "1\n"
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize("verb", ["watch", "drives"])
+def test_no_socket_leads_out_of_this_machine(post: Post, verb: str) -> None:
+    post.mount("stick", *post.pack())
+    words = post.command("--once") if verb == "watch" else [sys.executable, "-m", "airbundle", "drives"]
+    calls = post.place / "calls"
+    subprocess.run(["strace", "-f", "-e", "trace=socket,connect,bind", "-o", calls, *words, "--mounts", post.mnt],
+                   check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60)
+    assert "exited with 0" in calls.read_text()
+    assert not [line for line in calls.read_text().splitlines() if "AF_" in line and "AF_UNIX" not in line]
