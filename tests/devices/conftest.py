@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from airbundle.crypto.identities import generate
 from airbundle.crypto.suites import STANDARD
-from tests.devices.equipment import require
+from tests.devices.equipment import PATH, require
 from tests.devices.hostlab import HostLab
 from tests.devices.machine import Machine
 from tests.devices.post import Post
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.station.desk import People
+
+
+os.environ["PATH"] = PATH  # what makes file systems lies where the path of an ordinary user does not lead
 
 
 @pytest.fixture
