@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,13 +19,12 @@ from tests.station.conftest import desk as desk  # noqa: PLC0414 - a fixture is 
 from tests.station.conftest import people as people  # noqa: PLC0414
 from tests.transfer.workshop import Keys
 
+os.environ["PATH"] = PATH  # what makes file systems lies where the path of an ordinary user does not lead
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.station.desk import People
-
-
-os.environ["PATH"] = PATH  # what makes file systems lies where the path of an ordinary user does not lead
 
 
 @pytest.fixture
