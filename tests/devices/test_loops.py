@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
 import signal as signals
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +61,21 @@ def watching(request: pytest.FixtureRequest, host: HostLab, post: Post) -> Itera
     yield made
     assert made.end() == 0
     for node in {told["drive"]["node"] for told in made.told if "drive" in told}:
-        os.close(os.open(node, os.O_RDONLY | os.O_EXCL))  # nobody has it mounted any more
+        require_free(node)
+
+
+def require_free(node: str) -> None:
+    """Nobody has it mounted any more, at the latest when what was killed has ended."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            os.close(os.open(node, os.O_RDONLY | os.O_EXCL))
+        except OSError as error:
+            assert error.errno == errno.EBUSY
+            assert time.monotonic() < end, f"{node} is in use"
+            os.sched_yield()
+        else:
+            return
 
 
 def stick(post: Post, name: str, size: int = 2 * MIB) -> tuple[Path, Path]:
@@ -91,6 +107,7 @@ def test_bad_sectors_cost_what_they_cover(post: Post, host: HostLab, watching: W
     assert (receipt.blocks.damaged, receipt.blocks.altered) == (0, 0)
 
 
+@pytest.mark.parametrize("watching", ["udev"], indirect=True)
 def test_one_that_is_pulled_while_it_is_read(post: Post, host: HostLab, watching: Watching) -> None:
     image, _ = stick(post, "slow", 12 * MIB)
     node = host.plug("slow", image, bytes_per_second=4 * MIB)

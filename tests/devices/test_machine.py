@@ -156,19 +156,6 @@ def test_the_kernel_mounts_it(machine: Machine, tmp_path: Path, kind: str) -> No
     assert machine.run("touch /mnt/new").status != 0
 
 
-@pytest.mark.parametrize(("kind", "options"), [
-    ("vfat", "utf8,umask=077"), ("exfat", "iocharset=utf8,umask=077")])
-def test_the_limits_of_fat_hold_on_it(machine: Machine, tmp_path: Path, kind: str, options: str) -> None:
-    """What a plan promises of FAT32 and exFAT, in the kernel's own drivers (`fat_limits.py`)."""
-    image = make_stick(tmp_path / "stick.img", kind, size=300 * MIB, fat=32)
-    machine.plug("fat", image, readonly=False)
-    machine.output(f"mount -o {options} {machine.device('fat')} /mnt")
-    done = machine.run(f"{sys.executable} -m tests.devices.fat_limits /mnt {kind}", timeout=240)
-    assert done.status == 0, done.output
-    assert f" /mnt {kind} " in machine.output("grep ' /mnt ' /proc/mounts")
-    machine.output("umount /mnt")
-
-
 def test_a_test_leaves_nothing_to_the_next_one(machine: Machine, image: Path) -> None:
     left = machine.start("bash", "-c", "sleep 1000 & echo begun; wait")
     left.expect("begun")
@@ -196,40 +183,3 @@ def test_a_machine_that_does_not_come_up_is_ended(tmp_path: Path) -> None:
     with pytest.raises(TimeoutError, match="did not come up"):
         made.__enter__()
     assert not os.path.exists(f"/proc/{made.process.pid}")
-
-
-UNIT = """
-[Unit]
-DefaultDependencies=no
-BindsTo=dev-%i.device
-After=dev-%i.device
-[Service]
-Type=oneshot
-ProtectSystem=strict
-PrivateNetwork=yes
-ExecStart=/bin/sh -c 'echo "%I with $(ls /sys/class/net)"; ! touch /var/new'
-"""
-RULE = """
-ACTION=="add", SUBSYSTEM=="block", ENV{ID_BUS}=="usb", TAG+="systemd", ENV{SYSTEMD_WANTS}+="taken@%k.service"
-"""
-
-
-def test_systemd_starts_a_unit_for_a_stick_and_leaving_ends_it_all(tmp_path: Path, image: Path) -> None:
-    require("systemd")
-    made = Machine(tmp_path, systemd=True, units={"taken@.service": UNIT}, rules={"90-taken.rules": RULE})
-
-    def fail_within() -> None:
-        with made as machine:
-            assert machine.output("cat /proc/1/comm; systemctl is-system-running") == "systemd\nrunning\n"
-            journal = machine.follow("taken@sda.service")
-            machine.plug("a", image)
-            journal.expect("sda with lo")
-            journal.expect("Finished taken@sda.service")
-            machine.pull("a")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fail_within()
-    assert not os.path.exists(f"/proc/{made.process.pid}")
-    with pytest.raises(AssertionError, match="the machine has ended"):
-        made.run("true")

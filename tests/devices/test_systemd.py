@@ -96,3 +96,6 @@ def test_a_stick_starts_the_service_and_is_imported(tmp_path: Path) -> None:
         journal.expect("removed")
         machine.output("systemctl stop airbundle-watch.service")
         journal.expect("Deactivated successfully")
+    assert not os.path.exists(f"/proc/{machine.process.pid}")
+    with pytest.raises(AssertionError, match="the machine has ended"):
+        machine.run("true")
