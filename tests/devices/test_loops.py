@@ -67,15 +67,19 @@ def watching(request: pytest.FixtureRequest, host: HostLab, post: Post) -> Itera
 def require_free(node: str) -> None:
     """Nobody has it mounted any more, at the latest when what was killed has ended."""
     end = time.monotonic() + 20
-    while True:
-        try:
-            os.close(os.open(node, os.O_RDONLY | os.O_EXCL))
-        except OSError as error:
-            assert error.errno == errno.EBUSY
-            assert time.monotonic() < end, f"{node} is in use"
-            os.sched_yield()
-        else:
-            return
+    while is_used(node):
+        assert time.monotonic() < end, f"{node} is in use"
+        os.sched_yield()
+
+
+def is_used(node: str) -> bool:
+    try:
+        os.close(os.open(node, os.O_RDONLY | os.O_EXCL))
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return True
+        raise
+    return False
 
 
 def stick(post: Post, name: str, size: int = 2 * MIB) -> tuple[Path, Path]:
