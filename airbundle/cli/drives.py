@@ -14,11 +14,12 @@ from airbundle.cli.choices import Json
 from airbundle.cli.station import POLICY_ENVIRONMENT, load_tightened
 from airbundle.cli.watch import MountsAt, SourceName
 from airbundle.devices.messages import EndedAnswer, FoundAnswer, LookRequest, from_hex, to_hex
-from airbundle.devices.mounting import mounts, own_mounts
+from airbundle.devices.mounting import own_mounts
 from airbundle.devices.rules import barred, concerns
 from airbundle.devices.sources import open_drive_source
 from airbundle.devices.workers import ReadingWorker, nobody, reader_of
 from airbundle.errors import AirbundleError
+from airbundle.media.mount_table import mounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

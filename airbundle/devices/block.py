@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from airbundle.format.names import shown
+from airbundle.media.drive import Attached, serial_above
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _BLOCK: Final = "/sys/class/block"
 _SECTOR: Final = 512
+_NO_SEQUENCE: Final = "0"
 _TEXT_MAX: Final = 128
 _ESCAPE: Final = re.compile(r"\\x([0-9a-f]{2})")
 _USB_PORT: Final = re.compile(r"/usb[0-9]+/(?:[^/]+/)*?([0-9]+-[0-9.]+)/[0-9]+-[0-9.]+:")
@@ -61,18 +63,18 @@ class BlockDevice:
 def describe_device(name: str, properties: Mapping[str, str]) -> BlockDevice:
     """The device `name` (such as `sdb1`), from /sys and from what udev or blkid found (their names of properties)."""
     folder = os.path.realpath(os.path.join(_BLOCK, name))
-    disk = os.path.dirname(folder) if os.path.exists(os.path.join(folder, "partition")) else folder
+    disk = _disk_above(folder)
     usb = _USB_PORT.search(disk + "/")
     about = os.path.join(disk, "device")
     is_file_system = properties.get("ID_FS_USAGE", "filesystem") == "filesystem"
     kind = _text(properties.get("ID_FS_TYPE", "")) if is_file_system else ""
     return BlockDevice(
-        key=f"{name}:{properties.get('DISKSEQ') or _read(disk, 'diskseq') or '0'}",
+        key=f"{name}:{properties.get('DISKSEQ') or _read(disk, 'diskseq') or _NO_SEQUENCE}",
         node=properties.get("DEVNAME") or f"/dev/{name}",
         size=int(_read(folder, "size") or 0) * _SECTOR,
         kind=kind,
         label=_text(_plain(properties.get("ID_FS_LABEL_ENC", "")) or properties.get("ID_FS_LABEL", "")),
-        serial=_text(properties.get("ID_SERIAL_SHORT", "") or _serial(disk)),
+        serial=_text(properties.get("ID_SERIAL_SHORT", "") or serial_above(disk)),
         vendor=_text(_plain(properties.get("ID_VENDOR_ENC", "")) or _read(about, "vendor")),
         model=_text(_plain(properties.get("ID_MODEL_ENC", "")) or _read(about, "model")),
         bus=_text(properties.get("ID_BUS", "") or ("usb" if usb else _bus(disk))),
@@ -84,21 +86,14 @@ def describe_device(name: str, properties: Mapping[str, str]) -> BlockDevice:
 def is_there(device: BlockDevice) -> bool:
     """Whether it is still the one that is attached under its name."""
     folder = os.path.realpath(os.path.join(_BLOCK, device.name))
-    if not os.path.isdir(folder):
-        return False
-    disk = os.path.dirname(folder) if os.path.exists(os.path.join(folder, "partition")) else folder
-    return device.key == f"{device.name}:{_read(disk, 'diskseq') or '0'}" and _read(folder, "size") != "0"
+    sequence = device.key.rpartition(":")[2]
+    disk = os.path.basename(_disk_above(folder))
+    return not Attached(folder, ((disk, "" if sequence == _NO_SEQUENCE else sequence),)).is_gone()
 
 
-def _serial(disk: str) -> str:
-    """The nearest serial number above a disk."""
-    folder = disk
-    while folder.startswith("/sys/"):
-        for name in ("serial", "device/serial"):
-            if found := _read(folder, name):
-                return found
-        folder = os.path.dirname(folder)
-    return ""
+def _disk_above(folder: str) -> str:
+    """The folder in /sys of the whole disk: of a part its parent."""
+    return os.path.dirname(folder) if os.path.exists(os.path.join(folder, "partition")) else folder
 
 
 def _has_parts(folder: str) -> bool:

@@ -12,13 +12,12 @@ import ctypes
 import errno
 import fcntl
 import os
-import re
 import struct
-from dataclasses import dataclass
 from typing import Final
 
 from airbundle.errors import MediumError, UsageError
 from airbundle.format.names import shown
+from airbundle.media.mount_table import MountRow, mounts
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _BLKROSET: Final = 0x125D
@@ -35,34 +34,6 @@ OPTIONS: Final = {
     "ext2": "", "ext3": "noload", "ext4": "noload", "xfs": "norecovery", "btrfs": "rescue=nologreplay",
     "udf": "mode=0444,dmode=0555", "iso9660": "iocharset=utf8,mode=0444,dmode=0555", "squashfs": "", "erofs": ""}
 """File systems of the kernel that are mounted, each with what keeps it from writing, or from mangling names."""
-_MOUNTS: Final = "/proc/self/mountinfo"
-_OCTAL: Final = re.compile(r"\\([0-7]{3})")
-
-
-@dataclass(frozen=True, slots=True)
-class MountRow:
-    """One mount: device number, where, file system, its source, and the options of mount and of file system."""
-
-    device: str
-    point: str
-    kind: str
-    source: str
-    options: frozenset[str]
-    super_options: frozenset[str]
-
-
-def mounts() -> list[MountRow]:
-    """What is mounted here, in order."""
-    with open(_MOUNTS, encoding="utf-8", errors="surrogateescape", newline="\n") as table:
-        return [parse_mount(line) for line in table]
-
-
-def parse_mount(line: str) -> MountRow:
-    """A line of /proc/self/mountinfo (proc(5))."""
-    front, _, back = line.rstrip("\n").partition(" - ")
-    fields, (kind, source, super_options) = front.split(" "), back.split(" ")[:3]
-    return MountRow(fields[2], _plain(fields[4]), kind, _plain(source), frozenset(fields[5].split(",")),
-                    frozenset(super_options.split(",")))
 
 
 def set_read_only(node: str) -> None:
@@ -139,10 +110,6 @@ def _mount(source: str, point: str, kind: str | None, flags: int, data: str | No
 def _error(where: str, what: str) -> MediumError:
     number = ctypes.get_errno()
     return MediumError(f"{what}: {os.strerror(number)}", where=where)
-
-
-def _plain(text: str) -> str:
-    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
 
 
 def own_mounts() -> None:

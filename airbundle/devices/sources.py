@@ -7,7 +7,6 @@ and kernel mount the drive themselves; the other two read what somebody else has
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import select
 import subprocess
@@ -17,9 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from airbundle.devices import probing
 from airbundle.devices.block import BlockDevice, describe_device, is_there
-from airbundle.devices.mounting import mount_read_only, mounts, unmount
+from airbundle.devices.mounting import mount_read_only, unmount
 from airbundle.errors import MediumError, UsageError
 from airbundle.format.names import shown
+from airbundle.media.drive import device_answers
+from airbundle.media.mount_table import mounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -135,8 +136,8 @@ class DeviceSource:
         unmount(point)
 
     def is_there(self, device: BlockDevice) -> bool:
-        """Whether the same disk is attached and its first sector can be read."""
-        return is_there(device) and answers(device.node)
+        """Whether the same disk is attached and gives anything."""
+        return is_there(device) and bool(device_answers(device.node))
 
     def _describe(self, found: Any) -> BlockDevice:
         properties = {str(name): str(value) for name, value in found.properties.items()}
@@ -278,29 +279,6 @@ def probe(node: str) -> dict[str, str]:
         return {}
     pairs = (line.partition("=") for line in said[:65536].decode(errors="replace").split("\n"))
     return {name: value for name, _, value in pairs if name in probing.TOLD}
-
-
-def answers(node: str) -> bool:
-    """Whether begin, middle or end of a device can be read past the cache. What is there does not matter."""
-    try:
-        descriptor = os.open(node, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECT)
-    except OSError:
-        return False
-    try:
-        with mmap.mmap(-1, 4096) as buffer:
-            size = os.lseek(descriptor, 0, os.SEEK_END)
-            return any(_gives(descriptor, buffer, at) for at in (0, size // 2, size - len(buffer)))
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-
-
-def _gives(descriptor: int, buffer: mmap.mmap, at: int) -> bool:
-    try:
-        return os.preadv(descriptor, [buffer], max(0, at) // len(buffer) * len(buffer)) > 0
-    except OSError:
-        return False
 
 
 def _has_size(name: str) -> bool:

@@ -19,11 +19,10 @@ from airbundle.format.limits import KIB
 from airbundle.format.names import check_public_text
 from airbundle.media import system
 from airbundle.media.faults import DAMAGE, GONE, medium_error, reporting
+from airbundle.media.mount_table import mounts
 
-_MOUNTS = "/proc/self/mountinfo"
 _SYS = "/sys"
 _LABELS = "/dev/disk/by-label"
-_OCTAL: Final = re.compile(r"\\([0-7]{3})")
 _HEX: Final = re.compile(rb"\\x([0-9a-f]{2})")
 _SLAVES_DEPTH: Final = 8
 _PROBES: Final = 16
@@ -75,7 +74,7 @@ def device_serial(path: str) -> str:
     with contextlib.suppress(OSError):
         disks = _disks(_block_folder(path, os.stat(path).st_dev))
         if len(disks) == 1:
-            return _serial_above(os.path.realpath(os.path.join(_SYS, "class/block", disks.pop())))
+            return serial_above(os.path.realpath(os.path.join(_SYS, "class/block", disks.pop())))
     return ""
 
 
@@ -113,21 +112,23 @@ class Attached:
             for disk, sequence in self.disks)
 
     def answers(self) -> bool | None:
-        """Whether the device itself still gives anything, all over it; None where nobody here may ask it."""
-        path = f"/dev/{os.path.basename(self.folder)}"
-        if not self.folder:
-            return None
-        try:
-            fd = system.open_file(path, os.O_RDONLY | system.NONBLOCK, direct=True)
-        except OSError as error:
-            return False if error.errno in DAMAGE | GONE else None
-        try:
-            size = os.lseek(fd, 0, os.SEEK_END)
-            return any(answers_at(fd, (size - 1) * part // _PROBES) for part in range(_PROBES + 1))
-        except OSError:
-            return False
-        finally:
-            os.close(fd)
+        """As `device_answers`; None also where there is no device."""
+        return device_answers(f"/dev/{os.path.basename(self.folder)}") if self.folder else None
+
+
+def device_answers(node: str) -> bool | None:
+    """Whether a block device gives anything, all over it; None where nobody here may ask it."""
+    try:
+        fd = system.open_file(node, os.O_RDONLY | system.NONBLOCK, direct=True)
+    except OSError as error:
+        return False if error.errno in DAMAGE | GONE else None
+    try:
+        size = os.lseek(fd, 0, os.SEEK_END)
+        return any(answers_at(fd, (size - 1) * part // _PROBES) for part in range(_PROBES + 1))
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
 
 
 def answers_at(fd: int, offset: int) -> bool:
@@ -151,12 +152,14 @@ def _of_disk(disk: str, name: str) -> str:
     return ""
 
 
-def _serial_above(folder: str) -> str:
+def serial_above(folder: str) -> str:
+    """The serial number of a disk, by its folder in /sys: that of the nearest above it that has one."""
     top = os.path.realpath(_SYS)
     while folder.startswith(top + os.sep):
         for name in ("serial", "device/serial"):
             with contextlib.suppress(OSError), open(os.path.join(folder, name), "rb") as file:
-                return _public(file.read(256).strip())
+                if serial := _public(file.read(256).strip()):
+                    return serial
         folder = os.path.dirname(folder)
     return ""
 
@@ -199,19 +202,10 @@ def _mount(path: str) -> tuple[str, str, str]:
         return found
     real = os.path.realpath(path)
     with contextlib.suppress(OSError):
-        for line in mount_table():
-            front, _, back = line.partition(" - ")
-            point = _OCTAL.sub(lambda m: chr(int(m[1], 8)), front.split(" ")[4])
-            if len(point) >= len(best) and (real == point or real.startswith(point.rstrip("/") + "/")):
-                kind, source = back.split(" ")[:2]
-                best, found = point, (kind, _OCTAL.sub(lambda m: chr(int(m[1], 8)), source), point)
+        for row in mounts():
+            if len(row.point) >= len(best) and (real == row.point or real.startswith(row.point.rstrip("/") + "/")):
+                best, found = row.point, (row.kind, row.source, row.point)
     return found
-
-
-def mount_table() -> list[str]:
-    """The lines of the mount table, as proc_pid_mountinfo(5) has them. Raises OSError where it cannot be read."""
-    with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as mounts:
-        return mounts.readlines()
 
 
 def require_writable(path: str) -> None:

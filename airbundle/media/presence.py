@@ -33,8 +33,9 @@ from airbundle.errors import (
 )
 from airbundle.format.names import shown
 from airbundle.media import system
-from airbundle.media.drive import Attached, answers_at, known_as, mount_table
+from airbundle.media.drive import Attached, answers_at, known_as
 from airbundle.media.faults import DAMAGE, GONE, RECONNECT, medium_error
+from airbundle.media.mount_table import mounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -137,7 +138,7 @@ def _file_answers(path: str, size: int) -> bool | None:
 
 
 def _mount_of(path: str) -> str:
-    """The begin of the line of mountinfo for the mount that holds `path`, or ''."""
+    """The identity of the mount that holds `path`, or ''."""
     if not system.features().kernel_files:
         return ""
     with contextlib.suppress(OSError):
@@ -153,9 +154,9 @@ def _mount_of(path: str) -> str:
 
 
 def _mounts(otherwise: str) -> list[str]:
-    """`ID PARENT MAJ:MIN` of each mount; where they cannot be read, `otherwise` alone."""
+    """The identity of each mount; where they cannot be read, `otherwise` alone."""
     try:
-        return [" ".join(line.split(" ", 3)[:3]) for line in mount_table()]
+        return [row.identity for row in mounts()]
     except OSError:
         return [otherwise]
 

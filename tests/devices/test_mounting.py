@@ -16,13 +16,12 @@ from airbundle.devices.mounting import (
     WANTED,
     mount_read_only,
     mounted_at,
-    mounts,
-    parse_mount,
     require_flags,
     set_read_only,
     unmount,
 )
 from airbundle.errors import MediumError, UsageError
+from airbundle.media.mount_table import mounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,14 +152,6 @@ def test_a_device_that_can_be_written_is_not_any_more(tmp_path: Path) -> None:
         tool("losetup", "-d", node)
     with pytest.raises(MediumError):
         set_read_only(str(image))
-
-
-def test_lines_of_the_table() -> None:
-    row = parse_mount("36 35 98:0 /mnt1 /mnt\\0402 rw,noatime master:1 - ext3 /dev/r\\134oot rw,errors=continue\n")
-    assert (row.device, row.point, row.kind, row.source) == ("98:0", "/mnt 2", "ext3", "/dev/r\\oot")
-    assert row.options == {"rw", "noatime"}
-    assert row.super_options == {"rw", "errors=continue"}
-    assert any(row.point == "/" for row in mounts())
 
 
 def test_every_kind_that_has_a_journal_is_kept_from_playing_it() -> None:

@@ -13,11 +13,11 @@ from airbundle.devices import sources, workers
 from airbundle.devices.block import BlockDevice
 from airbundle.devices.drive_states import DriveState
 from airbundle.devices.gathering import Change, Gathering, ImportEnd
-from airbundle.devices.mounting import MountRow
 from airbundle.devices.rules import DeviceRow
 from airbundle.devices.sources import FolderSource, MountsSource, Plugged, Unplugged
 from airbundle.devices.watcher import Watcher
 from airbundle.devices.workers import ReadingWorker
+from airbundle.media.mount_table import MountRow
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,7 +92,7 @@ def test_folders_with_a_colon_are_told_apart(tmp_path: Path) -> None:
 def test_what_is_mounted_by_another_name_is_missed_by_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As /dev/mapper/luks-1 is, which is dm-0."""
     (tmp_path / "luks-1").symlink_to("/dev/null")
-    row = MountRow("253:0", "/media/stick", "ext4", "/dev/../" + str(tmp_path / "luks-1")[1:], frozenset(), frozenset())
+    row = MountRow("36 35 253:0", "/media/stick", "ext4", "/dev/../" + str(tmp_path / "luks-1")[1:], frozenset())
     source = MountsSource()
     monkeypatch.setattr(sources, "mounts", lambda: [row])
     (plugged,) = source.heard()

@@ -18,7 +18,7 @@ from airbundle.errors import (
     PolicyError,
     PulledError,
 )
-from airbundle.media import drive, system
+from airbundle.media import drive, mount_table, system
 from airbundle.media.presence import Presence, explained, pulled_first
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def stick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
         (tmp_path / "mounts").write_text(mounts.read())
     monkeypatch.setattr(drive, "_SYS", str(tmp_path / "sys"))
-    monkeypatch.setattr(drive, "_MOUNTS", str(tmp_path / "mounts"))
+    monkeypatch.setattr(mount_table, "_TABLE", str(tmp_path / "mounts"))
     monkeypatch.setattr(os, "major", lambda _: 8)
     return folder
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from airbundle.errors import MediumError, PulledError
-from airbundle.media import drive, faults, system
+from airbundle.media import drive, faults, mount_table, system
 from airbundle.media.descriptors import Descriptors
 
 if TYPE_CHECKING:
@@ -341,7 +341,7 @@ def test_labels_are_a_strangers_text(tmp_path: Path, monkeypatch: pytest.MonkeyP
         f"1 0 8:1 / / rw - ext4 /dev/root rw\n2 1 8:17 / {tmp_path}/my\\040stick rw - vfat {target} rw\n"
     )
     (tmp_path / "labels").mkdir()
-    monkeypatch.setattr(drive, "_MOUNTS", str(mounts))
+    monkeypatch.setattr(mount_table, "_TABLE", str(mounts))
     monkeypatch.setattr(drive, "_LABELS", str(tmp_path / "labels"))
     stick = f"{tmp_path}/my stick/inside"
     assert drive.filesystem_type(stick) == "vfat"
