@@ -152,20 +152,16 @@ def _take_streams(answers: int, parent: int) -> None:
 
 
 def _pass_on(answers: int, ended: int) -> None:
-    """Until the child has ended and all that it said was passed on; of an answer without an end no more than a line."""
+    """Hand on what comes on the pipe `answers`, until the child has ended and all that it said is handed on."""
     os.set_blocking(answers, False)
-    poll = select.poll()
-    for descriptor in (answers, ended):
-        poll.register(descriptor, select.POLLIN)
-    over = False
-    while not over:
-        ready = [descriptor for descriptor, _ in poll.poll()]
-        over = ended in ready
+    waiting = {answers, ended}
+    while ended in waiting:
+        ready, _, _ = select.select(waiting, (), ())
+        waiting -= {ended} & {*ready}
         with contextlib.suppress(BlockingIOError):
             while piece := os.read(answers, LINE_MAX):
                 _write(piece, sys.stdout.fileno())
-            poll.register(answers, 0)
-            poll.unregister(answers)  # it has closed its end, and may live on
+            waiting.discard(answers)  # it has closed its end, and may live on
 
 
 def _end_with_parent(parent: int = -1) -> None:

@@ -69,11 +69,6 @@ class Confinement:
     seccomp: bool
     user: int
 
-    @property
-    def holds(self) -> bool:
-        """Whether files and calls are both confined."""
-        return self.landlock > 0 and self.seccomp
-
 
 def landlock_version() -> int:
     """The version of the kernel's Landlock; 0 where it has none."""

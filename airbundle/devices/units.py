@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 POLICY: Final = "/srv/station/policy.toml"
 """Where the policy lies if nobody says so."""
-_HARDENED: Final = """\
+_EACH: Final = """\
+Environment=PYTHONUNBUFFERED=1
+Restart=on-failure
+RestartSec=2
+TimeoutStopSec=30
+KillMode=mixed
 NoNewPrivileges=yes
 UMask=0077
 ProtectSystem=strict
@@ -49,14 +54,9 @@ StartLimitIntervalSec=0
 [Service]
 Type=exec
 ExecStart={program} watch --source udev --policy {policy}
-Environment=PYTHONUNBUFFERED=1
-Restart=on-failure
-RestartSec=2
-TimeoutStopSec=30
-KillMode=mixed
 RuntimeDirectory=airbundle
 RuntimeDirectoryMode=0755
-""" + _HARDENED + """\
+""" + _EACH + """\
 # To mount; to read the policy wherever it lies; to become the owner of the policy, and to end what runs as it.
 CapabilityBoundingSet=CAP_SYS_ADMIN CAP_DAC_READ_SEARCH CAP_SETUID CAP_SETGID CAP_KILL
 DevicePolicy=closed
@@ -81,12 +81,7 @@ ConditionPathExists={plain}
 Type=exec
 User={user}
 ExecStart={program} watch --source mounts --policy {policy}
-Environment=PYTHONUNBUFFERED=1
-Restart=on-failure
-RestartSec=2
-TimeoutStopSec=30
-KillMode=mixed
-""" + _HARDENED + """\
+""" + _EACH + """\
 CapabilityBoundingSet=
 PrivateDevices=yes
 PrivateNetwork=yes

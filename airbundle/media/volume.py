@@ -274,7 +274,7 @@ def find_volumes(path: str) -> list[str]:
                 raise FormatError(f"more than {limits.VOLUME_ENTRIES_MAX} entries", where=shown(path), rule="L-6")
             with contextlib.suppress(OSError):
                 if entry.is_dir(follow_symlinks=False):
-                    if entry.name.lower().endswith(VOLUME_SUFFIX):
+                    if entry.name.lower().endswith(VOLUME_SUFFIX) and not is_litter(entry.name):
                         found.append(entry.path)
                 elif entry.is_file(follow_symlinks=False) and entry.name != README_NAME:
                     renamed = renamed or speaks_of_volume(entry.name)

@@ -91,7 +91,7 @@ def stick(post: Post, name: str, size: int = 2 * MIB) -> tuple[Path, Path]:
 
 def test_a_good_one_is_imported(post: Post, host: HostLab, watching: Watching) -> None:
     image, _ = stick(post, "good")
-    node = host.plug("good", image)
+    node = host.plug("good", image, readonly=False)
     told = watching.verdict(node)
     assert (told["state"], told["drive"]["file_system"]) == ("imported", "ext4")
     assert Path(f"/sys/block/{node[5:]}/ro").read_text() == "1\n"
