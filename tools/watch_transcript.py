@@ -24,6 +24,7 @@ from tests.devices.sticks import MIB, make_stick
 from tests.station.desk import People, safetensors
 
 PATIENCE = 40.0
+SLOW = 256 << 10  # bytes a second, at which mounting and looking take a second each
 
 
 class Terminal:
@@ -109,12 +110,21 @@ def show(post: Post, host: HostLab, terminal: Terminal) -> None:
     terminal.keep("a drive that the policy does not let in", "NOT LET IN")
     host.pull("other")
     terminal.keep("all are out", "removed: 'OTHER'")
+    early = post.pack("early")
+    several = [volume for number in range(3)
+               for volume in post.pack(f"late{number}", by=post.people.mallory, released=False)]
+    host.plug("late", stick(post, "late", *several), bytes_per_second=SLOW)
+    terminal.keep("a slow drive comes, and a fast one", r"'LATE' \(loop\d+\) +mounting")
+    host.plug("early", stick(post, "early", *early))
+    terminal.keep("one after the other is looked through", r"'LATE' \(loop\d+\) +looking")
+    terminal.keep("the fast one is ready, and waits for its turn", r"'EARLY' \(loop\d+\) +ready")
+    terminal.keep("the slow one was refused, the fast one is imported", "IMPORTED: 'EARLY'")
 
 
 def main(target: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="watch-") as folder:
         post = Post(People(*(generate() for _ in range(6))), Path(folder))
-        names = ("good*", "again", "one", "three", "strange", "sick", "empty", "odd")
+        names = ("good*", "again", "one", "three", "strange", "sick", "empty", "odd", "early", "late")
         post.rule("\n".join(f'[[devices.allow]]\nserial = "AIRB-{name}"' for name in names))
         post.give()
         lab = Path(folder) / "lab"

@@ -160,7 +160,7 @@ class WatchView:
 
     def _progress(self, at: ProgressAnswer) -> str:
         if not at.total:
-            return f"{_said(at)} - leave it in"
+            return f"{at.phase or f'importing: {at.state}'} - leave it in"
         passed = time.monotonic() - self._began
         rate = (at.done - self._behind) / passed if passed > 0 else 0.0
         left = f", {output.duration((at.total - at.done) / rate)} left" if rate > 0 else ""
