@@ -99,7 +99,7 @@ class Compressor:
         self._recent: dict[Dtype, _Recent] = {}
         self._packed = np.empty(CHUNK_MAX, np.uint8)
         self._planes = np.empty(CHUNK_MAX, np.uint8)
-        self._again = np.empty(CHUNK_MAX, np.uint8)
+        self._again = bytearray(CHUNK_MAX)
         self._scratch = {width: planes.new_scratch(width) for width in _WIDTHS}
 
     def compress(self, plain: memoryview, dtype: Dtype) -> tuple[Codec, memoryview]:
@@ -121,7 +121,7 @@ class Compressor:
         self._remember(dtype, plan, size / source.size)
         packed = self._packed[:size].data
         with self._stages("compare"):
-            if size and self._comes_back(plan.codec, packed, source):
+            if size and self._comes_back(plan.codec, packed, plain):
                 return plan.codec, packed
         return Codec.RAW, plain
 
@@ -219,14 +219,14 @@ class Compressor:
                 return np.frombuffer(frame, np.uint8)
         return row
 
-    def _comes_back(self, codec: Codec, packed: memoryview, source: Bytes) -> bool:
-        """C-4: whether `packed` expands to `source` again."""
-        again = self._again[: source.size]
+    def _comes_back(self, codec: Codec, packed: memoryview, plain: memoryview) -> bool:
+        """C-4: whether `packed` expands to `plain` again."""
+        again = self._again if plain.nbytes == CHUNK_MAX else bytearray(plain.nbytes)
         try:
-            self._expander.expand(codec, packed, again.data)
+            self._expander.expand(codec, packed, memoryview(again))
         except FormatError:
             return False
-        return _equal(again, source)
+        return again == plain  # of a bytearray this is one memcmp; of memoryviews it goes byte by byte
 
 
 class Expander:
@@ -307,12 +307,3 @@ class Expander:
 def _words(chunk: Bytes, phase: int, width: int) -> Words:
     """The words of a chunk, without its first `phase` bytes and its tail."""
     return chunk[phase : phase + (chunk.size - phase) // width * width].view(planes.word_type(width))
-
-
-def _equal(one: Bytes, other: Bytes) -> bool:
-    """Whether two arrays of equal size hold the same bytes; compared eight at a time."""
-    whole = one.size // 8 * 8
-    return bool(
-        np.array_equal(one[:whole].view(np.uint64), other[:whole].view(np.uint64))
-        and np.array_equal(one[whole:], other[whole:])
-    )

@@ -17,9 +17,11 @@ from airbundle.format import limits
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_DEVICES: Final = ("con", "prn", "aux", "nul", "com", "lpt")
 _RESERVED: Final = re.compile(r"(?:con|prn|aux|nul|com[1-9¹²³]|lpt[1-9¹²³]|conin\$|conout\$)(?:\..*)?", re.DOTALL)
-_FORBIDDEN: Final = frozenset('\\:*?"<>|')
+_FORBIDDEN: Final = '\\:*?"<>|'
 _DIRECTION: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_NOT_STORED: Final = re.compile(f"[\\x00-\\x1f\\x7f{re.escape(_FORBIDDEN)}{''.join(sorted(_DIRECTION))}]")
 _UNPRINTABLE: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _NOT_FOR_TEXT: Final = _UNPRINTABLE | {"Cf", "Co"}
 
@@ -69,17 +71,17 @@ def check_paths(files: Iterable[SafePath], folders: Iterable[SafePath] = ()) -> 
     for group in (files, folders):
         last = b""
         for path in group:
-            if path.sort_key <= last:
+            key = path.sort_key
+            if key <= last:
                 raise _refusal(path, "is out of order or twice", "P-5")
-            last = path.sort_key
+            last = key
             leaves.append(path)
-            cut = path.find("/")
-            while cut != -1:
-                folder = path[:cut]
-                if folder not in known_folders:
-                    known_folders.add(folder)
-                    _claim(spelling, folder)
-                cut = path.find("/", cut + 1)
+            parent = path.rpartition("/")[0]
+            if parent and parent not in known_folders:  # where it is known, so are those above it
+                for folder in path.above:
+                    if folder not in known_folders:
+                        known_folders.add(folder)
+                        _claim(spelling, folder)
     for leaf in leaves:
         if leaf in known_folders:
             raise _refusal(leaf, "is also a folder", "P-5")
@@ -100,7 +102,7 @@ def check_public_text(text: str) -> str:
 
 def require_assigned(text: str) -> str:
     """For writers: refuse code points that later tables of Unicode may fold or compose (P-6). Raises FormatError."""
-    if any(unicodedata.category(c) == "Cn" for c in text):
+    if not text.isascii() and any(unicodedata.category(c) == "Cn" for c in text):
         raise _refusal(text, "has a character that is not in Unicode " + unicodedata.unidata_version, "P-6")
     return text
 
@@ -120,18 +122,22 @@ def shown(text: str) -> str:
 def _check_part(text: str, part: str) -> None:
     if part in {"", ".", ".."}:
         raise _refusal(text, "has an empty, '.' or '..' part", "P-1")
-    if any(c in _FORBIDDEN or c in _DIRECTION or unicodedata.category(c) in _UNPRINTABLE for c in part):
+    if _NOT_STORED.search(part) or not (
+            part.isascii() or _UNPRINTABLE.isdisjoint(unicodedata.category(c) for c in part)):
         raise _refusal(text, "has a character that not every system can store or show", "P-2")
     if part[-1] in ". ":
         raise _refusal(text, "has a part that ends in a dot or a space", "P-3")
-    if _RESERVED.fullmatch(part.casefold()) or _RESERVED.fullmatch(part.partition(".")[0].rstrip().casefold()):
+    folded = part.casefold()
+    if folded.startswith(_DEVICES) and (
+            _RESERVED.fullmatch(folded) or _RESERVED.fullmatch(folded.partition(".")[0].rstrip())):
         raise _refusal(text, "has a part that is a device name on Windows", "P-3")
     if len(part.encode()) > limits.PATH_PART_MAX:
         raise _refusal(text, "has a part of more than 255 bytes", "P-4")
 
 
 def _claim(spelling: dict[str, str], path: str) -> None:
-    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+    folded = path.lower() if path.isascii() else unicodedata.normalize(
+        "NFC", unicodedata.normalize("NFC", path).casefold())
     if folded in spelling:
         raise _refusal(path, f"collides with '{shown(spelling[folded])}' where case does not count", "P-5")
     spelling[folded] = path

@@ -1,13 +1,14 @@
 """The source stream: all files of a source end to end, read from any place by any thread.
 
-Each file is checked against the scan when it is opened and again after each read, so bytes of two states of a file
-never meet in one bundle.
+Each file is checked against the scan after each read, so bytes of two states of a file never meet in one bundle.
 """
 
 from __future__ import annotations
 
 import bisect
 import itertools
+import os
+import threading
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from airbundle.errors import SourceChangedError
@@ -15,7 +16,7 @@ from airbundle.format.limits import MIB
 from airbundle.format.names import shown
 from airbundle.media import system
 from airbundle.media.descriptors import Descriptors
-from airbundle.media.faults import reporting
+from airbundle.media.faults import medium_error
 from airbundle.media.source import check_unchanged, open_source
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from airbundle.media.source import Source, SourceFile
 
 _READAHEAD_FROM: Final = 4 * MIB
+_SMALL: Final = MIB // 4
 
 
 class Piece(NamedTuple):
@@ -42,17 +44,23 @@ class SourceReader:
         self._files = [file for file in source.files if file.size]
         self._starts = [0, *itertools.accumulate(file.size for file in self._files)]
         self._open: Descriptors[int] = Descriptors(self._open_one, descriptors)
+        self._small_files = threading.Lock()  # threads that read them side by side only wait for the interpreter
 
     def read(self, start: int, out: memoryview) -> None:
         """Fill `out` from position `start` of the stream. Raises SourceChangedError, MediumError."""
         done = 0
         for number, offset, length in self._places(start, len(out)):
-            file = self._files[number]
-            with self._open.borrow(number) as fd, reporting(file.path):
-                got = system.read_into(fd, out[done : done + length], offset)
-                check_unchanged(fd, file)
-            if got < length:
-                raise SourceChangedError("it is shorter than when it was scanned", where=shown(file.path))
+            file, view = self._files[number], out[done : done + length]
+            if length == file.size and length < _SMALL:  # nothing else will be read from it
+                with self._small_files:
+                    fd = open_source(file)
+                    try:
+                        _read(fd, file, view, 0)
+                    finally:
+                        os.close(fd)
+            else:
+                with self._open.borrow(number) as fd:
+                    _read(fd, file, view, offset)
             done += length
 
     def pieces(self, start: int, length: int) -> Iterator[Piece]:
@@ -86,3 +94,15 @@ class SourceReader:
         if file.size >= _READAHEAD_FROM:
             system.expect_sequential(fd)
         return fd
+
+
+def _read(fd: int, file: SourceFile, out: memoryview, offset: int) -> None:
+    """Fill `out` from an open file, which has to be as it was scanned. Raises SourceChangedError, MediumError."""
+    try:
+        got = system.read_into(fd, out, offset)
+    except OSError as error:
+        check_unchanged(fd, file)
+        raise medium_error(error, file.path) from error
+    check_unchanged(fd, file)
+    if got < len(out):
+        raise SourceChangedError("it is shorter than when it was scanned", where=shown(file.path))

@@ -40,18 +40,13 @@ class Identity(NamedTuple):
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
+class SourceFile(NamedTuple):
     """One file: its path in the bundle, where its bytes are, its size in bytes and its identity when scanned."""
 
     path: SafePath
     location: str
+    size: int
     identity: Identity
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return self.identity.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +79,16 @@ def scan(path: str) -> Source:
 
 
 def open_source(file: SourceFile) -> int:
-    """Open the file for reading. Raises SourceChangedError when it is not the one that was scanned, MediumError."""
+    """Open the file for reading; whoever reads from it has to `check_unchanged` afterwards.
+
+    Raises SourceChangedError when it is gone, MediumError.
+    """
     try:
-        fd = system.open_file(file.location, os.O_RDONLY | system.NOFOLLOW | system.NONBLOCK)
+        return system.open_file(file.location, os.O_RDONLY | system.NOFOLLOW | system.NONBLOCK)
     except OSError as error:
         if not os.path.lexists(file.location) or os.path.islink(file.location):
             raise SourceChangedError("it is no longer there", where=shown(file.path)) from error
         raise medium_error(error, file.path) from error
-    try:
-        check_unchanged(fd, file)
-    except SourceChangedError:
-        os.close(fd)
-        raise
-    return fd
 
 
 def check_unchanged(fd: int, file: SourceFile) -> None:
@@ -154,8 +146,11 @@ class _Scan:
             if target is None:
                 return
             location = target
-        with reporting(location):
-            self.take(name, location, os.stat(location, follow_symlinks=False))
+        try:
+            found = os.stat(location, follow_symlinks=False)
+        except OSError as error:
+            raise medium_error(error, location) from error
+        self.take(name, location, found)
 
     def _followed(self, name: str, location: str) -> str | None:
         """The regular file that a link may be followed to, or None and a problem."""
@@ -179,7 +174,7 @@ class _Scan:
             return
         path = self._parsed(name)
         if path is not None:
-            self.files.append(SourceFile(path, location, Identity.of(found)))
+            self.files.append(SourceFile(path, location, found.st_size, Identity.of(found)))
 
     def _parsed(self, name: str) -> SafePath | None:
         try:

@@ -5,9 +5,10 @@ The targets are not part of that: the same command with another `-o` goes on whe
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from airbundle.crypto.envelope import BundleKey, Context
 from airbundle.errors import FormatError, MediumError, UsageError
@@ -62,12 +63,12 @@ def plan_hash(found: Source, identity: PrivateIdentity, lock: Lock, declared: De
     """
     suite = identity.public.suite
     facts = {
-        "root": found.root, "files": [[file.path, file.identity] for file in found.files],
-        "folders": list(found.folders), "packer": identity.public.key_id.hex(),
+        "root": found.root, "files": [[str(file.path), file.identity] for file in found.files],
+        "folders": list(map(str, found.folders)), "packer": identity.public.key_id.hex(),
         "lock": lock.facts,
         "declared": repr(declared), "options": repr(options), "lose": lose, "writer": WRITER,
     }
-    return suite.hash(json.dumps(facts, sort_keys=True).encode()).hex()
+    return suite.hash(msgspec.json.encode(facts, order="sorted")).hex()
 
 
 def require_lock(journal: Journal, lock: Lock, targets: Sequence[str], label: str) -> tuple[str, ...]:

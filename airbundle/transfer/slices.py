@@ -8,6 +8,7 @@ bytes earlier, so that the words of each chunk are whole.
 from __future__ import annotations
 
 import bisect
+import itertools
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -52,10 +53,14 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """The source stream: starts of its files, runs of one dtype, slices. All offsets in bytes."""
+    """The source stream: starts of its files, runs of one dtype, slices. All offsets in bytes.
+
+    `names` are what the rows of all files before one take at most in an index.
+    """
 
     source: Source
     starts: tuple[int, ...]
+    names: tuple[int, ...]
     runs: tuple[Run, ...]
     slices: tuple[Slice, ...]
 
@@ -81,7 +86,7 @@ class Stream:
         """Bytes that the body of a slice never exceeds, however badly it compresses."""
         chunks = sum(1 for _ in self.chunks(part))
         index = _INDEX_FRAME + chunks * CHUNK_ROW_MAX
-        index += sum(len(span.path.encode()) + _FILE_ROW for span in self.spans(part))
+        index += self.names[part.last + 1] - self.names[part.first]
         return part.length + (chunks + 1) * TAG_SIZE + index + SEALED_TRAILER
 
 
@@ -90,21 +95,24 @@ def cut_stream(source: Source, segment_size: int, read: FileRead) -> Stream:
 
     Raises UsageError when there would be more segments than a catalog may have (L-2).
     """
-    starts = [0]
+    starts = list(itertools.accumulate((file.size for file in source.files), initial=0))
     stream_runs: list[Run] = []
+    end = 0
     for number, file in enumerate(source.files):
-        start = starts[-1]
-        starts.append(start + file.size)
-        if file.size < LARGE_FILE:
-            _add_run(stream_runs, Run(start, file.size, Dtype.UNKNOWN))
-        else:
+        if file.size >= LARGE_FILE:
+            start = starts[number]
+            _add_run(stream_runs, Run(end, start - end, Dtype.UNKNOWN))  # the small files before it
             for run in runs(file.size, partial(read, number)):
                 _add_run(stream_runs, Run(start + run.start, run.length, run.dtype, run.phase))
+            end = starts[number + 1]
+    _add_run(stream_runs, Run(end, starts[-1] - end, Dtype.UNKNOWN))
     slices = tuple(_cut_slices(starts, stream_runs, segment_size))
     if len(slices) > limits.ROWS_MAX:
         raise UsageError(f"{len(slices)} segments are more than a catalog may have", rule="L-2",
                          hint="take a larger --segment-size")
-    return Stream(source, tuple(starts), tuple(stream_runs), slices)
+    names = itertools.accumulate((len(file.path.encode()) + _FILE_ROW if file.size else 0 for file in source.files),
+                                 initial=0)
+    return Stream(source, tuple(starts), tuple(names), tuple(stream_runs), slices)
 
 
 def _add_run(stream_runs: list[Run], run: Run) -> None:

@@ -12,7 +12,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airbundle.codec.compress import Codec, Compressor, Expander, _equal
+from airbundle.codec.compress import Codec, Compressor, Expander
 from airbundle.codec.dtypes import Dtype
 from airbundle.codec.survey import byte_cost, pieces_of, plane_costs
 from airbundle.errors import FormatError
@@ -168,13 +168,20 @@ def test_planes_of_noise_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tried == [100_000]
 
 
-@pytest.mark.parametrize("at", range(13))
-def test_the_comparison_sees_every_byte(at: int) -> None:
-    one = np.arange(13, dtype=np.uint8)
-    other = one.copy()
-    assert _equal(one, other)
-    other[at] ^= 128
-    assert not _equal(one, other)
+@pytest.mark.parametrize("size", [4096, MIB])
+@pytest.mark.parametrize("at", [0, 1, 2047, -1])
+def test_the_comparison_sees_every_byte(size: int, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Liar:
+        def compress(self, data: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> bytes:
+            changed = bytearray(data)
+            changed[at] ^= 128
+            return zstandard.compress(bytes(changed))
+
+    compressor = Compressor()
+    plain = memoryview(bytes(size))
+    assert compressor.compress(plain, Dtype.FLOAT8)[0] is Codec.ZSTD
+    monkeypatch.setattr(compressor, "_entropy", Liar())
+    assert compressor.compress(plain, Dtype.FLOAT8)[0] is Codec.RAW
 
 
 def test_a_packed_chunk_that_does_not_come_back_is_stored_raw(monkeypatch: pytest.MonkeyPatch) -> None:
