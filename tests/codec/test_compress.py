@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import struct
 import tracemalloc
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,6 +17,9 @@ from airbundle.codec.compress import Codec, Compressor, Expander
 from airbundle.codec.dtypes import Dtype
 from airbundle.codec.survey import byte_cost, pieces_of, plane_costs
 from airbundle.errors import FormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MIB = 1 << 20
 COMPRESSOR = Compressor()
@@ -373,3 +377,21 @@ def test_nothing_of_the_source_is_kept_by_the_scratch_of_the_last_chunk() -> Non
     """A smaller chunk after a larger one, and the other way round, on one compressor."""
     for size in (MIB, 1000, 77_777, 3, MIB):
         there_and_back(floats("bf16", MIB // 2)[:size], Dtype.FLOAT16)
+
+
+def test_noise_is_not_looked_at_word_by_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless it repeats, it is stored as it is; floats of unknown type are still found."""
+    surveyed: list[int] = []
+
+    def spy(sample: np.ndarray[tuple[int, int], np.dtype[np.uint8]], width: int, phases: Iterable[int]) -> object:
+        surveyed.append(width)
+        return plane_costs(sample, width, phases)
+
+    monkeypatch.setattr("airbundle.codec.compress.plane_costs", spy)
+    noise = np.random.default_rng(5).bytes(MIB)
+    assert Compressor().compress(memoryview(noise), Dtype.UNKNOWN)[0] is Codec.RAW
+    assert surveyed == []
+    assert Compressor().compress(memoryview(noise[:4096] * 256), Dtype.UNKNOWN)[0] is Codec.ZSTD
+    surveyed.clear()
+    assert Compressor().compress(memoryview(floats("bf16", MIB // 2)), Dtype.UNKNOWN)[0] is Codec.PLANES2
+    assert surveyed == [2, 4]
