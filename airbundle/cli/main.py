@@ -32,6 +32,7 @@ VERBS: Final = {
 """The module of each verb, in the order of the help. Only the one that is asked for is imported."""
 RESUMED: Final = {"pack", "copy", "sign", "rewrap", "import"}
 SWITCH_INTERVAL: Final = 0.0005  # seconds; workers hold the interpreter for moments, and should not wait 5 ms for it
+MADE_BETWEEN: Final = 50_000  # values; those that name files are kept by the ten thousand, and looked through in vain
 
 
 def _show_version(wanted: bool) -> None:
@@ -119,6 +120,7 @@ def run() -> NoReturn:
     streams.replace_closed()
     signal.signal(signal.SIGTERM, _on_terminate)
     sys.setswitchinterval(SWITCH_INTERVAL)
+    gc.set_threshold(MADE_BETWEEN)
     try:
         status = main()
     except KeyboardInterrupt:  # asked once more to stop, while that was being said

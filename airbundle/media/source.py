@@ -25,28 +25,13 @@ _PROBLEMS_SHOWN: Final = 20
 _CACHED_MODEL: Final = re.compile(r"(?:models|datasets|spaces)--.+")
 
 
-class Identity(NamedTuple):
-    """What stays the same as long as a file is not changed; times in nanoseconds."""
-
-    device: int
-    inode: int
-    size: int
-    modified: int
-    changed: int
-
-    @classmethod
-    def of(cls, found: os.stat_result) -> Identity:
-        """The identity in a stat result."""
-        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-
-
 class SourceFile(NamedTuple):
-    """One file: its path in the bundle, where its bytes are, its size in bytes and its identity when scanned."""
+    """One file: its path in the bundle, where its bytes are, its size in bytes, and its `identity_of` when scanned."""
 
     path: SafePath
     location: str
     size: int
-    identity: Identity
+    identity: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +63,14 @@ def scan(path: str) -> Source:
     return work.result()
 
 
+def identity_of(found: os.stat_result) -> str:
+    """What stays the same as long as a file is not changed: device, inode, size and times in nanoseconds.
+
+    One string, of which a million cost a third of what the numbers would.
+    """
+    return f"{found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+
+
 def open_source(file: SourceFile) -> int:
     """Open the file for reading; whoever reads from it has to `check_unchanged` afterwards.
 
@@ -93,7 +86,7 @@ def open_source(file: SourceFile) -> int:
 
 def check_unchanged(fd: int, file: SourceFile) -> None:
     """Raise SourceChangedError when the open file is not as it was scanned."""
-    if Identity.of(os.fstat(fd)) != file.identity:
+    if identity_of(os.fstat(fd)) != file.identity:
         raise SourceChangedError(
             "it changed after the source was scanned",
             where=shown(file.path),
@@ -174,7 +167,7 @@ class _Scan:
             return
         path = self._parsed(name)
         if path is not None:
-            self.files.append(SourceFile(path, location, found.st_size, Identity.of(found)))
+            self.files.append(SourceFile(path, location, found.st_size, identity_of(found)))
 
     def _parsed(self, name: str) -> SafePath | None:
         try:

@@ -21,7 +21,7 @@ from airbundle.media import volume as volumes
 from airbundle.media.state import save_document, state_folder
 from airbundle.transfer.ends import write_ends
 from airbundle.transfer.journal import Ending
-from airbundle.transfer.seal import SealPlan, finish_catalog, seal_manifest
+from airbundle.transfer.seal import Sealed, SealPlan, finish_catalog, seal_manifest
 from airbundle.transfer.workspace import Workspace
 from airbundle.version import WRITER
 
@@ -54,21 +54,10 @@ def make_ending(plan: SealPlan, stream: Stream, rows: Sequence[Row], digests: Se
                 lose: int, identity: PrivateIdentity, created: int, media: tuple[VolumeRow, ...],
                 entropy: Callable[[int], bytes]) -> Ending:
     """Catalog and statement of the finished segments `rows`; `digests` are the SHA-256 of the files in hexadecimal."""
-    context, suite, found = plan.context, plan.context.suite, stream.source
+    context, suite = plan.context, plan.context.suite
     expires = declared.expires if declared.expires_after is None else created + declared.expires_after
     preamble = PreambleRef(len(plan.preamble), suite.hash(plan.preamble).hex())
-    manifest = Manifest(
-        bundle=context.bundle_id.hex(), packer=context.packer_id.hex(),
-        recipients=tuple(recipient.hex() for recipient in parse_preamble(plan.preamble).recipients),
-        series=declared.series, sequence=declared.sequence, meta=declared.meta,
-        segments=tuple(SliceRow(part.number, part.start, part.length) for part in stream.slices),
-        files=tuple(FileRow(str(file.path), file.size, digest)
-                    for file, digest in zip(found.files, digests, strict=True)),
-        folders=tuple(map(str, found.folders)))
-    sealed_manifest, salt = seal_manifest(plan, len(rows), write_manifest(manifest), entropy=entropy)
-    body = write_body(write_table(tuple(rows)), sealed_manifest)
-    space = Workspace(3 * len(body) + 4 * limits.MIB, best_engine())
-    catalog = finish_catalog(plan, len(rows), salt, body, space)
+    catalog = _make_catalog(plan, stream, rows, digests, declared, entropy)
     statement = Statement(
         airbundle=1, bundle=context.bundle_id.hex(), suite=suite.name, packer=context.packer_id.hex(), revision=0,
         created=created, expires=expires, series=declared.series, sequence=declared.sequence,
@@ -78,7 +67,28 @@ def make_ending(plan: SealPlan, stream: Stream, rows: Sequence[Row], digests: Se
         volumes=shortened(media), lose=lose, base=None, writer=WRITER)
     payload = write_statement(statement)
     envelope = write_envelope(Envelope(STATEMENT_TYPE, payload, (sign(identity, STATEMENT_TYPE, payload),)))
-    return Ending.of(catalog.image.blocks.tobytes(), envelope)
+    return Ending(catalog.image.blocks.tobytes(), envelope)
+
+
+def _make_catalog(plan: SealPlan, stream: Stream, rows: Sequence[Row], digests: Sequence[str], declared: Declared,
+                  entropy: Callable[[int], bytes]) -> Sealed:
+    """What it is made from is gone afterwards: of a million files that is a gigabyte."""
+    manifest, salt = seal_manifest(plan, len(rows), write_manifest(_manifest(plan, stream, digests, declared)),
+                                   entropy=entropy)
+    body = write_body(write_table(tuple(rows)), manifest)
+    return finish_catalog(plan, len(rows), salt, body, Workspace(3 * len(body) + 4 * limits.MIB, best_engine()))
+
+
+def _manifest(plan: SealPlan, stream: Stream, digests: Sequence[str], declared: Declared) -> Manifest:
+    context, found = plan.context, stream.source
+    return Manifest(
+        bundle=context.bundle_id.hex(), packer=context.packer_id.hex(),
+        recipients=tuple(recipient.hex() for recipient in parse_preamble(plan.preamble).recipients),
+        series=declared.series, sequence=declared.sequence, meta=declared.meta,
+        segments=tuple(SliceRow(part.number, part.start, part.length) for part in stream.slices),
+        files=tuple(FileRow(str(file.path), file.size, digest)
+                    for file, digest in zip(found.files, digests, strict=True)),
+        folders=tuple(map(str, found.folders)))
 
 
 def write_ending(drives: Drives, plan: SealPlan, ending: Ending, held: Mapping[int, Mapping[str, int]], *,
@@ -87,7 +97,7 @@ def write_ending(drives: Drives, plan: SealPlan, ending: Ending, held: Mapping[i
 
     `held` are the segments' files and their sizes on each volume, which have to be there still.
     """
-    catalog, statement = ending.catalog_bytes, ending.statement_bytes
+    catalog, statement = ending.catalog, ending.statement
     suite = plan.context.suite
     folder = state_folder("sent", plan.context.bundle_id.hex())
     save_document(os.path.join(folder, volumes.STATEMENT_NAME), statement)

@@ -88,23 +88,8 @@ class Mounted(msgspec.Struct, frozen=True, tag="mounted"):
 class Ending(msgspec.Struct, frozen=True, tag="final"):
     """The very bytes of catalog and statement: made once, so that no second valid statement can exist."""
 
-    catalog: str
-    statement: str
-
-    @classmethod
-    def of(cls, catalog: bytes, statement: bytes) -> Self:
-        """From the bytes of catalog file and statement file."""
-        return cls(_64(catalog), _64(statement))
-
-    @property
-    def catalog_bytes(self) -> bytes:
-        """The catalog file."""
-        return _un64(self.catalog)
-
-    @property
-    def statement_bytes(self) -> bytes:
-        """The statement file."""
-        return _un64(self.statement)
+    catalog: bytes
+    statement: bytes
 
 
 class Journal:
@@ -141,7 +126,7 @@ class Journal:
             except AirbundleError:  # torn, or not ours: what follows is made again
                 self._log.keep(1 + self._counter)
                 break
-            record = msgspec.json.decode(payload, type=Finished | Ending | LaidOut | Mounted)
+            record = msgspec.msgpack.decode(payload, type=Finished | Ending | LaidOut | Mounted)
             self._counter += 1
             if isinstance(record, Finished):
                 self.finished[record.row.number] = record
@@ -164,7 +149,7 @@ class Journal:
         """Append; durable on return. Threads may share it."""
         assert self.head is not None
         with self._lock:
-            self._log.append(seal_entry(_un64(self.head.journal_key), self._counter, msgspec.json.encode(record),
+            self._log.append(seal_entry(_un64(self.head.journal_key), self._counter, msgspec.msgpack.encode(record),
                                         PURPOSE, suite=self._identity.suite, entropy=self._entropy))
             self._counter += 1
             if isinstance(record, Ending):
