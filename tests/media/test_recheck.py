@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airbundle.errors import MediumError, UnreliableDriveError
-from airbundle.format.limits import MIB
+from airbundle.format.limits import KIB, MIB
 from airbundle.media import drive, recheck, writing
 from airbundle.media.recheck import Recheck, Written
 from airbundle.media.writing import VolumeWriter
@@ -104,7 +104,7 @@ def test_in_pieces_and_as_a_whole(volume: VolumeWriter) -> None:
     read = [0] * len(content)
     for at, length in recheck._places(len(content)):
         read[at:at + length] = [1] * length
-    assert 4 * MIB <= sum(read) <= 5 * MIB
+    assert 512 * KIB <= sum(read) <= 544 * KIB
     assert (read[0], read[-1]) == (1, 1)
     gaps = "".join(map(str, read)).split("1")
     assert max(map(len, gaps)) < len(content) / 15
