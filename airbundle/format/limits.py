@@ -27,7 +27,6 @@ SLICE_LEAST: Final = 16 * MIB
 BURST_MIN: Final = MIB
 # S-7
 LIST_COMBINATIONS_MAX: Final = 64
-PREAMBLE_OFFERS_MAX: Final = 64  # different blocks that are remembered for one place of a preamble
 # G-9
 PATCHES_MAX: Final = 192 * MIB  # what both codes in turns keep of the members of a group
 # S-14, S-15

@@ -268,14 +268,8 @@ def _find_leaves(work: Workspace, image: Image, expected: Expected, own: Blocks,
     leaves = first_fitting(stand_in, geometry.coded_blocks * suite.digest_size, fits)
     if leaves is not None:
         return leaves, False
-    nothing: list[list[bytes]] = [[] for _ in candidates]
-    for offers in (candidates, nothing):  # with what is left of the lists, then without
-        found = _leaves_by_recovery(work, image, suite, own, usable, offers)
-        if found is not None and fits(found):
-            return found, True
-        own = digest_rows(image.blocks, suite)  # blocks that were ruled out may be others now
-        usable = usable & digest_fields_right(image.blocks, own)
-    return None, True
+    found = _leaves_by_recovery(work, image, suite, own, usable)
+    return (found if found is not None and fits(found) else None), True
 
 
 def _list_candidates(image: Image, places: tuple[int, int], count: int, usable: Flags) -> list[list[bytes]]:
@@ -287,22 +281,14 @@ def _list_candidates(image: Image, places: tuple[int, int], count: int, usable: 
     return found
 
 
-def _leaves_by_recovery(work: Workspace, image: Image, suite: Suite, own: Blocks, usable: Flags,
-                        candidates: list[list[bytes]]) -> bytes | None:
-    """Without a whole list: take blocks with right digests as they are, recover the others, and digest those.
+def _leaves_by_recovery(work: Workspace, image: Image, suite: Suite, own: Blocks, usable: Flags) -> bytes | None:
+    """Without a list (G-9): take blocks with right digests as they are, recover the others, and digest those.
 
-    List blocks that did survive rule out blocks that differ from them. Whether it all holds, the root says.
+    What is left of lists is not asked. Whether it all holds, the root says.
     """
     place, geometry = image.place, image.place.geometry
     coded = slice(place.data_at, place.data_at + geometry.coded_blocks)
-    known = usable[coded].copy()
-    rows = own[coded].copy()
-    flat, size = rows.reshape(-1), geometry.payload_size
-    for block, offers in enumerate(candidates):
-        if len(offers) == 1:
-            part = flat[block * size:(block + 1) * size]
-            part[...] = np.frombuffer(offers[0], np.uint8)[:len(part)]
-    known &= (rows == own[coded]).all(axis=1)
+    known, rows = usable[coded], own[coded].copy()
     with work.stages("parity"):
         still = recover(work.engine, layout_of(geometry), image.payloads, ~known)
     if still.any():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from airbundle.format import limits
 from airbundle.format.block import DIGEST_AT, HASHED_AT, Kind
 from airbundle.format.geometry import HEADER_SIZE
 from airbundle.transfer.offers import first_fitting
@@ -20,24 +19,31 @@ if TYPE_CHECKING:
 def search_preamble(segments: Iterable[tuple[Expected, VolumeReader, str]]) -> bytes | None:
     """The preamble with the signed hash, of one file or of blocks from any; `segments` are files with what is signed.
 
-    Each file is tried by itself first: so nobody hides the preamble of one behind what he put into others.
+    Each file is tried by itself first: so nobody hides the preamble of one behind what he put into others. Then those
+    with blocks of one size as one file: at each place, counted from its end of the file, the first block that is right.
     """
-    offers: dict[int, list[list[bytes]]] = {}  # by block size
+    together: dict[int, tuple[Expected, dict[tuple[int, int], bytes]]] = {}
     for expected, reader, name in segments:
         place, size = expected.place, expected.geometry.block_size
-        alone: list[list[bytes]] = [[] for _ in range(place.preamble_blocks)]
-        for at, index in itertools.product(place.preambles_at, range(len(alone))):
-            payload = _payload(expected, reader.peek(name, (at + index) * size, size), index)
-            if payload is not None and payload not in alone[index]:
-                alone[index].append(payload)
-        together = offers.setdefault(size, [[] for _ in alone])
-        for known, more in zip(together, alone, strict=True):
-            known.extend([one for one in more if one not in known][:limits.PREAMBLE_OFFERS_MAX - len(known)])
-        for found in (alone, together):
-            preamble = first_fitting(found, expected.preamble_length, expected.is_preamble)
-            if preamble is not None:
-                return preamble
-    return None
+        alone: dict[tuple[int, int], bytes] = {}
+        for copy, index in itertools.product(range(2), range(place.preamble_blocks)):
+            at = place.preambles_at[copy] + index
+            payload = _payload(expected, reader.peek(name, at * size, size), index)
+            if payload is not None:
+                alone[copy, index] = payload
+        first = together.setdefault(size, (expected, {}))[1]
+        together[size] = expected, alone | first
+        if (preamble := _fitting(expected, alone)) is not None:
+            return preamble
+    found = (_fitting(expected, blocks) for expected, blocks in together.values())
+    return next((preamble for preamble in found if preamble is not None), None)
+
+
+def _fitting(expected: Expected, blocks: dict[tuple[int, int], bytes]) -> bytes | None:
+    """The first combination of what the two copies say that has the signed hash (S-7)."""
+    offers = [list(dict.fromkeys(blocks[copy, index] for copy in range(2) if (copy, index) in blocks))
+              for index in range(expected.place.preamble_blocks)]
+    return first_fitting(offers, expected.preamble_length, expected.is_preamble)
 
 
 def _payload(expected: Expected, block: bytes, index: int) -> bytes | None:
