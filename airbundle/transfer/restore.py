@@ -6,14 +6,15 @@ share is added to the segment that comes back. So memory is two segments, whatev
 Where members are damaged at the same block indices, the codes alternate: what the outer code gives to a member is kept
 as a patch, with which its inner code may go on.
 
-Of a member without any list its own blocks are used on trial: what comes out is believed if its root, or its leaf in
-another member, is the signed one. If not, the same is tried without them.
+Of members without any list their own blocks are used on trial: what comes out is believed if its root, or its leaf in
+another member, is the signed one. If not, the same is tried with none of them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ import numpy as np
 from airbundle.codec.erasure import alternate, recover, weights
 from airbundle.errors import DamagedError
 from airbundle.format import limits
+from airbundle.format.block import DIGEST_AT
 from airbundle.media import volume as volumes
 from airbundle.transfer.check import check_file, check_files, recover_checked
 from airbundle.transfer.image import Image, digests, finish, label_block, layout_of
@@ -48,7 +50,9 @@ class Restorer:
         self._members = group.members
         self._layouts = [layout_of(bundle.expected(row).geometry) for row in self._members]
         self._denied: set[int] = set()
-        """Members without a list whose own blocks did not stand the trial."""
+        """Members without a list, once their own blocks did not stand the trial."""
+        self._borne_out: dict[int, bytes] = {}
+        """Leaves of members without a list that came back whole: their root says so, whatever becomes of others."""
         self._forget()
 
     def _forget(self) -> None:
@@ -62,20 +66,21 @@ class Restorer:
 
         Raises DamagedError if they should and do not: what they were signed with does not fit together.
         """
+        if self._denied:  # for each segment all are tried first (G-9)
+            self._denied.clear()
+            self._forget()
         if self._gone is None:
             with contextlib.suppress(DamagedError):
                 if self._guess(row) and self._bring(row.position, space, helper):
                     return True
             self._gone = None
         while True:
-            denied = len(self._denied)
             try:
                 return self._alternate(row, space, helper)
-            except DamagedError:
-                if len(self._denied) == denied:  # not by its own root: it may be any of them
-                    if not self._tried - self._denied:
-                        raise
-                    self._denied |= self._tried
+            except DamagedError:  # it may be any of those on trial
+                if not self._tried - self._denied:
+                    raise
+                self._denied |= self._tried
                 self._forget()
 
     def _alternate(self, row: Row, space: Workspace, helper: Workspace) -> bool:
@@ -141,7 +146,7 @@ class Restorer:
     def _load(self, position: int, space: Workspace) -> tuple[Image, Flags, bytes | None]:
         """A member in `space`, from its best file and its patches; which coded blocks it lacks, and its leaves."""
         row = self._members[position]
-        expected = self._bundle.expected(row)
+        expected = replace(self._bundle.expected(row), leaves=self._borne_out.get(position))
         places = self._bundle.segments.get(row.number, [])
         best = None
         for reader, name in places:
@@ -217,11 +222,10 @@ class Restorer:
         if keep or not whole:
             self._patch(target, image, wanted)
         try:
-            return whole and complete(self._bundle, self._members[target], image, space)
-        except DamagedError:
-            if leaves is None:
-                self._denied.add(target)
-            raise
+            if whole and complete(self._bundle, self._members[target], image, space) and leaves is None:
+                size = self._bundle.suite.digest_size
+                self._borne_out[target] = image.coded[:, DIGEST_AT:DIGEST_AT + size].tobytes()
+            return whole
         finally:
             if whole and not keep:  # it will be read again, from a file that lacks what came now
                 self._gone[target] = before

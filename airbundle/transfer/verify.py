@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -101,7 +102,7 @@ def check_statements(bundle: Bundle, tally: Tally) -> None:
     if bundle.unread:  # T-7: what is the newest catalog's is missing here
         tally.missing.append(bundle.statement.catalog.number)
     for copy in bundle.copies:
-        if copy.name not in volumes.FIXED_NAMES:  # read because the two that should be there cannot be
+        if copy.name not in volumes.STATEMENTS:  # read because the two that should be there cannot be
             continue
         if copy.raw is None or copy.envelope is None:
             tally.note(copy.volume, copy.name, f"statement: {copy.problem}")
@@ -157,16 +158,14 @@ def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents]
     spaces = Workspaces(workers, bundle.largest_segment(), best_engine(), stages=meter.stages)
     failures: list[AirbundleError] = []
 
+    look_inside = partial(_look_inside, bundle, inside, failures)
+
     def work(row: Row) -> tuple[Row, Found]:
         meter.alive()
         with spaces.borrow() as space:
             found = read_segment(bundle, row, space, from_medium=True)
-            if inside is not None and row.role == DATA and found and found[-1][2].lost == 0:
-                try:
-                    _open_all(bundle, row, space, *inside)
-                except AirbundleError as error:
-                    error.where = error.where or volumes.segment_name(row.number)
-                    failures.append(error)
+            if found and found[-1][2].lost == 0:
+                look_inside(row, space)
             found += _read_twins(bundle, row, space, found)
         meter.add(sizes[row.number])
         return row, found
@@ -180,12 +179,12 @@ def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents]
                                    key=np.count_nonzero, default=None)
         for reader, name, findings in found:
             tally.count(reader, name, findings, size=sizes[row.number], right_name=volumes.segment_name(row.number))
-    _bring_back(bundle, tally, gone, spaces, meter)
+    _bring_back(bundle, tally, gone, spaces, meter, look_inside)
     return failures[0] if failures else None
 
 
-def _bring_back(bundle: Bundle, tally: Tally, gone: Mapping[int, Flags | None], spaces: Workspaces,
-                meter: Meter) -> None:
+def _bring_back(bundle: Bundle, tally: Tally, gone: Mapping[int, Flags | None], spaces: Workspaces, meter: Meter,
+                look_inside: Callable[[Row, Workspace], None]) -> None:
     """Bring back from their groups, in memory, the segments that no file gives: restorable is what was had (D-2)."""
     lost = counted_back(bundle, gone)
     tally.missing += [row.number for row, comes_back in lost if not comes_back]
@@ -201,6 +200,8 @@ def _bring_back(bundle: Bundle, tally: Tally, gone: Mapping[int, Flags | None], 
                     found.append((row, restorer.restore(row, space, helper)))
                 except DamagedError:
                     found.append((row, False))
+                if found[-1][1]:
+                    look_inside(row, space)
                 meter.add(bundle.expected(row).place.stored_size)
         return found
 
@@ -281,6 +282,16 @@ def read_segment(bundle: Bundle, row: Row, space: Workspace, *, from_medium: boo
         results.append((*results[0][:2], replace(findings, blocks=0, unreadable=0, damaged=0, misplaced=0, altered=0,
                                                  whole=True, dead=())))
     return results
+
+
+def _look_inside(bundle: Bundle, inside: tuple[Opened, Contents] | None, failures: list[AirbundleError], row: Row,
+                 space: Workspace) -> None:
+    try:
+        if inside is not None and row.role == DATA:
+            _open_all(bundle, row, space, *inside)
+    except AirbundleError as error:
+        error.where = error.where or volumes.segment_name(row.number)
+        failures.append(error)
 
 
 def _open_all(bundle: Bundle, row: Row, space: Workspace, opened: Opened, contents: Contents) -> None:
