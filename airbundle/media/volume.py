@@ -33,7 +33,7 @@ RECORD_NAME: Final = "statement.rec"
 CATALOG_NAME: Final = "catalog.abs"
 CATALOG_COPY_NAME: Final = "catalog-copy.abs"
 VOLUME_SUFFIX: Final = ".airbundle"
-SEGMENT_NAME: Final = re.compile(r"[0-9]{8,16}\.abs")
+SEGMENT_NAME: Final = re.compile(r"[0-9]{8}\.abs", re.ASCII)
 CATALOGS: Final = (CATALOG_NAME, CATALOG_COPY_NAME)
 STATEMENTS: Final = (STATEMENT_NAME, RECORD_NAME)
 """The copy in front of the segments, and the one behind them (V-3)."""
@@ -230,7 +230,7 @@ def volume_number(path: str, count: int) -> int:
 
 def _numbers(path: str) -> tuple[bool, int, int]:
     """Whether the name of a folder is that of a copy laid out anew, and its two numbers; zeros for none (D-6)."""
-    found = _NUMBERS.search(os.path.basename(path))
+    found = _NUMBERS.search(os.path.basename(os.path.realpath(path)))
     if not found or int(found[2]) > int(found[3]):
         return False, 0, 0
     return found[1] is not None, int(found[2]), int(found[3])
@@ -253,17 +253,23 @@ def relaid_number(path: str) -> tuple[int, int]:
     return (number, total) if relaid else (0, 0)
 
 
+def require_folder(path: str) -> None:
+    """Raise UsageError unless somebody can give this as a volume, or as the place that holds some."""
+    path = path.rstrip("/") or path
+    if path.lower().endswith(VOLUME_SUFFIX) and os.path.islink(path):
+        raise UsageError("it is a link", where=shown(path), hint="give the folder itself", rule="V-1")
+    if not os.path.isdir(path):
+        raise UsageError("it is not a folder", where=shown(path), hint="give a volume or the place that holds it")
+
+
 def find_volumes(path: str) -> list[str]:
     """The volumes at `path`: itself, or those directly in it, in order. Raises UsageError, FormatError, MediumError.
 
     The last part of `path` may be a link that the person made; a link named `*.airbundle` may come from a medium and
     is not followed (V-1). A folder that was renamed is still a volume (V-2).
     """
-    path = path.rstrip("/") or path
-    if path.lower().endswith(VOLUME_SUFFIX) and os.path.islink(path):
-        raise FormatError("it is a link", where=shown(path), rule="V-1")
-    if not os.path.isdir(path):
-        raise UsageError("it is not a folder", where=shown(path), hint="give a volume or the place that holds it")
+    require_folder(path)
+    path = os.path.realpath(path) if os.path.islink(path.rstrip("/")) else path.rstrip("/") or path
     if path.lower().endswith(VOLUME_SUFFIX):
         return [path]
     found: list[str] = []

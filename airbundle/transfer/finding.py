@@ -14,18 +14,26 @@ from airbundle.format.statement import parse_statement
 from airbundle.media import volume as volumes
 from airbundle.media.volume import VolumeReader
 from airbundle.transfer.claims import claims_of
-from airbundle.transfer.statements import read_statements
+from airbundle.transfer.statements import named_statements, read_statements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from airbundle.transfer.statements import StatementCopy
 
 _SIDECAR_HINT: Final = (f"give a folder with {volumes.STATEMENT_NAME} and {volumes.CATALOG_NAME}, as the packer's "
                         "machine keeps it")
 
 
 def open_volumes(paths: Sequence[str], bundle_id: str = "") -> tuple[VolumeReader, ...]:
-    """(1) The volumes at `paths`. Raises UsageError if there is none, or several bundles and no `bundle_id`."""
+    """(1) The volumes at `paths`, each once.
+
+    Raises UsageError if there is none, or several bundles and no `bundle_id`, FormatError for a folder of too many
+    entries (L-6), of which nothing is read.
+    """
     found: dict[str, str] = {}
+    for path in paths:
+        volumes.require_folder(path)
     for path in paths:
         for folder in volumes.find_volumes(path):
             found.setdefault(os.path.realpath(folder), folder)
@@ -34,6 +42,8 @@ def open_volumes(paths: Sequence[str], bundle_id: str = "") -> tuple[VolumeReade
                          hint="give a folder that ends in .airbundle, or one that holds it")
     readers = [volumes.VolumeReader(folder) for folder in found.values()]
     try:
+        for reader in readers:
+            reader.listing()
         chosen = _one_bundle(readers, bundle_id.lower(), ", ".join(paths))
     except BaseException:
         chosen = ()
@@ -86,20 +96,45 @@ def _require_beside(sidecar: VolumeReader, readers: Sequence[VolumeReader]) -> N
 
 
 def _one_bundle(readers: list[VolumeReader], wanted: str, where: str) -> tuple[VolumeReader, ...]:
-    """The volumes of the one bundle that is here or wanted. What a stopped pack left behind is no bundle yet (V-4)."""
-    stated = {reader: _stated_bundles(reader) for reader in readers}
-    claimed = stated if any(stated.values()) else {reader: _held_bundles(reader) for reader in readers}
-    ids = {claim for claims in claimed.values() for claim in claims if claim.startswith(wanted)}
+    """The volumes of the one bundle that is here or wanted (D-6), with those that a later step may leave out.
+
+    What a stopped pack left behind is no bundle yet (V-4): blocks only tell where no folder has a statement.
+    """
+    named = {reader: _named_bundles(reader) for reader in readers}
+    stated = [ids for ids in named.values() if ids]
+    claimed = stated or [_held_bundles(reader) for reader in readers]
+    there = set().union(*claimed)
+    ids = {claim for claim in there if claim.startswith(wanted)}
     if wanted and not ids:
-        there = sorted({claim for claims in claimed.values() for claim in claims})
         raise UsageError(f"no volume of bundle {wanted} here", where=where,
-                         hint="there is: " + (", ".join(there) or "nothing that can be read"))
-    if len(ids) > 1:
+                         hint="there is: " + (", ".join(sorted(there)) or "nothing that can be read"))
+    several = len(ids) > 1 and (wanted or not stated or not set.intersection(*stated))
+    if several:
         raise UsageError(f"volumes of {len(ids)} bundles here", where=where,
                          hint="say which with --bundle: " + ", ".join(sorted(ids)))
-    if not ids:
+    if not ids or all(ids & found for found in named.values()):
         return tuple(readers)
-    return tuple(reader for reader in readers if ids & (claimed[reader] or _held_bundles(reader)))
+    held = {reader: _held_bundles(reader) for reader in readers}
+    perhaps = ids.union(*(held[reader] for reader in readers if named[reader] & ids)) if not wanted else ids
+    return tuple(reader for reader in readers if perhaps & (named[reader] or held[reader]))
+
+
+def holds_some(reader: VolumeReader, copies: Sequence[StatementCopy], bundle: str) -> bool:
+    """Whether something of the bundle lies in a folder: a copy of its statement, or a block that says so (D-6)."""
+    stated = any(copy.volume is reader and _bundle_of(copy) == bundle for copy in copies)
+    return stated or bundle in _held_bundles(reader)
+
+
+def _named_bundles(reader: VolumeReader) -> set[str]:
+    """Bundle ids that the statements under their own names say."""
+    return {_bundle_of(copy) for copy in named_statements(reader)} - {""}
+
+
+def _bundle_of(copy: StatementCopy) -> str:
+    """The bundle id that a copy of a statement says; nothing if it is malformed."""
+    with contextlib.suppress(FormatError):
+        return parse_statement(copy.envelope.payload).bundle if copy.envelope is not None else ""
+    return ""
 
 
 def _stated_bundles(reader: VolumeReader) -> set[str]:
@@ -108,8 +143,7 @@ def _stated_bundles(reader: VolumeReader) -> set[str]:
     for copy in read_statements(reader):
         if copy.envelope is not None:
             strays |= copy.name not in volumes.STATEMENTS
-            with contextlib.suppress(FormatError):
-                stated.add(parse_statement(copy.envelope.payload).bundle)
+            stated |= {_bundle_of(copy)} - {""}
     if len(stated) > 1 or strays:
         held = _held_bundles(reader)
         return stated & held or (held if strays else stated) or stated

@@ -38,6 +38,7 @@ from airbundle.format.statement import Statement
 from airbundle.media import volume as volumes
 from airbundle.transfer.check import Expected, Findings, check_file, check_files
 from airbundle.transfer.claims import claims_of
+from airbundle.transfer.finding import holds_some
 from airbundle.transfer.image import Image
 from airbundle.transfer.preambles import search_preamble
 from airbundle.transfer.signers import documents_of
@@ -118,10 +119,11 @@ class Bundle:
         return self.judgement.require_packer().hex if self.judgement else ""
 
     def number_by_name(self, name: str) -> int | None:
-        """Which segment a file of this name should hold."""
-        if name in (volumes.CATALOG_NAME, volumes.CATALOG_COPY_NAME):
+        """Which segment a file of this name should hold; the catalog has names of its own and no other."""
+        if name in volumes.CATALOGS:
             return self.statement.catalog.number
-        return volumes.segment_number(name)
+        number = volumes.segment_number(name)
+        return number if number is not None and number < self.statement.catalog.number else None
 
     def expected(self, row: Row) -> Expected:
         """What is signed about the segment of `row`."""
@@ -170,6 +172,8 @@ def _open_statements(readers: tuple[VolumeReader, ...], trust: TrustSet, sidecar
     beside = tuple(read_statements(sidecar)) if sidecar is not None else ()
     copies = find_statements(readers, beside, trust)
     chosen = choose_statements((*copies, *beside), trust, readers[0].path)
+    readers = tuple(one for one in readers if holds_some(one, copies, chosen[0].statement.bundle)) or readers  # D-6
+    copies = tuple(copy for copy in copies if copy.volume in readers)
     here = {copy.envelope.payload for copy in copies if copy.envelope is not None}
     bundles = []
     for at, one in enumerate(chosen):
@@ -185,33 +189,26 @@ def _open_statements(readers: tuple[VolumeReader, ...], trust: TrustSet, sidecar
 
 
 def _map_files(bundle: Bundle) -> None:
-    """Which files may hold which segment: by what their blocks say, and after that by their names (V-2, G-3).
+    """Which files may hold which segment: by their names, and by what the blocks at their ends say (V-2, G-3).
 
-    Where both agree comes first. A block that was damaged or moved may name another segment than the file holds, so a
-    name counts even against it.
+    The files under its own name come first, all in order of the folders as given and of the bytes of their names. Of
+    the others so many are tried as L-6 says: anyone can store files that claim a segment, and each is read whole.
     """
-    ranked: dict[int, list[tuple[int, VolumeReader, str]]] = {}
+    strange: dict[int, list[tuple[VolumeReader, str]]] = {}
     for reader in bundle.volumes:
         listing = reader.listing()
         bundle.listings[reader.path] = listing
         for name in listing.files:
             by_name = bundle.number_by_name(name)
-            ranks = {} if by_name is None else {by_name: 2}
-            for claim in claims_of(reader, name):
-                if claim.geometry.bundle == bundle.id:
-                    number = claim.geometry.number
-                    if claim.sound:
-                        bundle.held.setdefault(reader.path, set()).add((name, claim.geometry))
-                    ranks[number] = 3 if not claim.sound and number != by_name else 0 if number == by_name else 1
-            for number, rank in ranks.items():
-                ranked.setdefault(number, []).append((rank, reader, name))
-    for number, places in ranked.items():
-        places.sort(key=lambda place: place[0])
-        named = [place for place in places if bundle.number_by_name(place[2]) == number]
-        strange = [place for place in places if bundle.number_by_name(place[2]) != number]
-        # Anyone can store files that claim a segment; each is read whole, so only so many are believed to be worth it.
-        kept = {*named, *strange[:limits.CLAIMANTS_MAX]}
-        bundle.segments[number] = [(reader, name) for rank, reader, name in places if (rank, reader, name) in kept]
+            if by_name is not None:
+                bundle.segments.setdefault(by_name, []).append((reader, name))
+            held = {claim.geometry for claim in claims_of(reader, name)
+                    if claim.sound and claim.geometry.bundle == bundle.id}
+            bundle.held.setdefault(reader.path, set()).update((name, geometry) for geometry in held)
+            for number in {geometry.number for geometry in held} - {by_name}:
+                strange.setdefault(number, []).append((reader, name))
+    for number, places in strange.items():
+        bundle.segments.setdefault(number, []).extend(places[:limits.CLAIMANTS_MAX])
 
 
 def _open_catalog(bundle: Bundle, work: Workspace | None) -> None:
@@ -230,7 +227,7 @@ def _open_catalog(bundle: Bundle, work: Workspace | None) -> None:
         if findings.lost == 0 and body is None:
             body = body_of(image)
     if body is None and len(copies) > 1:
-        body = _merged_catalog(bundle, expected, work, copies)
+        body = _merged_catalog(expected, work, copies)
     if body is None:
         kind = DamagedError if all_given(bundle) else IncompleteError  # D-3
         raise kind("no copy of the catalog can be repaired", where=bundle.volumes[0].path, rule="G-2",
@@ -265,11 +262,9 @@ def _catalogs_beside(bundle: Bundle) -> list[tuple[VolumeReader, str]]:
     return [(bundle.sidecar, name) for name in (volumes.CATALOG_NAME, volumes.CATALOG_COPY_NAME) if name in names]
 
 
-def _merged_catalog(bundle: Bundle, expected: Expected, work: Workspace,
-                    copies: list[tuple[VolumeReader, str]]) -> bytes | None:
+def _merged_catalog(expected: Expected, work: Workspace, copies: list[tuple[VolumeReader, str]]) -> bytes | None:
     """Blocks that carry their own digest from all copies, put together and judged as one."""
     findings, image = check_files(work, copies, expected)
-    bundle.preamble_raw = bundle.preamble_raw or findings.preamble
     return body_of(image) if findings.lost == 0 else None
 
 

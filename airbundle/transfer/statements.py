@@ -56,7 +56,7 @@ def named_statements(reader: VolumeReader) -> list[StatementCopy]:
 
 def stray_statements(reader: VolumeReader) -> list[StatementCopy]:
     """Records under other names, so many of them as L-6 says: anyone can store more, and each may take 10 s."""
-    names = (name for name in reader.listing().files if name not in volumes.FIXED_NAMES and holds_record(reader, name))
+    names = (name for name in reader.listing().files if name not in volumes.STATEMENTS and holds_record(reader, name))
     return [_read_statement(reader, name) for name in islice(names, limits.STRAY_RECORDS_MAX)]
 
 

@@ -158,7 +158,11 @@ def test_volumes_are_found_one_level_down(tmp_path: Path, both: str) -> None:
     assert find_volumes(str(stick / "other/c.airbundle")) == [str(stick / "other/c.airbundle")]
     (tmp_path / "mine").symlink_to("stick")
     assert len(find_volumes(str(tmp_path / "mine"))) == 3
-    with pytest.raises(FormatError, match="V-1"):
+    (tmp_path / "renamed").mkdir()
+    (tmp_path / "renamed/00000000.abs").write_text("")
+    (tmp_path / "to it").symlink_to("renamed")
+    assert find_volumes(str(tmp_path / "to it") + "/") == [str(tmp_path / "renamed")]
+    with pytest.raises(UsageError, match="V-1"):
         find_volumes(str(stick / "link.airbundle"))
     for name in ("absent", "stick/file.airbundle", "stick/pipe.airbundle"):
         with pytest.raises(UsageError, match="not a folder"):
