@@ -7,6 +7,7 @@ Exit: 0 whole, 2 usage, 3 more volumes needed, 4 damaged, 5 not believed, 8 no k
 from __future__ import annotations
 
 import base64
+import contextlib
 import getopt
 import hashlib
 import itertools
@@ -17,8 +18,8 @@ import struct
 import sys
 import tempfile
 import unicodedata
-from collections import defaultdict, namedtuple
-from collections.abc import Callable, Iterable, Iterator  # noqa: TC003 - this file is read, not only run
+from collections import ChainMap, defaultdict, namedtuple
+from collections.abc import Callable, Iterable, Iterator, Mapping  # noqa: TC003 - this file is read, not only run
 from pathlib import Path
 from typing import Any
 
@@ -51,16 +52,15 @@ def say(text: str) -> None:  # to standard error, without characters that a term
 # === 2. Suites: the classes of their public halves, and the private ones from the seeds of a key file ===
 Suite = namedtuple("Suite", "number name h hash kdf envelope hpke halves private")
 STANDARD = Suite(
-    1, "standard", 32, lambda data: blake3(data).digest(), hashes.SHA256(), 1168,
-    hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM),
-    {"ed25519": ed25519.Ed25519PublicKey, "mldsa": mldsa.MLDSA65PublicKey, "mlkem": mlkem.MLKEM768PublicKey,
-     "x25519": x25519.X25519PublicKey},
+    1, "standard", 32, lambda data: blake3(data).digest(), hashes.SHA256(), 1168, hpke.Suite(
+        hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM), {"ed25519": ed25519.Ed25519PublicKey,
+        "mldsa": mldsa.MLDSA65PublicKey, "mlkem": mlkem.MLKEM768PublicKey, "x25519": x25519.X25519PublicKey},
     lambda s: [ed25519.Ed25519PrivateKey.from_private_bytes(s[:32]), mldsa.MLDSA65PrivateKey.from_seed_bytes(s[32:64]),
               mlkem.MLKEM768PrivateKey.from_seed_bytes(s[64:-32]), x25519.X25519PrivateKey.from_private_bytes(s[-32:])])
 CNSA2 = Suite(
-    2, "cnsa2", 48, lambda data: hashlib.sha384(data).digest(), hashes.SHA384(), 1616,
-    hpke.Suite(hpke.KEM.MLKEM1024, hpke.KDF.HKDF_SHA384, hpke.AEAD.AES_256_GCM),
-    {"mldsa": mldsa.MLDSA87PublicKey, "mlkem": mlkem.MLKEM1024PublicKey},
+    2, "cnsa2", 48, lambda data: hashlib.sha384(data).digest(), hashes.SHA384(), 1616, hpke.Suite(
+        hpke.KEM.MLKEM1024, hpke.KDF.HKDF_SHA384, hpke.AEAD.AES_256_GCM), {
+        "mldsa": mldsa.MLDSA87PublicKey, "mlkem": mlkem.MLKEM1024PublicKey},
     lambda s: [mldsa.MLDSA87PrivateKey.from_seed_bytes(s[:32]), mlkem.MLKEM1024PrivateKey.from_seed_bytes(s[32:])])
 SUITES = {1: STANDARD, 2: CNSA2}
 # === 11. Encoding: the tables of all JSON, and how it is read ===
@@ -81,9 +81,8 @@ def tables(suite: Suite) -> dict[str, Any]:  # a number is bytes in hexadecimal,
             "iterations": range(1), "lanes": range(1), "salt": "", "seeds": in_base64, "check": h},
         "index": {"start": NUMBER, "length": span, "chunks": [(range(MIB + 1), range(17, MIB + 17), {
             "raw", "zstd", "planes-2", "planes-4", "filler"}, h)], "files": [(slice(1, KIB), NUMBER, NUMBER)]},
-        "manifest": {"bundle": 16, "packer": h, "recipients": [h]} | maybe | {
-            "meta": [(slice(1, 256), slice(0, 4096))], "segments": [(NUMBER, NUMBER, span)],
-            "files": [(slice(1, KIB), NUMBER, 32)], "folders": [slice(1, KIB)]},
+        "manifest": {"bundle": 16, "packer": h, "recipients": [h]} | maybe | {"meta": [(slice(1, 256), slice(0, 4096))],
+            "segments": [(NUMBER, NUMBER, span)], "files": [(slice(1, KIB), NUMBER, 32)], "folders": [slice(1, KIB)]},
         "table": {"rows": [row]}, "statement": {"payload": in_base64, "payloadType": PAYLOAD_TYPE, "signatures": [one]},
         "payload": {"airbundle": range(1, 2), "bundle": 16, "suite": suite.name, "packer": {32, 48}, "revision": NUMBER,
             "created": NUMBER, "expires": {None, NUMBER}} | maybe | {"label": public, "marking": public,
@@ -93,11 +92,10 @@ def tables(suite: Suite) -> dict[str, Any]:  # a number is bytes in hexadecimal,
 def fits(value: Any, shape: Any) -> bool:  # E-1; no table has floats, truth values or more than 8 levels
     text, row = isinstance(value, str), isinstance(value, list)
     rules: dict[type, Callable[[], Any]] = {
-        set: lambda: any(fits(value, each) for each in shape),
         dict: lambda: type(value) is dict and [*value] == [*shape] and all(map(fits, value.values(), shape.values())),
+        set: lambda: any(fits(value, each) for each in shape), range: lambda: type(value) is int and value in shape,
         list: lambda: row and all(fits(each, shape[0]) for each in value),
         tuple: lambda: row and len(value) == len(shape) and all(map(fits, value, shape)),
-        range: lambda: type(value) is int and value in shape,
         slice: lambda: text and shape.start <= len(value.encode()) <= shape.stop,
         int: lambda: text and len(value) == 2 * shape and not {*value} - {*"0123456789abcdef"},
         object: lambda: (text and shape(value)) if callable(shape) else value == shape}
@@ -110,49 +108,59 @@ def decode(data: bytes, table: str, suite: Any = None, status: int = DAMAGED) ->
     return suite, value
 # === 3. Volumes ===
 def read(path: str, at: int, length: int) -> bytes:  # what cannot be read is not there (B-4); no links (V-1)
-    try:
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-            return os.pread(file.fileno(), length, at)
-    except OSError:
-        return b""
-def find_volumes(places: list[str]) -> dict[str, list[str]]:  # and their files (V-1, L-6)
-    volumes = {}
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+    with contextlib.suppress(OSError), open(os.open(path, flags), "rb") as file:
+        return os.pread(file.fileno(), length, at)
+    return b""
+def entries_of(folder: str) -> Iterator[os.DirEntry[str]]:  # as far as a damaged folder can be listed (V-1)
+    with contextlib.suppress(OSError):
+        yield from os.scandir(folder)
+def find_volumes(places: list[str]) -> dict[str, list[str]]:  # by folder its files, in the order of D-6
+    volumes, named = dict[str, list[str]](), re.compile(r".*\.airbundle/*", re.IGNORECASE | re.DOTALL).fullmatch
+    folders = (os.path.isdir(place) and not (named(place) and os.path.islink(place.rstrip("/"))) for place in places)
+    need(all(folders), "V-1", "what was given is no folder", USAGE)
     for place in map(os.path.realpath, places):
-        need(os.path.isdir(place), "V-1", f"{place} is not a folder", USAGE)
-        inner = [e.path for e in os.scandir(place) if e.is_dir(follow_symlinks=False)]
-        for volume in [place] if place.endswith(".airbundle") else [place, *sorted(inner)]:
-            entries = [*itertools.islice(os.scandir(volume), 300_001)]
-            if volume.endswith(".airbundle") or any(e.name in NAMES or e.name.endswith(".abs") for e in entries):
-                need(len(entries) <= 300_000, "L-6", f"{volume} has too many entries")
-                volumes[volume] = sorted(e.path for e in entries if e.is_file(follow_symlinks=False)
-                                         and e.stat(follow_symlinks=False).st_size < 4 * GIB)
+        inner = [e.path for e in entries_of(place) if named(e.name) and not (e.name[0] == "." or e.is_symlink())]
+        own = [place for e in entries_of(place) if e.is_file(follow_symlinks=False) and FILE_NAME.fullmatch(e.name)]
+        for volume in [place] if named(place) else sorted(filter(os.path.isdir, inner), key=os.fsencode) or own[:1]:
+            entries = [*itertools.islice(entries_of(volume), 300_001)]
+            need(len(entries) <= 300_000, "L-6", f"{volume} has too many entries")
+            volumes[volume] = sorted((e.path for e in entries if e.is_file(follow_symlinks=False)
+                                      and e.stat(follow_symlinks=False).st_size < 4 * GIB), key=os.fsencode)
     need(volumes, "V-1", "there is no volume here", USAGE)
     return volumes
 # === 4. Blocks ===
 GEOMETRY, PREAMBLE, LIST, DATA, PARITY = struct.Struct("<HBBBBHII16sQ16sQ"), 1, 2, 3, 4  # bytes 56 to 119, with kind 0
-Block = namedtuple("Block", "geometry slot digest content at")  # a whole one; its slot is kind and index
+Block = namedtuple("Block", "geometry slot digest content at")  # a whole one; its slot is kind, index and length
 class Geometry(namedtuple("Geometry", "version suite kind k m zero T B bundle number salt body")):
     def sound(self) -> bool:  # B-1, B-2, and B-3 as far as lists and preambles are not needed for it
         n, rest = divmod(self.body, max(1, self.B - 128))
         known = (self.version, self.zero) == (1, 0) and self.suite in SUITES and self.B.bit_count() == 1  # B-4, K-1
         code = 1 <= self.k <= 128 and 2 <= self.m <= 128 and 1 <= self.T <= n and self.k == -(-n // self.T)
         return known and code and not rest and 4 * KIB <= self.B <= MIB and (n + self.m * self.T) * self.B <= 288 * MIB
-    def digest(self, slot: tuple[int, int], content: bytes) -> bytes:  # of the block of this kind and index
+    def digest(self, slot: tuple[int, int, int], content: bytes) -> bytes:  # of the block of this kind and index
         rest = GEOMETRY.pack(*self._replace(kind=slot[0])) + struct.pack("<II", slot[1], len(content))
         return bytes(SUITES[self.suite].hash(rest + content.ljust(self.B - 128, b"\0")))
-def scan(path: str) -> Iterator[Block]:  # all whole blocks of a file (V-2), but for what is behind a segment (S-9)
+def block_at(path: str, at: int) -> Block | None:  # with right magic, version and digest (B-4)
+    head = read(path, at, 128).ljust(128, b"\0")
+    said, (index, length) = Geometry(*GEOMETRY.unpack_from(head, 56)), struct.unpack_from("<II", head, 120)
+    if head.startswith(MAGIC) and said.sound() and PREAMBLE <= said.kind <= PARITY and length <= said.B - 128:
+        data = read(path, at, said.B)
+        digest = SUITES[said.suite].hash(head[56:] + data[128:])
+        if len(data) == said.B and head[8:56] == digest.ljust(48, b"\0") and not any(data[128 + length :]):  # B-7
+            return Block(said._replace(kind=0), (said.kind, index, length), digest, data[128 : 128 + length], at)
+    return None
+def scan(path: str) -> Iterator[Block]:  # all of a file, but for what is behind a segment (S-9)
     at, size = 0, min(os.lstat(path).st_size, 288 * MIB)
     while at < size:
-        head, step = read(path, at, 128).ljust(128, b"\0"), 4 * KIB
-        said, (index, length) = Geometry(*GEOMETRY.unpack_from(head, 56)), struct.unpack_from("<II", head, 120)
-        if head.startswith(MAGIC) and said.sound() and PREAMBLE <= said.kind <= PARITY:
-            data, full = read(path, at, said.B), length == said.B - 128
-            digest = SUITES[said.suite].hash(head[56:] + data[128:])
-            right = head[8:56] == digest.ljust(48, b"\0") and not any(data[128 + length :])  # B-7
-            if right and len(data) == said.B and (full or (said.kind in {PREAMBLE, LIST} and length < said.B - 128)):
-                yield Block(said._replace(kind=0), (said.kind, index), digest, data[128 : 128 + length], at)
-                step = said.B
-        at += step
+        if block := block_at(path, at):
+            yield block
+        at += block.geometry.B if block else 4 * KIB
+def ends_of(path: str) -> set[Geometry]:  # what the blocks at its ends say a file is (V-2)
+    size = os.lstat(path).st_size
+    last = [block_at(path, size - (4 * KIB << i)) for i in range(9) if size >= 4 * KIB << i]
+    last = [block for block in last if block and block.at + block.geometry.B == size]
+    return {block.geometry for block in (block_at(path, 0), *last[:1]) if block}
 # === 5. Segments, in the field GF(2^8) with the polynomial 0x11D (S-4) ===
 CODE = reedsolo.RSCodec(64, nsize=255, fcr=0, prim=0x11D, generator=2)  # R-1, and the tables of the field
 INVERSE = [0, *map(reedsolo.gf_inverse, range(1, 256))]
@@ -175,48 +183,48 @@ def restore(k: int, word: dict[int, bytes | None], size: int) -> None:  # None i
         data |= {c: row[len(lost) :] for c, row in zip(lost, work, strict=True)}
         word |= data
         word |= {r: combine(((INVERSE[r ^ c], data[c]) for c in data), size) for r in word if word[r] is None}
-Own = dict[tuple[int, int], dict[bytes, bytes]]  # contents by slots and digests
-def copies(own: Own, kind: int, instead: bytes = b"", size: int = 0) -> Iterator[bytes]:  # of list or preamble (S-7)
-    pages = [[*dict.fromkeys(blocks.values())] or [instead[slot[1] * size : (slot[1] + 1) * size]]
-             for slot, blocks in own.items() if slot[0] == kind]
-    return (b"".join(parts) for parts in itertools.islice(itertools.product(*pages), 64))
-def find_preamble(segments: list[Segment]) -> bytes:  # in one file, or all of one block size (K-7); nothing if lost
-    together: dict[int, Own] = defaultdict(lambda: defaultdict(dict))
-    for segment, (slot, blocks) in ((s, item) for s in segments for item in s.files[-1].items()):
-        together[segment.P][slot] |= blocks
-    every = itertools.chain(*(s.files for s in segments), together.values())
-    found = (content for own in every for content in copies(own, PREAMBLE))
-    return next((c for c in found if segments[0].suite.hash(c).hex() == segments[0].preamble["hash"]), b"")
+def readings(pages: Mapping[Any, bytes], instead: list[bytes]) -> Iterator[bytes]:  # by copy and index (S-7)
+    choices = [[*dict.fromkeys(pages[c, i] for c in (0, 1) if (c, i) in pages)] or [b] for i, b in enumerate(instead)]
+    return (b"".join(parts) for parts in itertools.islice(itertools.product(*choices), 64))
+def find_preamble(said: dict[str, Any], segments: list[Segment]) -> bytes:  # or nothing, if it is lost (K-7)
+    alone = [(s.P, s.pages(PREAMBLE, own)) for s in segments for own in s.files]
+    together = [(P, dict(ChainMap(*(pages for size, pages in alone if size == P)))) for P, _ in alone]
+    found = (c for P, pages in (*alone, *together) for c in readings(pages, [b""] * -(-said["length"] // P)))
+    return next((content for content in found if segments[0].suite.hash(content).hex() == said["hash"]), b"")
 class Segment:  # its leaves are the contents of its data and parity blocks, as far as they are here (B-5, S-5)
-    def __init__(self, row: list[Any], statement: Statement, preamble: str, found: dict[Geometry, Any]) -> None:
+    def __init__(self, row: list[Any], statement: Statement, preamble: str, bundle: Bundle) -> None:
         self.number, self.role, _, _, self.volume, k, m, stripes, size, body, *_ = row
-        bundle, salt, self.root = map(bytes.fromhex, (statement.value["bundle"], *row[-2:]))
+        of, salt, self.root = map(bytes.fromhex, (statement.value["bundle"], *row[-2:]))
         self.suite, self.preamble, self.P = statement.suite, statement.value[preamble], size - 128
-        self.geometry = Geometry(1, self.suite.number, 0, k, m, 0, stripes, size, bundle, self.number, salt, body)
+        self.geometry = Geometry(1, self.suite.number, 0, k, m, 0, stripes, size, of, self.number, salt, body)
         need(self.geometry.sound(), "B-3", f"geometry of segment {self.number}")
         self.names = {"catalog.abs", "catalog-copy.abs"} if self.role == "catalog" else {f"{self.number:08}.abs"}
         self.n, par = body // self.P, m * stripes
-        ends = [(PREAMBLE, -(-self.preamble["length"] // self.P)), (LIST, -(-self.suite.h * (self.n + par) // self.P))]
-        parts = [*ends, (DATA, self.n), (PARITY, par), *reversed(ends)]
-        self.slots = [(kind, index) for kind, count in parts for index in range(count)]
+        ends = [(PREAMBLE, self.preamble["length"]), (LIST, self.suite.h * (self.n + par))]
+        parts = [*ends, (DATA, body), (PARITY, par * self.P), *reversed(ends)]
+        self.slots = [(kind, at // self.P, min(self.P, length - at)) for kind, length in parts
+                      for at in range(0, length, self.P)]
         need(size * len(self.slots) <= 288 * MIB, "B-3", f"segment {self.number} is too large")
-        self.leaf = [slot for slot in self.slots if slot[0] in {DATA, PARITY}]  # kind and index of each leaf (S-5)
-        files, self.trial = [*found[self.geometry].values()], False
-        self.files = [self.in_place(blocks) for blocks in (*files, itertools.chain(*files))]
-        for own in self.files:  # each by itself, then all together (S-7)
-            first = [next(iter(own[slot].items()), (bytes(self.suite.h), None)) for slot in self.leaf]
-            digests, self.places = b"".join(digest for digest, _ in first), [content for _, content in first]
-            leaves = next(filter(self.bears_out, itertools.chain([digests], copies(own, LIST, digests, self.P))), b"")
+        self.at = self.slots.index((DATA, 0, self.P))
+        self.leaf = self.slots[self.at : self.at + self.n + par]  # the slot of each leaf (S-5)
+        self.files, self.trial = [self.in_place(blocks) for blocks in bundle.files_of(self)], False
+        for own in (*self.files, ChainMap(*self.files)):  # each by itself, then all as one file (S-7)
+            first = [own.get(self.at + i) for i in range(len(self.leaf))]
+            digests = b"".join(block.digest if block else bytes(self.suite.h) for block in first)
+            self.places = [block.content if block else None for block in first]
+            stand_in = [digests[at : at + self.P] for at in range(0, len(digests), self.P)]
+            leaves = next(filter(self.bears_out, (digests, *readings(self.pages(LIST, own), stand_in))), b"")
             self.leaves = [leaves[at : at + self.suite.h] for at in range(0, len(leaves), self.suite.h)]
             if self.leaves or self.decode():  # on trial for itself (G-9)
-                self.places = [self.files[-1][s].get(leaf) for s, leaf in zip(self.leaf, self.leaves, strict=True)]
+                known = {(at, block.digest): block.content for each in self.files for at, block in each.items()}
+                self.places = [known.get((at, leaf)) for at, leaf in enumerate(self.leaves, self.at)]
                 break
         self.first = [*self.places]
-    def in_place(self, blocks: Iterable[Block]) -> Own:  # B-5
-        own, places = Own((slot, {}) for slot in self.slots), dict(zip(itertools.count(0, self.P + 128), self.slots))
-        for block in (each for each in blocks if places.get(each.at) == each.slot):
-            own[block.slot][block.digest] = block.content
-        return own
+    def in_place(self, blocks: list[Block]) -> dict[int, Block]:  # B-5, B-7
+        mine = {divmod(block.at, self.P + 128): block for block in blocks if block.geometry == self.geometry}
+        return {at: block for (at, rest), block in mine.items() if not rest and self.slots[at : at + 1] == [block.slot]}
+    def pages(self, kind: int, own: Mapping[int, Block]) -> dict[tuple[bool, int], bytes]:
+        return {(at > self.at, block.slot[1]): block.content for at, block in own.items() if block.slot[0] == kind}
     def bears_out(self, leaves: bytes) -> bool:  # whether these are the leaves of the signed root (S-6)
         head = TAG("root").encode() + GEOMETRY.pack(*self.geometry) + bytes.fromhex(self.preamble["hash"])
         return bool(self.suite.hash(head + struct.pack("<I", len(self.leaf)) + leaves) == self.root)
@@ -240,8 +248,8 @@ class Segment:  # its leaves are the contents of its data and parity blocks, as 
         return self.leaves
     def whole(self, path: str, blocks: list[Block], preamble: bytes) -> bool:  # all of it (B-6, V-6, S-9)
         pages, known = {PREAMBLE: preamble, LIST: b"".join(self.leaves)}, dict(zip(self.leaf, self.leaves, strict=True))
-        right = [known.get((kind, i)) or self.geometry.digest((kind, i), pages[kind][i * self.P : (i + 1) * self.P])
-                 for kind, i in self.slots]
+        right = [known.get(slot) or self.geometry.digest(slot, pages[slot[0]][slot[1] * self.P :][: slot[2]])
+                 for slot in self.slots]
         there = {block.at // self.geometry.B: block.digest for block in blocks} == dict(enumerate(right))
         return there and os.lstat(path).st_size == len(right) * self.geometry.B
 def repair(members: list[Segment]) -> None:  # 5.2: outer and inner code in turns, until nothing changes (G-9)
@@ -399,12 +407,15 @@ IN_NAME = re.compile(r"-(copy)?([1-9][0-9]?)of([1-9][0-9]?)\.airbundle\Z", re.IG
 def in_name(place: str) -> tuple[bool, int, int]:  # advice: whether it is a copy, number and count (D-6)
     copy, number, of = found.groups() if (found := IN_NAME.search(place)) else (None, 0, 0)
     return (bool(copy), int(number), int(of)) if int(number) <= int(of) else (False, 0, 0)
+FILE_NAME = re.compile(r"statement\.(json|rec)|catalog(-copy)?\.abs|[0-9]{8}\.abs", re.ASCII)  # chapter 3
 REVISED, NAMES = {"revision", "envelopes", "catalog", "writer"}, {"statement.json", "statement.rec"}  # T-10
-def is_record(path: str) -> bool:  # by what one of its copies says
-    return any(read(path, at, 8) + read(path, at + 59, 1) == MAGIC + b"\5" for at in range(0, RECORD, COPY))
+def is_stray(path: str) -> bool:  # a record under another name, by what one of its copies says
+    head = (read(path, at, 8) + read(path, at + 59, 1) for at in range(0, RECORD, COPY))
+    return os.path.basename(path) not in NAMES and MAGIC + b"\5" in head
 def read_statement(path: str) -> Statement:  # not yet believed (T-1)
-    record = path.endswith("/statement.rec") or is_record(path)
-    data = read_record(read(path, 0, RECORD)) if record else read(path, 0, 95 * KIB + 1)
+    record = not path.endswith("/statement.json")
+    pieces = (read(path, at, 4 * KIB).ljust(4 * KIB, b"\0") for at in range(0, RECORD, 4 * KIB))
+    data = read_record(b"".join(pieces)) if record else read(path, 0, 95 * KIB + 1)
     envelope = decode(data, "statement", STANDARD, NOT_BELIEVED)[1]
     payload = base64.b64decode(envelope["payload"])
     keys = {entry["keyid"]: base64.b64decode(entry["sig"]) for entry in envelope["signatures"]}
@@ -415,19 +426,16 @@ def read_statement(path: str) -> Statement:  # not yet believed (T-1)
     need((value["series"] is None) == (value["sequence"] is None), "T-5", "series and sequence")
     need(value["lose"] < count <= 64 and numbers == [*range(1, count + 1)], "T-5", "numbers of volumes (T-6)")
     need(value["revision"] or value["preamble"] == value["envelopes"], "G-10", "preambles of revision 0")
-    need(len(value["packer"]) == 2 * suite.h, "K-11", "its packer is of another suite", NOT_BELIEVED)
     return Statement(payload, value, suite, keys, data)
 def holds(statement: Statement, keyid: str, key: PublicKey) -> Any:  # every part of a signature (T-2)
     pae = f"DSSEv1 {len(PAYLOAD_TYPE)} {PAYLOAD_TYPE} {len(statement.payload)} ".encode() + statement.payload
     message = b"airbundle/sig/v1" + bytes([statement.suite.number]) + bytes.fromhex(keyid) + pae
     signature, at = statement.signatures[keyid], 64 if key.suite is STANDARD else 0
-    try:
+    with contextlib.suppress(InvalidSignature, ValueError):
         if at:
             key.loaded["ed25519"].verify(signature[:at], message)
         key.loaded["mldsa"].verify(signature[at:], message, b"airbundle/sig/v1")
-    except (InvalidSignature, ValueError):
-        return False
-    return key.suite is statement.suite  # K-11
+        return key.suite is statement.suite  # K-11
 def believed(statements: list[Statement], trusted: dict[str, PublicKey]) -> list[tuple[Statement, set[Any]]]:
     valid: dict[bytes, set[Any]] = defaultdict(set)  # equal payloads give the union of their signatures (T-4)
     for s in statements:
@@ -439,30 +447,34 @@ def believed(statements: list[Statement], trusted: dict[str, PublicKey]) -> list
     kept = {encode([v for f, v in s.value.items() if f not in REVISED]) for s in good.values()}
     need(len(kept) < 2 and len({s.value["revision"] for s in good.values()}) == len(good), "T-4", "two", NOT_BELIEVED)
     return sorted(((s, valid[s.payload]) for s in good.values()), key=lambda pair: -pair[0].value["revision"])
-def find_statements(volumes: dict[str, list[str]], trusted: dict[str, PublicKey]) -> tuple[dict[str, Statement], Any]:
+def find_statements(volumes: dict[str, list[str]], trusted: Any, ends: Any) -> tuple[dict[str, Statement], Any]:
     copies, refused = dict[str, Statement](), Refusal(NOT_BELIEVED, "T-1", "there is no statement")
-    for wanted in (lambda path: os.path.basename(path) in NAMES, is_record):  # strays if none is believed (V-2, L-6)
+    for wanted in (lambda path: os.path.basename(path) in NAMES, is_stray):  # strays if none is believed (V-2, L-6)
         for path in (p for paths in volumes.values() for p in itertools.islice(filter(wanted, paths), 16)):
             try:
                 copies[path] = read_statement(path)
             except Refusal as refusal:  # this copy is lost (T-5)
                 refused = min(refusal, refused, key=lambda each: each.args[0])
+        if wanted is not is_stray:  # which bundle is meant has to be clear (D-6)
+            stated = [{copies[p].value["bundle"] for p in paths if p in copies} for paths in volumes.values()]
+            held = {geometry.bundle for said in ends.values() for geometry in said}
+            clear = set.intersection(*filter(None, stated)) if copies else len(held) < 2
+            need(clear, "D-6", "the folders are of several bundles", USAGE)
         if found := believed([*copies.values()], trusted):
             return copies, found
     raise Refusal(NOT_BELIEVED, "T-3", "no signature by a trusted packer holds") if copies else refused
 def turn(data: bytes, columns: int) -> bytes:  # column after column of what lies row after row
     return b"".join(data[column::columns] for column in range(columns))
 def read_record(data: bytes) -> bytes:  # by digests first, then by the code, copy by copy
-    for correct, at in itertools.product((False, True), range(0, RECORD, COPY)):
-        copy = data[at : at + 255 * COLUMNS].ljust(255 * COLUMNS, b"\0")
-        try:
+    copies = [data[at : at + 255 * COLUMNS].ljust(255 * COLUMNS, b"\0") for at in range(0, RECORD, COPY)]
+    agreed = bytes(b if b == c else a for a, b, c in zip(*copies, strict=True))  # by two of the three
+    for correct, copy in (*((False, each) for each in copies), *((True, each) for each in (*copies, agreed))):
+        with contextlib.suppress(reedsolo.ReedSolomonError):
             frame = bytes(turn(CODE.decode(turn(copy, COLUMNS))[0], 191) if correct else copy[: 191 * COLUMNS])
-        except reedsolo.ReedSolomonError:
-            continue
-        magic, digest, version, suite, kind, length = struct.unpack_from("<8s48sHBBI", frame)
-        sound = (magic, version, kind) == (MAGIC, 1, 5) and suite in SUITES and length <= 95 * KIB
-        if sound and SUITES[suite].hash(frame[56:]).ljust(48, b"\0") == digest and not any(frame[64 + length :]):
-            return frame[64 : 64 + length]
+            magic, digest, version, suite, kind, length = struct.unpack_from("<8s48sHBBI", frame)
+            sound = (magic, version, kind) == (MAGIC, 1, 5) and suite in SUITES and length <= 95 * KIB
+            if sound and SUITES[suite].hash(frame[56:]).ljust(48, b"\0") == digest and not any(frame[64 + length :]):
+                return frame[64 : 64 + length]
     return b""
 def make_record(content: bytes, suite: Suite) -> bytes:  # the exact encoding (T-8)
     rest = (struct.pack("<HBBI", 1, suite.number, 5, len(content)) + content).ljust(191 * COLUMNS - 56, b"\0")
@@ -471,16 +483,17 @@ def make_record(content: bytes, suite: Suite) -> bytes:  # the exact encoding (T
 class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
     def __init__(self, places: list[str], trusted: dict[str, PublicKey]) -> None:
         self.volumes, self.rows, self.beyond = find_volumes(places), list[Segment](), list[str]()
-        found: dict[Geometry, dict[str, list[Block]]] = defaultdict(lambda: defaultdict(list))
+        self.keys, self.manifest = dict[int, bytes](), dict[str, Any](files=[])
+        self.ends = {path: ends_of(path) for paths in self.volumes.values() for path in paths}
+        self.copies, self.candidates = find_statements(self.volumes, trusted, self.ends)
+        self.id = self.candidates[0][0].value["bundle"]
+        mine = {path for path, copy in self.copies.items() if copy.value["bundle"] == self.id}
+        mine |= {path for path, said in self.ends.items() if bytes.fromhex(self.id) in {g.bundle for g in said}}
+        self.volumes = {v: paths for v, paths in self.volumes.items() if mine & {*paths}}  # without the others (D-6)
         self.blocks = {path: [*scan(path)] for paths in self.volumes.values() for path in paths}
-        self.ends = {path: {b.geometry for b in blocks if b.at in {0, os.lstat(path).st_size - b.geometry.B}}
-                     for path, blocks in self.blocks.items()}  # what the blocks at its ends say of a file (V-2)
-        for path, block in ((path, block) for path, blocks in self.blocks.items() for block in blocks):
-            found[block.geometry][path].append(block)
-        self.copies, self.candidates = find_statements(self.volumes, trusted)
         for statement, valid in self.candidates:
             self.statement, self.valid = statement, valid
-            self.catalog = Segment(statement.value["catalog"], statement, "envelopes", found)
+            self.catalog = Segment(statement.value["catalog"], statement, "envelopes", self)
             repair([self.catalog])
             if not self.catalog.lost():
                 break
@@ -491,14 +504,18 @@ class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
         end = table + 8 + int.from_bytes(body[table : table + 8], "little")
         sizes = table <= 64 * MIB + 8 and end - table <= 128 * MIB + 16 * 129 + 8 and end <= len(body)
         need(sizes and not any(body[end:]), "L-3", "the parts of a catalog and the zeros behind them (L-2)")
-        self.groups = [[Segment(r, statement, "preamble", found) for r in g] for g in rows_of(body[8:table], statement)]
+        self.groups = [[Segment(r, statement, "preamble", self) for r in g] for g in rows_of(body[8:table], statement)]
         self.rows, self.sealed = [*itertools.chain(*self.groups)], body[table + 8 : end]
         one = statement.value["preamble"] == statement.value["envelopes"]
-        self.preamble = find_preamble([self.catalog, *self.rows] if one else [self.catalog])
-        self.old = self.preamble if one else find_preamble(self.rows)
+        self.preamble = find_preamble(statement.value["envelopes"], [self.catalog, *(self.rows if one else [])])
+        self.old = self.preamble if one else find_preamble(statement.value["preamble"], self.rows)
         self.beyond += ["K-7: a preamble is lost"] if not self.preamble or (self.rows and not self.old) else []
         both = {Preamble(data, statement).commitment for data in (self.preamble, self.old) if data}
         need(len(both) <= 1, "G-10", "preambles of two commitments", NOT_BELIEVED)
+    def files_of(self, segment: Segment) -> list[list[Block]]:  # under its own name, and so many others (V-2, L-6)
+        own = [path for path in self.blocks if os.path.basename(path) in segment.names]
+        said = [path for path, all_of in self.ends.items() if segment.geometry[8:10] in {g[8:10] for g in all_of}]
+        return [self.blocks[p] for p in (*own, *[p for p in said if p in self.blocks and p not in own][:64])]
     def stands_for(self, place: str) -> set[int]:  # the volumes that a folder is, 0 for one without a number (D-6)
         count, (anew, number, of), mine = len(self.statement.value["volumes"]), in_name(place), self.volumes[place]
         held = set[Geometry]().union(*(self.ends[path] for path in mine))
@@ -506,8 +523,7 @@ class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
         number = number if of == count and not anew else int(count == 1)
         number = max(sorted(there), key=there.count) if there and number not in there else number
         whole = {volume for volume in there if anew or there.count(volume) == rows.count(volume)}
-        ids = {g.bundle.hex() for g in held} | {self.copies[p].value["bundle"] for p in mine if p in self.copies}
-        return set() if self.statement.value["bundle"] not in ids else whole if anew else whole | {number}
+        return whole if anew else whole | {number}
     def status_of_loss(self) -> int:  # whether other volumes might help (D-3)
         here = [number for place in self.volumes for number in self.stands_for(place)]
         copies = {(number, of) for copy, number, of in map(in_name, self.volumes) if copy}
@@ -527,12 +543,12 @@ class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
     def restore(self) -> None:  # inner and outer code, group by group (D-2)
         for members in self.groups:
             repair(members)
-        lost = [s.number for s in self.rows if s.lost() and s.role == "data"]
-        need(not lost, "G-9", f"segments that cannot be restored from what is here: {lost}", self.status_of_loss())
         self.beyond += [f"S-8: parity of segment {s.number}" for s in self.rows if s.lost() or None in s.places]
-    def write_files(self, folder: str) -> None:  # the source stream, if there is a folder for it
-        bodies = (read_body(s, self.keys[s.number], self.manifest) for s in self.rows if s.role == "data")
-        stream, at = b"".join(itertools.chain(*bodies)), 0
+    def write_files(self, folder: str) -> None:  # the source stream, if there are keys and a folder for it
+        lost = [s.number for s in self.rows if s.lost() and s.role == "data"]
+        had = [s for s in self.rows if s.number in self.keys and s.role == "data" and s.number not in lost]
+        stream, at = b"".join(itertools.chain(*(read_body(s, self.keys[s.number], self.manifest) for s in had))), 0
+        need(not lost, "G-9", f"segments that cannot be restored from what is here: {lost}", self.status_of_loss())
         for path, size, digest in self.manifest["files"]:
             content, at = stream[at : at + size], at + size
             if hashlib.sha256(content).hexdigest() != digest:
@@ -566,27 +582,27 @@ def run(argv: list[str]) -> int:  # the two verbs; no two trusted keys share a h
     pairs, (verb, *places) = getopt.gnu_getopt([*argv, ""], "o:", ["trust=", "key=", "passphrase-file="])
     options, passphrase = dict(pairs), None
     need(verb == "verify" or (verb == "unpack" and "-o" in options), "usage", "verify, or unpack with -o DIR", USAGE)
+    target = os.path.abspath(options.get("-o", ""))
+    free = not os.path.lexists(target) or (os.path.isdir(target) and not (os.path.islink(target) or os.listdir(target)))
+    need(verb == "verify" or free, "P-7", f"{target} exists", USAGE)
     trusted = {key.id: key for key in (read_public(path) for name, path in pairs if name == "--trust")}
     for one, other in itertools.combinations(trusted.values(), 2):
         need(not {*one.halves} & {*other.halves}, "K-4", "two trusted keys share a half", USAGE)
     if name := options.get("--passphrase-file"):
-        text = Path(name).read_bytes().split(b"\n")[0].rstrip(b"\r").decode()
-        passphrase = unicodedata.normalize("NFC", text).encode()
+        passphrase = unicodedata.normalize("NFC", read(name, 0, MIB).split(b"\n")[0].rstrip(b"\r").decode()).encode()
+        need(passphrase, "K-13", "the passphrase is empty", USAGE)
     private, bundle = read_private(options["--key"]) if "--key" in options else None, Bundle(places[:-1], trusted)
     if verb == "unpack" or private or passphrase is not None:
         bundle.open(private, passphrase)
     bundle.restore()
     if verb == "unpack":  # everything is written aside, and gets its name when all of it was verified
-        target = os.path.abspath(options["-o"])
-        need(not os.path.lexists(target), "usage", f"{target} exists", USAGE)
         with tempfile.TemporaryDirectory(prefix=".ab-", dir=os.path.dirname(target)) as aside:
             for path in ("", *bundle.manifest["folders"]):
                 os.makedirs(os.path.join(aside, "files", path))
             bundle.write_files(os.path.join(aside, "files"))
             os.rename(os.path.join(aside, "files"), target)
         return 0
-    if private or passphrase is not None:
-        bundle.write_files("")
+    bundle.write_files("")
     for line in [*bundle.beyond, *(findings := bundle.findings()), "repairable" if findings else "whole"]:
         say(line)
     return bundle.status_of_loss() if bundle.beyond else REPAIRABLE if findings else 0

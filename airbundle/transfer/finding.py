@@ -110,7 +110,7 @@ def _one_bundle(readers: list[VolumeReader], wanted: str, where: str) -> tuple[V
                          hint="there is: " + (", ".join(sorted(there)) or "nothing that can be read"))
     several = len(ids) > 1 and (wanted or not stated or not set.intersection(*stated))
     if several:
-        raise UsageError(f"volumes of {len(ids)} bundles here", where=where,
+        raise UsageError(f"volumes of {len(ids)} bundles here", where=where, rule="D-6",
                          hint="say which with --bundle: " + ", ".join(sorted(ids)))
     if not ids or all(ids & found for found in named.values()):
         return tuple(readers)

@@ -47,6 +47,7 @@ class Lies:
     """Hooks; each gets what an honest packer would write."""
 
     preamble: Hook = same
+    packed: Hook = same
     parity: Hook = same
     outer: Hook = same
     chunk: Callable[[bytes], tuple[str, bytes]] = lambda plain: ("raw", plain)
@@ -76,7 +77,8 @@ def forge(place: Path, keys: Keys, lies: Lies, files: dict[str, bytes] | None = 
     context = Context(suite, entropy(16), keys.packer.public.key_id)
     key = BundleKey.generate(entropy=entropy)
     preamble = lies.preamble(write_preamble(context, key, [keys.reader.public]))
-    plan = SealPlan(context, key, preamble, 4096, 8.0, pad=False)
+    packed = lies.packed(preamble)  # in the segments; the catalog keeps the other
+    later, plan = (SealPlan(context, key, one, 4096, 8.0, pad=False) for one in (preamble, packed))
     segment = _segment(plan, files, lies, entropy)
     parity = _parity(plan, segment, lies, entropy)
     rows = () if lies.hollow else (
@@ -88,14 +90,14 @@ def forge(place: Path, keys: Keys, lies: Lies, files: dict[str, bytes] | None = 
         series=None, sequence=None, meta=(), segments=(SliceRow(0, 0, total),) if rows else (),
         files=tuple(FileRow(name, len(content), "00" * 32) for name, content in files.items()), folders=()))
     raw = encoding.encode(manifest) if isinstance(manifest, Manifest) else manifest
-    sealed, salt = seal_manifest(plan, len(rows), raw, entropy=entropy)
+    sealed, salt = seal_manifest(later, len(rows), raw, entropy=entropy)
     body = lies.body(write_body(lies.table(write_table(rows)), lies.sealed(sealed)))
-    catalog = finish_catalog(plan, len(rows), salt, body, Workspace(4 * len(body) + 4 * MIB, best_engine()))
-    reference = PreambleRef(len(preamble), suite.hash(preamble).hex())
+    catalog = finish_catalog(later, len(rows), salt, body, Workspace(4 * len(body) + 4 * MIB, best_engine()))
+    references = [PreambleRef(len(one), suite.hash(one).hex()) for one in (packed, preamble)]
     statement = lies.statement(Statement(
         airbundle=1, bundle=context.bundle_id.hex(), suite=suite.name, packer=context.packer_id.hex(), revision=0,
         created=1_700_000_000, expires=None, series=None, sequence=None, label="forged", marking="",
-        preamble=reference, envelopes=reference,
+        preamble=references[0], envelopes=references[1],
         catalog=row_of(catalog.geometry, role=CATALOG, volume=0, root=catalog.root),
         volumes=(VolumeRow(1, "", 1, None),), lose=0, base=None, writer="forge"))
     volume = place / "forged.airbundle"

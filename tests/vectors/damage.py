@@ -190,6 +190,23 @@ def _files(base: Base) -> list[dict[str, Any]]:
          write("1/00000009.abs", 0, b"no segment"), write("1/000000000.abs", 0, b"nine digits")])
     add("D-5", "further-catalog", "A third copy of the catalog, damaged, beside the two that are whole.",
         [{"do": "copy", "file": "1/old.abs", "from": "1/catalog.abs"}, zeros("1/old.abs", 2)])
+    add("D-5", "catalog-number", "The catalog's number in eight digits is no name of it.",
+        [write("1/00000002.abs", 0, b"no catalog")])
+    add("V-2", "dead-ends", "A file under another name, its end blocks dead: nothing says what it is.",
+        [{"do": "rename", "file": seg, "to": stray}, *delete("1/00000001.abs"),
+         *(write(stray, at * B + 200, b"\1\2\3\4") for at in (0, 6))])
+    add("V-2", "other-case", "A name in capitals is another name.",
+        [{"do": "rename", "file": "1/statement.json", "to": "1/STATEMENT.JSON"}])
+    add("V-2", "record-as-readme", "The record under the name of the README, and no statement under its own.",
+        [*delete("1/statement.json"), {"do": "rename", "file": "1/statement.rec", "to": "1/README.txt"}])
+    for name, count, comment in (("sixteenth-record", 15, "Records of others under other names: the 16th is believed."),
+                                 ("seventeenth-record", 16, "The 17th, which nobody looks at.")):
+        add("L-6", name, comment, [
+            *({"do": "copy", "file": f"1/{at:02}", "from": "1/statement.rec", "base": "cnsa2"} for at in range(count)),
+            {"do": "rename", "file": "1/statement.rec", "to": "1/z.rec"}, *delete("1/statement.json")])
+    add("D-6", "twice", "The same folder given twice: once.", [], given=["1", "1"])
+    add("D-6", "capitals", "The folder's name in capitals.",
+        [{"do": "rename", "file": "1", "to": "1/../FORGED-1OF1.AIRBUNDLE"}])
     add("D-6", "folder-name", "The volume's folder has a name of its own.",
         [{"do": "rename", "file": "1", "to": "1/../BACKUP"}])
     ends = [zeros(file, at) for file in (seg, "1/00000001.abs", "1/catalog.abs", "1/catalog-copy.abs") for at in (0, 6)]
@@ -228,6 +245,10 @@ def _statements(base: Base) -> list[dict[str, Any]]:
         [*gone, *(one for copy in range(3) for one in hit(copy, range(10, 43)))])
     add("R-1", "hole", "64 KiB of the first copy are gone.",
         [{"do": "write", "file": rec, "at": 65536, "zeros": 65536}])
+    add("R-1", "parity-beyond", "33 wrong bytes of parity in a column of every copy, and one of content in another.",
+        [*gone, *(one for copy in range(3) for one in (*hit(copy, range(200, 233)), *hit(copy, range(10, 11), 101)))])
+    add("R-2", "two-of-three", "33 wrong bytes in a column of every copy, other rows each: two of three say each byte.",
+        [*gone, *(one for copy in range(3) for one in hit(copy, range(10 + 40 * copy, 43 + 40 * copy)))])
     add("R-2", "second-copy", "The first copy is gone, the second has the right digest.",
         [{"do": "write", "file": rec, "at": 0, "zeros": 131072}, *gone])
     add("R-1", "magic", "The magic of all copies is gone: the code puts it right. No statement.json.",
@@ -335,6 +356,17 @@ def other_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
         given=["3", "4"])
     add("countersigned", "D-4", "lacks", "Two copies of a volume are here, and one of them lacks a segment.",
         delete("2/00000000.abs"), given=["1", "2"])
+    second = [name for name in bases["countersigned"].files if name.startswith("2/")]
+    add("countersigned", "D-4", "copy-has-it", "A volume lacks a segment that a copy laid out otherwise has.",
+        [*delete("1/00000000.abs"), {"do": "rename", "file": "2", "to": "2/../x-copy1of1.airbundle"}], given=["1", "2"])
+    add("countersigned", "D-6", "empty-beside", "A volume, and a folder with nothing in it: left out.", delete(*second),
+        given=["1", "2"])
+    add("countersigned", "D-6", "unrelated", "A volume, and a folder with segments of another bundle: left out.",
+        [*delete(*second), *({"do": "copy", "file": f"2/0000000{at}.abs", "from": f"1/0000000{at}.abs", "base": "drive"}
+                             for at in (0, 1))], given=["1", "2"])
+    add("countersigned", "D-6", "two-bundles", "Volumes of two bundles: somebody has to say which is meant.",
+        [{"do": "copy", "file": f"2/{name}", "from": f"1/{name}", "base": "stripes"}
+         for name in ("statement.json", "statement.rec")], given=["1", "2"])
     add("countersigned", "T-8", "signature-lost", "The record carries no countersignature, statement.json does.",
         [{"do": "copy", "file": "1/statement.rec", "from": "2/statement.rec"}],
         trust=["packer-standard", "officer-standard"])

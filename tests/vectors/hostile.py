@@ -286,6 +286,8 @@ def _statements() -> list[Hostile]:
         Hostile("T-5", "same-key", "Two signatures by one key.", many(2, same=True)),
         Hostile("T-5", "keyid", "A second signature whose key id is none: that copy cannot be read.", document(
             lambda fields: fields["signatures"].append({"keyid": "x", "sig": "AAAA"}))),
+        Hostile("T-5", "no-bytes", "A second signature of no bytes: any will do.", document(
+            lambda fields: fields["signatures"].append({"keyid": "00" * 32, "sig": ""}))),
         Hostile("T-5", "none", "No signatures.", document(lambda fields: fields.update(signatures=[]))),
         Hostile("T-5", "numbers", "Volumes that are not numbered from 1.",
                 payload(volume, volume.replace(b":1,", b":2,", 1))),
@@ -321,6 +323,14 @@ def _statements() -> list[Hostile]:
                 dataclasses.replace(statement(revision=1), table=table(b'"parity"', b'"twin"').table),
                 more={"splices": [old_record, {"do": "copy", "file": "1/FILE0000.CHK", "from": "1/catalog.abs",
                                                "base": "plain"}]}),
+        Hostile("T-7", "malformed-row", "A later revision whose catalog has blocks of 2 MiB; the one before is here.",
+                Lies(statement=lambda s: replace(s, revision=1, catalog=replace(s.catalog, block_size=2 << 20))),
+                more={"splices": [old_record]}),
+        Hostile("G-10", "malformed", "The preamble of the segments is malformed, that of the catalog is not.",
+                Lies(packed=lambda raw: raw + b"\0", statement=lambda s: replace(s, revision=1))),
+        Hostile("L-2", "not-all-given", "A table of more than 64 MiB, and a volume is not here: damaged.",
+                dataclasses.replace(promised, body=lambda raw: struct.pack("<Q", (64 << 20) + 1) + raw[8:]),
+                more={"given": ["1"]}),
         Hostile("K-11", "beside", "A later revision of another suite than its packer's key: the one before holds.",
                 statement(suite="cnsa2", revision=1), more={"splices": [old_record]}),
         Hostile("D-3", "empty-volume", "All is lost, and the volume that is not here holds no segment.", promised,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.vectors.damage import B, Base, Splices, delete, leaf, no_preambles, zeros
+from tests.vectors.damage import B, Base, Splices, copy_block, delete, leaf, no_preambles, zeros
 
 
 def several_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
@@ -37,6 +37,21 @@ def _together(base: Base) -> list[dict[str, Any]]:
     add("D-2", "two-files-forged-list", "One of the two files has forged lists that fit an altered block of it.",
         [*twin, *base.resealed(seg, 2, 700, b"\0\1\2\3"), *(zeros(more, at) for at in (3, 5, 7)),
          *(part for at in (1, 12) for part in base.resealed(seg, at, 128, leaf(base, seg, 2, 700, b"\0\1\2\3")))])
+    lists_gone = [zeros(file, at) for file in (seg, more) for at in (1, 12)]
+    add("S-7", "first-file", "Two files without lists, together as one: where they differ that under its name counts.",
+        [*twin, *lists_gone, *(zeros(seg, at) for at in (3, 5, 7)), *(zeros(more, at) for at in (4, 6)),
+         *({**part, "file": more} for part in base.resealed(seg, 2, 700, b"\0\1\2\3"))])
+    add("S-7", "first-file-altered", "The same, and it is the altered one.",
+        [*twin, *lists_gone, *(zeros(seg, at) for at in (4, 6)), *(zeros(more, at) for at in (3, 5, 7)),
+         *base.resealed(seg, 2, 700, b"\0\1\2\3")])
+    add("G-9", "trial-denied", "A segment without lists, a block altered: nothing fits until it is off trial.",
+        [*lists[:2], *base.resealed(seg, 2, 700, b"\0\1\2\3")])
+    ruined = [*delete(other), *(zeros(seg, at) for at in (2, 4, 6))]
+    for name, count, comment in (("sixty-fourth-file", 63, "Files that claim a segment: the 64th gives what it lacks."),
+                                 ("sixty-fifth-file", 64, "The 65th, which nobody looks at.")):
+        add("L-6", name, comment, [
+            {"do": "copy", "file": "1/z", "from": seg}, *ruined,
+            *(copy_block(f"1/f{at:02}", 0, seg, 0) for at in range(count))])
     return found
 
 
@@ -65,6 +80,9 @@ def _wide(base: Base) -> list[dict[str, Any]]:
     add("S-7", "stand-in", "One block of the list is gone, of the other a copy is forged; a data block is altered.",
         [one for file in files for part in (altered(file), forged(file, 2), [zeros(file, 3), zeros(file, again + 1)])
          for one in part])
+    add("G-9", "trial-asks-no-list", "Without a list block, and a block of it; another is altered: no list is asked.",
+        [one for file in files for part in (
+            altered(file), [zeros(file, 3), zeros(file, again + 1), zeros(file, 4 + 126)]) for one in part])
     add("K-7", "halves", "Of a preamble of two blocks each copy lacks one, in every file.",
         [zeros(file, at) for file in base.files if file.endswith(".abs")
          for at in (0, len(base.files[file]) // B - 1)])
@@ -108,6 +126,18 @@ def _drives(base: Base) -> list[dict[str, Any]]:
     add("D-3", "copies-all", "The same, and there are three copies: all of them are here.",
         [*gone, *({"do": "rename", "file": at, "to": f"{at}/../drives-copy{at}of3.airbundle"}
                                for at in "123")])
+    def copied(*names: str) -> Splices:
+        return [{"do": "rename", "file": at, "to": f"{at}/../drives-{name}.airbundle"}
+                for at, name in zip("123", names, strict=True)]
+
+    add("D-4", "copies", "Copies that are laid out otherwise, all of them here and whole.",
+        copied("copy1of3", "copy2of3", "copy3of3"))
+    add("D-4", "copies-lack", "The same, and a segment lies in none of them: its group gives it.",
+        [*delete("1/00000000.abs"), *copied("copy1of3", "copy2of3", "copy3of3")])
+    add("D-3", "copies-of-two-counts", "Beyond repair; two copies of two are here, and of three others one.",
+        [*gone, *copied("copy1of2", "copy2of2", "COPY1OF3")])
+    add("D-3", "copies-empty", "Beyond repair; a copy's folder has nothing in it, so that one is not here.",
+        [*gone, *delete(*of("3", "")), *copied("copy1of3", "copy2of3", "copy3of3")])
     add("D-6", "ends-gone", "Beyond repair; a folder without a number has a segment that no block at its ends names.",
         [*delete("1/00000000.abs"), *(zeros("3/00000003.abs", at) for at in (0, 2, 3, 4, 7)),
          {"do": "rename", "file": "3", "to": "3/../BACKUP"}])
