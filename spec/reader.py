@@ -112,10 +112,13 @@ def read(path: str, at: int, length: int) -> bytes:  # what cannot be read is no
     with contextlib.suppress(OSError), open(os.open(path, flags), "rb") as file:
         return os.pread(file.fileno(), length, at)
     return b""
-def entries_of(folder: str) -> Iterator[os.DirEntry[str]]:  # as far as a damaged folder can be listed (V-1)
+def entries_of(folder: str) -> list[os.DirEntry[str]]:  # as far as a damaged folder can be listed (V-1)
+    entries, found = os.scandir(folder), list[os.DirEntry[str]]()
     with contextlib.suppress(OSError):
-        yield from os.scandir(folder)
-def find_volumes(places: list[str]) -> dict[str, list[str]]:  # by folder its files, in the order of D-6
+        found.extend(itertools.islice(entries, 300_001))
+    need(len(found) <= 300_000, "L-6", f"{folder} has too many entries")
+    return found
+def find_volumes(places: list[str]) -> dict[str, list[str]]:  # by folder its files (D-7)
     volumes, named = dict[str, list[str]](), re.compile(r".*\.airbundle/*", re.IGNORECASE | re.DOTALL).fullmatch
     folders = (os.path.isdir(place) and not (named(place) and os.path.islink(place.rstrip("/"))) for place in places)
     need(all(folders), "V-1", "what was given is no folder", USAGE)
@@ -123,9 +126,7 @@ def find_volumes(places: list[str]) -> dict[str, list[str]]:  # by folder its fi
         inner = [e.path for e in entries_of(place) if named(e.name) and not (e.name[0] == "." or e.is_symlink())]
         own = [place for e in entries_of(place) if e.is_file(follow_symlinks=False) and FILE_NAME.fullmatch(e.name)]
         for volume in [place] if named(place) else sorted(filter(os.path.isdir, inner), key=os.fsencode) or own[:1]:
-            entries = [*itertools.islice(entries_of(volume), 300_001)]
-            need(len(entries) <= 300_000, "L-6", f"{volume} has too many entries")
-            volumes[volume] = sorted((e.path for e in entries if e.is_file(follow_symlinks=False)
+            volumes[volume] = sorted((e.path for e in entries_of(volume) if e.is_file(follow_symlinks=False)
                                       and e.stat(follow_symlinks=False).st_size < 4 * GIB), key=os.fsencode)
     need(volumes, "V-1", "there is no volume here", USAGE)
     return volumes
@@ -455,11 +456,11 @@ def find_statements(volumes: dict[str, list[str]], trusted: Any, ends: Any) -> t
                 copies[path] = read_statement(path)
             except Refusal as refusal:  # this copy is lost (T-5)
                 refused = min(refusal, refused, key=lambda each: each.args[0])
-        if wanted is not is_stray:  # which bundle is meant has to be clear (D-6)
+        if wanted is not is_stray:  # which bundle is meant has to be clear (D-7)
             stated = [{copies[p].value["bundle"] for p in paths if p in copies} for paths in volumes.values()]
             held = {geometry.bundle for said in ends.values() for geometry in said}
             clear = set.intersection(*filter(None, stated)) if copies else len(held) < 2
-            need(clear, "D-6", "the folders are of several bundles", USAGE)
+            need(clear, "D-7", "the folders are of several bundles", USAGE)
         if found := believed([*copies.values()], trusted):
             return copies, found
     raise Refusal(NOT_BELIEVED, "T-3", "no signature by a trusted packer holds") if copies else refused
@@ -489,7 +490,7 @@ class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
         self.id = self.candidates[0][0].value["bundle"]
         mine = {path for path, copy in self.copies.items() if copy.value["bundle"] == self.id}
         mine |= {path for path, said in self.ends.items() if bytes.fromhex(self.id) in {g.bundle for g in said}}
-        self.volumes = {v: paths for v, paths in self.volumes.items() if mine & {*paths}}  # without the others (D-6)
+        self.volumes = {v: paths for v, paths in self.volumes.items() if mine & {*paths}}  # without the others (D-7)
         self.blocks = {path: [*scan(path)] for paths in self.volumes.values() for path in paths}
         for statement, valid in self.candidates:
             self.statement, self.valid = statement, valid

@@ -46,7 +46,7 @@ class StagingTree:
         """Make the staging folder, or go on in an earlier one. Raises UsageError if `target` is in use, MediumError."""
         self.target = os.path.abspath(target)
         above, name = os.path.split(self.target)
-        self._mode = _require_free(self.target, above)
+        self._mode = require_free(self.target)
         parent = os.path.abspath(place) if place else above
         with reporting(parent):
             os.makedirs(parent, exist_ok=True)
@@ -291,8 +291,11 @@ def _own(path: str) -> str:
     return path
 
 
-def _require_free(target: str, parent: str) -> int | None:
-    """Check that nothing is at `target` but perhaps an empty folder, and give that folder's mode."""
+def require_free(target: str) -> int | None:
+    """Check that nothing is at `target` but perhaps an empty folder (P-7), and give that folder's mode.
+
+    Raises UsageError, MediumError.
+    """
     hint = "give the name of a folder that does not exist yet"
     try:
         found = os.lstat(target)
@@ -305,6 +308,6 @@ def _require_free(target: str, parent: str) -> int | None:
     with reporting(target):
         if os.listdir(target):
             raise UsageError("the folder is not empty", where=shown(target), hint=hint, rule="P-7")
-        if os.stat(parent).st_dev != found.st_dev:
+        if os.stat(os.path.dirname(os.path.abspath(target))).st_dev != found.st_dev:
             raise UsageError("the folder is a mount point", where=shown(target), hint="give a new folder inside it")
     return stat.S_IMODE(found.st_mode)

@@ -263,7 +263,9 @@ def require_folder(path: str) -> None:
 
 
 def find_volumes(path: str) -> list[str]:
-    """The volumes at `path`: itself, or those directly in it, in order. Raises UsageError, FormatError, MediumError.
+    """The volumes at `path`: itself, or those directly in it, in order (D-7).
+
+    Raises UsageError, FormatError, MediumError.
 
     The last part of `path` may be a link that the person made; a link named `*.airbundle` may come from a medium and
     is not followed (V-1). A folder that was renamed is still a volume (V-2).
@@ -274,19 +276,29 @@ def find_volumes(path: str) -> list[str]:
         return [path]
     found: list[str] = []
     renamed = False
-    with reporting(path), os.scandir(path) as entries:
+    with reporting(path), _as_far_as_listed(), os.scandir(path) as entries:
         for count, entry in enumerate(entries):
             if count >= limits.VOLUME_ENTRIES_MAX:
                 raise FormatError(f"more than {limits.VOLUME_ENTRIES_MAX} entries", where=shown(path), rule="L-6")
             with contextlib.suppress(OSError):
                 if entry.is_dir(follow_symlinks=False):
-                    if entry.name.lower().endswith(VOLUME_SUFFIX) and not is_litter(entry.name):
+                    if entry.name.lower().endswith(VOLUME_SUFFIX) and not entry.name.startswith("."):
                         found.append(entry.path)
                 elif entry.is_file(follow_symlinks=False) and entry.name != README_NAME:
                     renamed = renamed or speaks_of_volume(entry.name)
     if not found and renamed:
         return [path]
     return sorted(found, key=os.fsencode)
+
+
+@contextlib.contextmanager
+def _as_far_as_listed() -> Iterator[None]:
+    """What a damaged folder does not list counts as not there (V-1)."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DAMAGE:
+            raise
 
 
 def volumes_named(place: str, bundles: Iterable[bytes]) -> list[str]:
@@ -306,13 +318,13 @@ def bytes_in(path: str) -> int:
 
 
 def _why_ignored(entry: os.DirEntry[str]) -> str:
-    if is_litter(entry.name):
-        return "left by the operating system"
     try:
         if entry.is_symlink():
             return "a link"
-        if entry.is_file(follow_symlinks=False):
+        if entry.is_file(follow_symlinks=False):  # whatever its name: that carries no meaning (V-2)
             return ""
+        if is_litter(entry.name):
+            return "left by the operating system"
         return "a folder" if entry.is_dir(follow_symlinks=False) else "a pipe, a socket or a device"
     except OSError:
         return "its entry cannot be read"

@@ -59,13 +59,15 @@ def _claims_at(reader: VolumeReader, name: str, starts: Iterable[int], most: int
         if raw[:8] != MAGIC:
             continue
         try:
-            geometry = parse_header(raw, DIGEST_SIZES).geometry
+            header = parse_header(raw, DIGEST_SIZES)
         except FormatError:
             continue
+        geometry = header.geometry
         # V-2: a block at the end ends there. Headers cost nothing to make, so what does not is not even read.
         block = b"" if start < 0 and geometry.block_size != -start else reader.peek(name, start, geometry.block_size)
         digest = hash_by_suite(geometry.suite)(block[HASHED_AT:]).ljust(HASHED_AT - DIGEST_AT, b"\0")
-        found.append(Claim(geometry, len(block) == geometry.block_size and block[DIGEST_AT:HASHED_AT] == digest))
+        right = len(block) == geometry.block_size and block[DIGEST_AT:HASHED_AT] == digest
+        found.append(Claim(geometry, right and not any(block[HEADER_SIZE + header.payload_length:])))  # B-7
         if found[-1].sound or len(found) >= most:
             break
     return found

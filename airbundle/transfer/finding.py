@@ -96,7 +96,7 @@ def _require_beside(sidecar: VolumeReader, readers: Sequence[VolumeReader]) -> N
 
 
 def _one_bundle(readers: list[VolumeReader], wanted: str, where: str) -> tuple[VolumeReader, ...]:
-    """The volumes of the one bundle that is here or wanted (D-6), with those that a later step may leave out.
+    """The volumes of the one bundle that is here or wanted (D-7), with those that a later step may leave out.
 
     What a stopped pack left behind is no bundle yet (V-4): blocks only tell where no folder has a statement.
     """
@@ -110,7 +110,7 @@ def _one_bundle(readers: list[VolumeReader], wanted: str, where: str) -> tuple[V
                          hint="there is: " + (", ".join(sorted(there)) or "nothing that can be read"))
     several = len(ids) > 1 and (wanted or not stated or not set.intersection(*stated))
     if several:
-        raise UsageError(f"volumes of {len(ids)} bundles here", where=where, rule="D-6",
+        raise UsageError(f"volumes of {len(ids)} bundles here", where=where, rule="D-7",
                          hint="say which with --bundle: " + ", ".join(sorted(ids)))
     if not ids or all(ids & found for found in named.values()):
         return tuple(readers)
@@ -120,7 +120,7 @@ def _one_bundle(readers: list[VolumeReader], wanted: str, where: str) -> tuple[V
 
 
 def holds_some(reader: VolumeReader, copies: Sequence[StatementCopy], bundle: str) -> bool:
-    """Whether something of the bundle lies in a folder: a copy of its statement, or a block that says so (D-6)."""
+    """Whether something of the bundle lies in a folder: a copy of its statement, or a block that says so (D-7)."""
     stated = any(copy.volume is reader and _bundle_of(copy) == bundle for copy in copies)
     return stated or bundle in _held_bundles(reader)
 

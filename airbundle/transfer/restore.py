@@ -53,13 +53,16 @@ class Restorer:
         """Members without a list, once their own blocks did not stand the trial."""
         self._borne_out: dict[int, bytes] = {}
         """Leaves of members without a list that came back whole: their root says so, whatever becomes of others."""
+        self._listed: set[int] = set()
+        """Members with a list, whose patches are their leaves."""
+        self._patches: list[dict[int, bytes]] = [{} for _ in self._members]
         self._forget()
 
     def _forget(self) -> None:
-        """What was found, and what was put on trial, is looked at anew."""
+        """What was found, and what was put on trial, is looked at anew; what a leaf bore out stays (G-9)."""
         self._tried: set[int] = set()
         self._gone: list[Flags] | None = None
-        self._patches: list[dict[int, bytes]] = [{} for _ in self._members]
+        self._patches = [patches if position in self._listed else {} for position, patches in enumerate(self._patches)]
 
     def restore(self, row: Row, space: Workspace, helper: Workspace) -> bool:
         """Make `space` hold the segment of `row`, whole, if the members that are here can give it.
@@ -161,7 +164,9 @@ class Restorer:
         found, image = check_files(space, places, expected, direct=False)
         if int(self._lacking_of(position, found).sum()) > best[0]:
             found, image = check_file(space, best[1], best[2], expected, direct=False)
-        if found.leaves is None and position not in self._denied:
+        if found.leaves is not None:
+            self._listed.add(position)
+        elif position not in self._denied:
             self._tried.add(position)
         gone = self._lacking_of(position, found).copy()
         for index, payload in self._patches[position].items():

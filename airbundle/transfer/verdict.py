@@ -144,10 +144,12 @@ def _ignored(bundle: Bundle) -> tuple[str, ...]:
     for path, listing in bundle.listings.items():
         lines += [f"{name}: {why}" for name, why in listing.ignored]
         for name in listing.files:
-            number = ours.get((path, name))
+            number = ours.get((path, name), volumes.segment_number(name))
             if number is None and name not in volumes.FIXED_NAMES and (path, name) not in statements:
-                lines.append(f"{name}: no file of this bundle")
-            elif number is not None and number > bundle.statement.catalog.number:
+                whose = "left by the operating system" if volumes.is_litter(name) else "no file of this bundle"
+                lines.append(f"{name}: {whose}")
+            elif number is not None and number >= bundle.statement.catalog.number and (
+                    number > bundle.statement.catalog.number or (path, name) not in ours):
                 lines.append(f"{name}: claims segment {number}, which the bundle does not have")
             elif number in used and (path, name) not in bundle.used:
                 lines.append(f"{name}: segment {number} was read from another file")

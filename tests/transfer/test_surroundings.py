@@ -167,7 +167,7 @@ def test_a_renamed_volume(small: Packed, tmp_path: Path) -> None:
 
 def test_a_link_to_a_volume_is_not_followed(small: Packed, tmp_path: Path) -> None:
     (tmp_path / "link.airbundle").symlink_to(small.volume)
-    with pytest.raises(FormatError, match="link") as caught:
+    with pytest.raises(UsageError, match="link") as caught:
         api.verify([str(tmp_path / "link.airbundle")], trust=small.keys.trust)
     assert caught.value.rule == "V-1"
 

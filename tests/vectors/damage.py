@@ -204,8 +204,8 @@ def _files(base: Base) -> list[dict[str, Any]]:
         add("L-6", name, comment, [
             *({"do": "copy", "file": f"1/{at:02}", "from": "1/statement.rec", "base": "cnsa2"} for at in range(count)),
             {"do": "rename", "file": "1/statement.rec", "to": "1/z.rec"}, *delete("1/statement.json")])
-    add("D-6", "twice", "The same folder given twice: once.", [], given=["1", "1"])
-    add("D-6", "capitals", "The folder's name in capitals.",
+    add("D-7", "twice", "The same folder given twice: once.", [], given=["1", "1"])
+    add("D-7", "capitals", "The folder's name in capitals.",
         [{"do": "rename", "file": "1", "to": "1/../FORGED-1OF1.AIRBUNDLE"}])
     add("D-6", "folder-name", "The volume's folder has a name of its own.",
         [{"do": "rename", "file": "1", "to": "1/../BACKUP"}])
@@ -359,12 +359,12 @@ def other_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
     second = [name for name in bases["countersigned"].files if name.startswith("2/")]
     add("countersigned", "D-4", "copy-has-it", "A volume lacks a segment that a copy laid out otherwise has.",
         [*delete("1/00000000.abs"), {"do": "rename", "file": "2", "to": "2/../x-copy1of1.airbundle"}], given=["1", "2"])
-    add("countersigned", "D-6", "empty-beside", "A volume, and a folder with nothing in it: left out.", delete(*second),
+    add("countersigned", "D-7", "empty-beside", "A volume, and a folder with nothing in it: left out.", delete(*second),
         given=["1", "2"])
-    add("countersigned", "D-6", "unrelated", "A volume, and a folder with segments of another bundle: left out.",
+    add("countersigned", "D-7", "unrelated", "A volume, and a folder with segments of another bundle: left out.",
         [*delete(*second), *({"do": "copy", "file": f"2/0000000{at}.abs", "from": f"1/0000000{at}.abs", "base": "drive"}
                              for at in (0, 1))], given=["1", "2"])
-    add("countersigned", "D-6", "two-bundles", "Volumes of two bundles: somebody has to say which is meant.",
+    add("countersigned", "D-7", "two-bundles", "Volumes of two bundles: somebody has to say which is meant.",
         [{"do": "copy", "file": f"2/{name}", "from": f"1/{name}", "base": "stripes"}
          for name in ("statement.json", "statement.rec")], given=["1", "2"])
     add("countersigned", "T-8", "signature-lost", "The record carries no countersignature, statement.json does.",
