@@ -51,14 +51,12 @@ def say(text: str) -> None:  # to standard error, without characters that a term
     sys.stderr.write("".join(c if c.isprintable() else "?" for c in text) + "\n")
 # === 2. Suites: the classes of their public halves, and the private ones from the seeds of a key file ===
 Suite = namedtuple("Suite", "number name h hash kdf envelope hpke halves private")
-STANDARD = Suite(
-    1, "standard", 32, lambda data: blake3(data).digest(), hashes.SHA256(), 1168, hpke.Suite(
+STANDARD = Suite(1, "standard", 32, lambda data: blake3(data).digest(), hashes.SHA256(), 1168, hpke.Suite(
         hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM), {"ed25519": ed25519.Ed25519PublicKey,
         "mldsa": mldsa.MLDSA65PublicKey, "mlkem": mlkem.MLKEM768PublicKey, "x25519": x25519.X25519PublicKey},
     lambda s: [ed25519.Ed25519PrivateKey.from_private_bytes(s[:32]), mldsa.MLDSA65PrivateKey.from_seed_bytes(s[32:64]),
               mlkem.MLKEM768PrivateKey.from_seed_bytes(s[64:-32]), x25519.X25519PrivateKey.from_private_bytes(s[-32:])])
-CNSA2 = Suite(
-    2, "cnsa2", 48, lambda data: hashlib.sha384(data).digest(), hashes.SHA384(), 1616, hpke.Suite(
+CNSA2 = Suite(2, "cnsa2", 48, lambda data: hashlib.sha384(data).digest(), hashes.SHA384(), 1616, hpke.Suite(
         hpke.KEM.MLKEM1024, hpke.KDF.HKDF_SHA384, hpke.AEAD.AES_256_GCM), {
         "mldsa": mldsa.MLDSA87PublicKey, "mlkem": mlkem.MLKEM1024PublicKey},
     lambda s: [mldsa.MLDSA87PrivateKey.from_seed_bytes(s[:32]), mlkem.MLKEM1024PrivateKey.from_seed_bytes(s[32:])])
@@ -75,8 +73,7 @@ def tables(suite: Suite) -> dict[str, Any]:  # a number is bytes in hexadecimal,
     key, one = {"version": range(1, 2), "suite": suite.name, "name": public}, {"keyid": {32, 48}, "sig": in_base64}
     row = (NUMBER, {"data", "parity"}, NUMBER, NUMBER, range(1, 65), *[NUMBER] * 5, 16, h)
     preamble, span = {"length": range(1, 128 * KIB + 1), "hash": h}, range(1, 256 * MIB + 1)
-    return {
-        "public key": {"kind": "airbundle public key"} | key | dict.fromkeys(suite.halves, in_base64) | {"id": h},
+    return {"public key": {"kind": "airbundle public key"} | key | dict.fromkeys(suite.halves, in_base64) | {"id": h},
         "private key": {"kind": "airbundle private key"} | key | {"id": h, "protection": "none", "memory": range(1),
             "iterations": range(1), "lanes": range(1), "salt": "", "seeds": in_base64, "check": h},
         "index": {"start": NUMBER, "length": span, "chunks": [(range(MIB + 1), range(17, MIB + 17), {
@@ -108,20 +105,19 @@ def decode(data: bytes, table: str, suite: Any = None, status: int = DAMAGED) ->
     return suite, value
 # === 3. Volumes ===
 def read(path: str, at: int, length: int) -> bytes:  # what cannot be read is not there (B-4); no links (V-1)
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-    with contextlib.suppress(OSError), open(os.open(path, flags), "rb") as file:
+    with contextlib.suppress(OSError), open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         return os.pread(file.fileno(), length, at)
     return b""
 def entries_of(folder: str) -> list[os.DirEntry[str]]:  # as far as a damaged folder can be listed (V-1)
-    entries, found = os.scandir(folder), list[os.DirEntry[str]]()
-    with contextlib.suppress(OSError):
+    found = list[os.DirEntry[str]]()
+    with os.scandir(folder) as entries, contextlib.suppress(OSError):
         found.extend(itertools.islice(entries, 300_001))
     need(len(found) <= 300_000, "L-6", f"{folder} has too many entries")
     return found
 def find_volumes(places: list[str]) -> dict[str, list[str]]:  # by folder its files (D-7)
-    volumes, named = dict[str, list[str]](), re.compile(r".*\.airbundle/*", re.IGNORECASE | re.DOTALL).fullmatch
-    folders = (os.path.isdir(place) and not (named(place) and os.path.islink(place.rstrip("/"))) for place in places)
-    need(all(folders), "V-1", "what was given is no folder", USAGE)
+    volumes, named = dict[str, list[str]](), re.compile(r"(?is).*\.airbundle/*").fullmatch
+    for place in places:
+        need(os.path.isdir(place) and not (named(place) and os.path.islink(place.rstrip("/"))), "V-1", place, USAGE)
     for place in map(os.path.realpath, places):
         inner = [e.path for e in entries_of(place) if named(e.name) and not (e.name[0] == "." or e.is_symlink())]
         own = [place for e in entries_of(place) if e.is_file(follow_symlinks=False) and FILE_NAME.fullmatch(e.name)]
@@ -159,8 +155,7 @@ def scan(path: str) -> Iterator[Block]:  # all of a file, but for what is behind
         at += block.geometry.B if block else 4 * KIB
 def ends_of(path: str) -> set[Geometry]:  # what the blocks at its ends say a file is (V-2)
     size = os.lstat(path).st_size
-    last = [block_at(path, size - (4 * KIB << i)) for i in range(9) if size >= 4 * KIB << i]
-    last = [block for block in last if block and block.at + block.geometry.B == size]
+    last = [b for i in range(9) if (b := block_at(path, size - (4 * KIB << i))) and b.at + b.geometry.B == size]
     return {block.geometry for block in (block_at(path, 0), *last[:1]) if block}
 # === 5. Segments, in the field GF(2^8) with the polynomial 0x11D (S-4) ===
 CODE = reedsolo.RSCodec(64, nsize=255, fcr=0, prim=0x11D, generator=2)  # R-1, and the tables of the field
@@ -181,8 +176,7 @@ def restore(k: int, word: dict[int, bytes | None], size: int) -> None:  # None i
         for i in range(len(lost)):
             work[i] = work[i].translate(TIMES[INVERSE[work[i][i]]])
             work = [row if i == j else combine([(1, row), (row[i], work[i])], len(row)) for j, row in enumerate(work)]
-        data |= {c: row[len(lost) :] for c, row in zip(lost, work, strict=True)}
-        word |= data
+        word |= (data := data | {c: row[len(lost) :] for c, row in zip(lost, work, strict=True)})
         word |= {r: combine(((INVERSE[r ^ c], data[c]) for c in data), size) for r in word if word[r] is None}
 def readings(pages: Mapping[Any, bytes], instead: list[bytes]) -> Iterator[bytes]:  # by copy and index (S-7)
     choices = [[*dict.fromkeys(pages[c, i] for c in (0, 1) if (c, i) in pages)] or [b] for i, b in enumerate(instead)]
@@ -289,14 +283,15 @@ def expand(codec: str, packed: bytes, length: int) -> bytes:  # its seal was ope
     return packed[1 + 4 * w : ends[0]] + bytes(words) + packed[ends[-2] :]
 # === 7. Keys and seals ===
 PublicKey = namedtuple("PublicKey", "suite id halves loaded")
+def key_id(suite: Suite, halves: Iterable[bytes]) -> Any:
+    return suite.hash(TAG("key").encode() + bytes([suite.number]) + b"".join(halves)).hex()
 def read_public(path: str) -> PublicKey:  # K-3
     suite, value = decode(read(os.path.realpath(path), 0, 64 * KIB), "public key", status=USAGE)
     halves = {name: base64.b64decode(value[name]) for name in suite.halves}
     loaded = {name: attempt(USAGE, "K-3", f"{name} of {path}", suite.halves[name].from_public_bytes, half)
               for name, half in halves.items()}  # the library knows lengths, and ML-KEM keys that are not canonical
     u, y = (int.from_bytes(halves.get(name, b"\2"), "little") for name in ("x25519", "ed25519"))
-    digest = suite.hash(TAG("key").encode() + bytes([suite.number]) + b"".join(halves.values()))
-    sound = digest.hex() == value["id"] and max(u, y % 2**255) < 2**255 - 19
+    sound = key_id(suite, halves.values()) == value["id"] and max(u, y % 2**255) < 2**255 - 19
     for a, b in ((y % 2**255, 1), (u - 1, u + 1)):  # a / b is the y of a point; five of them are of small order
         order = a * b * (a * a - b * b) * (121665 * a**4 - 121666 * b * b * (2 * a * a - b * b))
         sound = sound and order % (2**255 - 19) != 0
@@ -308,8 +303,7 @@ def read_private(path: str) -> tuple[str, Any]:  # the key id, and what opens en
     suite, value = decode(read(os.path.realpath(path), 0, 64 * KIB), "private key", status=USAGE)
     right = suite.hash(TAG("keyfile").encode() + encode(value | {"check": ""}).encode()).hex() == value["check"]
     keys = attempt(USAGE, "K-17", f"{path} is damaged", suite.private, base64.b64decode(value["seeds"]))
-    halves = b"".join(key.public_key().public_bytes_raw() for key in keys)
-    same = suite.hash(TAG("key").encode() + bytes([suite.number]) + halves).hex() == value["id"]
+    same = key_id(suite, (key.public_key().public_bytes_raw() for key in keys)) == value["id"]
     need(right and same, "K-17", f"{path} is damaged", USAGE)
     return value["id"], hpke.MLKEM768X25519PrivateKey(*keys[2:]) if suite is STANDARD else keys[1]
 class Preamble:  # the context of 7.3, the commitment and the envelopes (K-2, K-6, K-12)
@@ -386,9 +380,9 @@ def open_manifest(sealed: bytes, key: bytes, statement: Statement, preamble: Pre
     alike = all(value[field] == statement.value[field] for field in ("bundle", "packer", "series", "sequence"))
     recipients = [recipient for kind, recipient, _ in preamble.envelopes if kind == 1]
     need(alike and value["recipients"] == recipients, "G-4", "the manifest is another bundle's", NOT_BELIEVED)
-    keys, most = [key for key, _ in value["meta"]], max(len(value["files"]), len(value["folders"]))
-    need(len(keys) <= 256 and keys == sorted(set(keys)) and most <= 524_288, "L-4", "notes, files or folders (L-3)")
-    files, folders, spelled = [path for path, _, _ in value["files"]], value["folders"], dict[str, str]()
+    keys, files, folders = [row[0] for row in value["meta"]], [row[0] for row in value["files"]], value["folders"]
+    few, spelled = len(keys) <= 256 and max(len(files), len(folders)) <= 524_288, dict[str, str]()
+    need(few and keys == sorted(set(keys)), "L-4", "notes, files or folders (L-3)")
     for path in (*files, *folders):
         parts, kinds = path.split("/"), {unicodedata.category(c) for c in path}
         need(unicodedata.is_normalized("NFC", path) and not {"", ".", ".."} & {*parts}, "P-1", path)
@@ -396,17 +390,15 @@ def open_manifest(sealed: bytes, key: bytes, statement: Statement, preamble: Pre
         need(not any(part[-1] in ". " or RESERVED.fullmatch(part.split(".")[0]) for part in parts), "P-3", path)
         need(max(len(part.encode()) for part in parts) <= 255 and len(parts) <= 64, "P-4", path)
         for way in itertools.accumulate(parts, "{}/{}".format):
-            folded = unicodedata.normalize("NFC", way.casefold())
-            need(spelled.setdefault(folded, way) == way, "P-5", f"{path} differs from another in case only")
+            need(spelled.setdefault(unicodedata.normalize("NFC", way.casefold()), way) == way, "P-5", f"case of {path}")
     inner = {path[:i] for path in (*files, *folders) for i, c in enumerate(path) if c == "/"}
     ordered = all(paths == sorted(set(paths), key=str.encode) for paths in (files, folders))
     need(ordered and not inner & {*files, *folders} and not {*files} & {*folders}, "P-5", "order, or one in another")
     return value
 # === 9. Statement, 10. Records ===
 Statement = namedtuple("Statement", "payload value suite signatures data")
-IN_NAME = re.compile(r"-(copy)?([1-9][0-9]?)of([1-9][0-9]?)\.airbundle\Z", re.IGNORECASE | re.ASCII)
 def in_name(place: str) -> tuple[bool, int, int]:  # advice: whether it is a copy, number and count (D-6)
-    copy, number, of = found.groups() if (found := IN_NAME.search(place)) else (None, 0, 0)
+    copy, number, of = (*re.findall(r"(?ai)-(copy)?([1-9]\d?)of([1-9]\d?)\.airbundle\Z", place), ("", 0, 0))[0]
     return (bool(copy), int(number), int(of)) if int(number) <= int(of) else (False, 0, 0)
 FILE_NAME = re.compile(r"statement\.(json|rec)|catalog(-copy)?\.abs|[0-9]{8}\.abs", re.ASCII)  # chapter 3
 REVISED, NAMES = {"revision", "envelopes", "catalog", "writer"}, {"statement.json", "statement.rec"}  # T-10
@@ -414,18 +406,17 @@ def is_stray(path: str) -> bool:  # a record under another name, by what one of 
     head = (read(path, at, 8) + read(path, at + 59, 1) for at in range(0, RECORD, COPY))
     return os.path.basename(path) not in NAMES and MAGIC + b"\5" in head
 def read_statement(path: str) -> Statement:  # not yet believed (T-1)
-    record = not path.endswith("/statement.json")
     pieces = (read(path, at, 4 * KIB).ljust(4 * KIB, b"\0") for at in range(0, RECORD, 4 * KIB))
-    data = read_record(b"".join(pieces)) if record else read(path, 0, 95 * KIB + 1)
+    data = read(path, 0, 95 * KIB + 1) if path.endswith("/statement.json") else read_record(b"".join(pieces))
     envelope = decode(data, "statement", STANDARD, NOT_BELIEVED)[1]
     payload = base64.b64decode(envelope["payload"])
     keys = {entry["keyid"]: base64.b64decode(entry["sig"]) for entry in envelope["signatures"]}
     sizes = len(data) <= 95 * KIB and len(payload) <= 16 * KIB and 1 <= len(keys) == len(envelope["signatures"]) <= 10
     need(sizes, "T-5", "its length (L-5) or signatures", NOT_BELIEVED)
     suite, value = decode(payload, "payload")
-    numbers, count = [volume["number"] for volume in value["volumes"]], len(value["volumes"])
+    numbers = [volume["number"] for volume in value["volumes"]]
     need((value["series"] is None) == (value["sequence"] is None), "T-5", "series and sequence")
-    need(value["lose"] < count <= 64 and numbers == [*range(1, count + 1)], "T-5", "numbers of volumes (T-6)")
+    need(value["lose"] < len(numbers) <= 64 and numbers == [*range(1, len(numbers) + 1)], "T-5", "volumes (T-6)")
     need(value["revision"] or value["preamble"] == value["envelopes"], "G-10", "preambles of revision 0")
     return Statement(payload, value, suite, keys, data)
 def holds(statement: Statement, keyid: str, key: PublicKey) -> Any:  # every part of a signature (T-2)
@@ -483,14 +474,14 @@ def make_record(content: bytes, suite: Suite) -> bytes:  # the exact encoding (T
     return turn(bytes(CODE.encode(frame)), 255).ljust(COPY, b"\0") * 3
 class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
     def __init__(self, places: list[str], trusted: dict[str, PublicKey]) -> None:
-        self.volumes, self.rows, self.beyond = find_volumes(places), list[Segment](), list[str]()
-        self.keys, self.manifest = dict[int, bytes](), dict[str, Any](files=[])
+        self.volumes, self.keys = find_volumes(places), dict[int, bytes]()
+        self.rows, self.beyond, self.manifest = list[Segment](), list[str](), dict[str, Any](files=[])
         self.ends = {path: ends_of(path) for paths in self.volumes.values() for path in paths}
         self.copies, self.candidates = find_statements(self.volumes, trusted, self.ends)
-        self.id = self.candidates[0][0].value["bundle"]
-        mine = {path for path, copy in self.copies.items() if copy.value["bundle"] == self.id}
-        mine |= {path for path, said in self.ends.items() if bytes.fromhex(self.id) in {g.bundle for g in said}}
-        self.volumes = {v: paths for v, paths in self.volumes.items() if mine & {*paths}}  # without the others (D-7)
+        bundle = self.candidates[0][0].value["bundle"]  # without the folders in which nothing of it lies (D-7)
+        mine = {path for path, said in self.ends.items() if bundle in {g.bundle.hex() for g in said} or (
+            path in self.copies and bundle == self.copies[path].value["bundle"])}
+        self.volumes = {v: paths for v, paths in self.volumes.items() if mine & {*paths}}
         self.blocks = {path: [*scan(path)] for paths in self.volumes.values() for path in paths}
         for statement, valid in self.candidates:
             self.statement, self.valid = statement, valid
@@ -541,15 +532,14 @@ class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
         starts = [row[1] for row in self.manifest["segments"]] + [sum(row[1] for row in self.manifest["files"])]
         numbers = [row[0] for row in self.manifest["segments"]] == [s.number for s in self.rows if s.role == "data"]
         need(numbers and starts == ends, "G-5", "the slices have gaps, or are not the files or segments")
-    def restore(self) -> None:  # inner and outer code, group by group (D-2)
+    def restore(self, folder: str) -> None:  # group by group (D-2); the source stream, if there are keys and a folder
         for members in self.groups:
             repair(members)
         self.beyond += [f"S-8: parity of segment {s.number}" for s in self.rows if s.lost() or None in s.places]
-    def write_files(self, folder: str) -> None:  # the source stream, if there are keys and a folder for it
-        lost = [s.number for s in self.rows if s.lost() and s.role == "data"]
-        had = [s for s in self.rows if s.number in self.keys and s.role == "data" and s.number not in lost]
-        stream, at = b"".join(itertools.chain(*(read_body(s, self.keys[s.number], self.manifest) for s in had))), 0
-        need(not lost, "G-9", f"segments that cannot be restored from what is here: {lost}", self.status_of_loss())
+        lost, had = ([s for s in self.rows if s.role == "data" and bool(s.lost()) == gone] for gone in (True, False))
+        bodies = (read_body(s, self.keys[s.number], self.manifest) for s in had if self.keys)
+        stream, at = b"".join(itertools.chain(*bodies)), 0
+        need(not lost, "G-9", f"{len(lost)} segments cannot be restored from what is here", self.status_of_loss())
         for path, size, digest in self.manifest["files"]:
             content, at = stream[at : at + size], at + size
             if hashlib.sha256(content).hexdigest() != digest:
@@ -571,8 +561,8 @@ class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
         homes = {v: self.stands_for(v) for v in self.volumes if not in_name(v)[0]}
         for segment in self.rows:  # wherever it lies, but also where a copy of its volume has it (D-4)
             having = {v for v in self.volumes for name in segment.names if os.path.join(v, name) in sound}
-            there = having and not having < {v for v, numbers in homes.items() if segment.volume in numbers}
-            wrong += [] if there else [f"D-4: segment {segment.number} is missing"]
+            wrong += [f"D-4: segment {segment.number} is missing"] * (not having or having < {
+                volume for volume, numbers in homes.items() if segment.volume in numbers})
         for volume in self.volumes:
             copy, record = self.copies.get(f"{volume}/statement.json"), read(f"{volume}/statement.rec", 0, RECORD + 1)
             held = dict(self.valid & {*copy.signatures.items()} if copy else ()).keys() == dict(self.valid).keys()
@@ -582,10 +572,9 @@ class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
 def run(argv: list[str]) -> int:  # the two verbs; no two trusted keys share a half (K-4); passphrases are in NFC (K-13)
     pairs, (verb, *places) = getopt.gnu_getopt([*argv, ""], "o:", ["trust=", "key=", "passphrase-file="])
     options, passphrase = dict(pairs), None
-    need(verb == "verify" or (verb == "unpack" and "-o" in options), "usage", "verify, or unpack with -o DIR", USAGE)
     target = os.path.abspath(options.get("-o", ""))
     free = not os.path.lexists(target) or (os.path.isdir(target) and not (os.path.islink(target) or os.listdir(target)))
-    need(verb == "verify" or free, "P-7", f"{target} exists", USAGE)
+    need(verb == "verify" or (verb == "unpack" and free), "P-7", "verify, or unpack with -o and a new DIR", USAGE)
     trusted = {key.id: key for key in (read_public(path) for name, path in pairs if name == "--trust")}
     for one, other in itertools.combinations(trusted.values(), 2):
         need(not {*one.halves} & {*other.halves}, "K-4", "two trusted keys share a half", USAGE)
@@ -595,15 +584,14 @@ def run(argv: list[str]) -> int:  # the two verbs; no two trusted keys share a h
     private, bundle = read_private(options["--key"]) if "--key" in options else None, Bundle(places[:-1], trusted)
     if verb == "unpack" or private or passphrase is not None:
         bundle.open(private, passphrase)
-    bundle.restore()
     if verb == "unpack":  # everything is written aside, and gets its name when all of it was verified
         with tempfile.TemporaryDirectory(prefix=".ab-", dir=os.path.dirname(target)) as aside:
             for path in ("", *bundle.manifest["folders"]):
                 os.makedirs(os.path.join(aside, "files", path))
-            bundle.write_files(os.path.join(aside, "files"))
+            bundle.restore(os.path.join(aside, "files"))
             os.rename(os.path.join(aside, "files"), target)
         return 0
-    bundle.write_files("")
+    bundle.restore("")
     for line in [*bundle.beyond, *(findings := bundle.findings()), "repairable" if findings else "whole"]:
         say(line)
     return bundle.status_of_loss() if bundle.beyond else REPAIRABLE if findings else 0

@@ -1,0 +1,159 @@
+"""What no line of a vector can say: how folders, keys and targets are given, and media that fail; of both readers.
+
+Where one of these fails, the two differ, or the sentence of the spec that it names is not what is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airbundle import api
+from airbundle.cli.words import read_passphrase
+from airbundle.errors import UsageError
+from airbundle.format import limits
+from tests.vectors import run
+from tests.vectors.bases import PASSPHRASE
+from tests.vectors.volumes import lay_out, read_vectors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+VECTORS = {vector.name: vector for vector in read_vectors()}
+
+
+@pytest.fixture
+def volume(spot: Path) -> Iterator[Path]:
+    """A whole bundle of one volume, in a folder of its own."""
+    (found,) = lay_out(VECTORS["D-5-whole"], spot / "given").values()
+    yield found
+    shutil.rmtree(spot / "given")
+
+
+def verified(people: Path, *places: object, trust: str = "packer-standard") -> tuple[int, int]:
+    """The exit statuses of the package and of the reader."""
+    words, found = [str(place) for place in places], run.Outcome()
+    keys = str(people / f"{trust}.pub")
+    package = run._caught(found, "verify", lambda: api.verify(words, trust=api.load_trust(keys), pace=run.PACE))
+    return package, run._run(found, "verify", [*words, "--trust", keys])
+
+
+def test_one_level_below(people: Path, volume: Path) -> None:
+    """D-7: before the folder itself, whatever lies there; what begins with a dot is not looked for."""
+    stick = volume.parent
+    (stick / "catalog.abs").write_bytes(b"of a file system's repair")
+    shutil.copytree(volume, stick / ".hidden-1of1.airbundle")
+    (stick / ".hidden-1of1.airbundle" / "00000000.abs").unlink()
+    assert verified(people, stick) == (0, 0)
+    assert verified(people, stick, volume) == (0, 0)
+    assert verified(people, stick / ".hidden-1of1.airbundle") == (11, 11)
+    renamed = volume.rename(stick / "BACKUP")
+    assert verified(people, renamed) == (0, 0)
+    assert verified(people, stick) == (5, 5)
+    (stick / "catalog.abs").unlink()
+    assert verified(people, stick) == (2, 2)
+
+
+def test_links(people: Path, volume: Path) -> None:
+    """D-7: somebody's own link is followed, to the folder and its name; one that may come from a medium is not."""
+    (volume.parent / "way").symlink_to(volume)
+    (volume.parent / "link.airbundle").symlink_to(volume)
+    assert verified(people, volume.parent / "way") == (0, 0)
+    assert verified(people, f"{volume.parent / 'way'}/") == (0, 0)
+    assert verified(people, volume.parent / "way", volume) == (0, 0)
+    assert verified(people, volume.parent / "link.airbundle") == (2, 2)
+    assert verified(people, volume.parent) == (0, 0)
+    assert verified(people, volume, volume.parent / "nowhere") == (2, 2)
+
+
+def test_too_many_entries(people: Path, volume: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """L-6: nothing in such a folder is read, so whom the reader trusts does not matter; only 2 comes before it."""
+    monkeypatch.setattr(limits, "VOLUME_ENTRIES_MAX", 5)
+    text = run.READER.read_text().replace("300_001", "6").replace("300_000", "5")
+    monkeypatch.setattr(run, "_reader", lambda: compile(text, str(run.READER), "exec"))
+    assert verified(people, volume) == (4, 4)
+    assert verified(people, volume, trust="officer-standard") == (4, 4)
+    assert verified(people, volume, volume.parent / "nowhere") == (2, 2)
+
+
+@pytest.mark.parametrize(("whole", "answer"), [(True, 0), (False, 11)])
+def test_a_listing_that_fails_midway(people: Path, volume: Path, monkeypatch: pytest.MonkeyPatch, *, whole: bool,
+                                     answer: int) -> None:
+    """V-1: what is not listed counts as not there, and the reader goes on."""
+    real = os.scandir
+
+    def until(found: list[Any]) -> Iterator[Any]:
+        yield from (entry for entry in found if whole or entry.name != "00000000.abs")
+        raise OSError(errno.EIO, "x")
+
+    @contextlib.contextmanager
+    def sick(place: Any) -> Iterator[Iterator[Any]]:
+        with real(place) as found:
+            yield until(list(found))
+
+    monkeypatch.setattr(os, "scandir", sick)
+    assert verified(people, volume) == (answer, answer)
+
+
+def test_sectors_of_a_record_that_cannot_be_read(people: Path, volume: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R-3: they cost their 4 KiB, which the code of the only copy that is left makes good."""
+    path = volume / "statement.rec"
+    path.write_bytes(path.read_bytes()[:128 << 10].ljust(384 << 10, b"\0"))
+    (volume / "statement.json").unlink()
+
+    def sick(real: Callable[..., Any], size: Callable[[Any], int]) -> Callable[..., Any]:
+        def read(fd: int, what: Any, offset: int, *more: Any) -> Any:
+            if os.readlink(f"/proc/self/fd/{fd}") == str(path) and offset < 45_056 and offset + size(what) > 40_960:
+                raise OSError(errno.EIO, "x")
+            return real(fd, what, offset, *more)
+
+        return read
+
+    monkeypatch.setattr(os, "pread", sick(os.pread, int))
+    monkeypatch.setattr(os, "preadv", sick(os.preadv, lambda what: sum(map(len, what))))
+    assert verified(people, volume) == (11, 11)
+
+
+def test_where_it_is_unpacked(people: Path, volume: Path, tmp_path: Path) -> None:
+    """P-7: an empty folder will do; where something is, nothing is said of the bundle, and it stays."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("mine")
+    key, trust = str(people / "reader-standard.key"), str(people / "packer-standard.pub")
+
+    def unpacked(target: Path) -> tuple[int, int]:
+        found, words = run.Outcome(), [str(volume), "--trust", trust, "--key", key, "-o", str(target)]
+        package = run._caught(found, "unpack", lambda: api.unpack(
+            [str(volume)], str(target), trust=api.load_trust(trust), keys=[api.load_private(key)], pace=run.PACE))
+        if not any(target.glob("mine")):
+            shutil.rmtree(target)
+            target.mkdir()
+        return package, run._run(found, "unpack", words)
+
+    assert unpacked(tmp_path / "empty") == (0, 0)
+    (volume / "statement.json").unlink()
+    (volume / "statement.rec").unlink()
+    assert unpacked(tmp_path / "full") == (2, 2)
+    assert os.listdir(tmp_path / "full") == ["mine"]
+
+
+@pytest.mark.parametrize(("content", "answer"), [
+    (PASSPHRASE.encode() + b"\r\r\nmore", 0), (b"", 2), (b"\r\n" + PASSPHRASE.encode(), 2), (b"\xff\xfe", 2)])
+def test_files_with_a_passphrase(people: Path, spot: Path, tmp_path: Path, content: bytes, answer: int) -> None:
+    """K-13: the first line, which has to be text and not empty."""
+    (volume,) = lay_out(VECTORS["D-5-whole-passphrase"], spot / f"given{answer}{len(content)}").values()
+    (tmp_path / "passphrase").write_bytes(content)
+    words = [str(volume), "--trust", str(people / "packer-standard.pub"),
+             "--passphrase-file", str(tmp_path / "passphrase")]
+    assert run._run(run.Outcome(), "verify", words) == answer
+    if answer:
+        with pytest.raises(UsageError):
+            read_passphrase(str(tmp_path / "passphrase"))
+    else:
+        assert read_passphrase(str(tmp_path / "passphrase")) == PASSPHRASE
