@@ -154,8 +154,7 @@ def scan(path: str) -> Iterator[Block]:  # all of a file, but for what is behind
             yield block
         at += block.geometry.B if block else 4 * KIB
 def ends_of(path: str) -> set[Geometry]:  # what the blocks at its ends say a file is (V-2)
-    size = os.lstat(path).st_size
-    last = [b for i in range(9) if (b := block_at(path, size - (4 * KIB << i))) and b.at + b.geometry.B == size]
+    last = [b for i in range(12, 21) if (b := block_at(path, os.lstat(path).st_size - 2**i)) and b.geometry.B >> i == 1]
     return {block.geometry for block in (block_at(path, 0), *last[:1]) if block}
 # === 5. Segments, in the field GF(2^8) with the polynomial 0x11D (S-4) ===
 CODE = reedsolo.RSCodec(64, nsize=255, fcr=0, prim=0x11D, generator=2)  # R-1, and the tables of the field
@@ -288,8 +287,7 @@ def key_id(suite: Suite, halves: Iterable[bytes]) -> Any:
 def read_public(path: str) -> PublicKey:  # K-3
     suite, value = decode(read(os.path.realpath(path), 0, 64 * KIB), "public key", status=USAGE)
     halves = {name: base64.b64decode(value[name]) for name in suite.halves}
-    loaded = {name: attempt(USAGE, "K-3", f"{name} of {path}", suite.halves[name].from_public_bytes, half)
-              for name, half in halves.items()}  # the library knows lengths, and ML-KEM keys that are not canonical
+    loaded = {name: attempt(USAGE, "K-3", path, suite.halves[name].from_public_bytes, halves[name]) for name in halves}
     u, y = (int.from_bytes(halves.get(name, b"\2"), "little") for name in ("x25519", "ed25519"))
     sound = key_id(suite, halves.values()) == value["id"] and max(u, y % 2**255) < 2**255 - 19
     for a, b in ((y % 2**255, 1), (u - 1, u + 1)):  # a / b is the y of a point; five of them are of small order
@@ -537,8 +535,7 @@ class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
             repair(members)
         self.beyond += [f"S-8: parity of segment {s.number}" for s in self.rows if s.lost() or None in s.places]
         lost, had = ([s for s in self.rows if s.role == "data" and bool(s.lost()) == gone] for gone in (True, False))
-        bodies = (read_body(s, self.keys[s.number], self.manifest) for s in had if self.keys)
-        stream, at = b"".join(itertools.chain(*bodies)), 0
+        stream, at = b"".join(c for s in had if self.keys for c in read_body(s, self.keys[s.number], self.manifest)), 0
         need(not lost, "G-9", f"{len(lost)} segments cannot be restored from what is here", self.status_of_loss())
         for path, size, digest in self.manifest["files"]:
             content, at = stream[at : at + size], at + size
@@ -558,11 +555,10 @@ class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
         wrong += [f"V-6: {path}" for path in self.blocks.keys() - ours for said in self.ends[path] & segments.keys()
                   if not {os.path.join(os.path.dirname(path), name) for name in segments[said].names} & ours.keys()]
         wrong += {os.path.join(volume, name) for volume in self.volumes for name in self.catalog.names} - sound
-        homes = {v: self.stands_for(v) for v in self.volumes if not in_name(v)[0]}
         for segment in self.rows:  # wherever it lies, but also where a copy of its volume has it (D-4)
             having = {v for v in self.volumes for name in segment.names if os.path.join(v, name) in sound}
             wrong += [f"D-4: segment {segment.number} is missing"] * (not having or having < {
-                volume for volume, numbers in homes.items() if segment.volume in numbers})
+                v for v in self.volumes if not in_name(v)[0] and segment.volume in self.stands_for(v)})
         for volume in self.volumes:
             copy, record = self.copies.get(f"{volume}/statement.json"), read(f"{volume}/statement.rec", 0, RECORD + 1)
             held = dict(self.valid & {*copy.signatures.items()} if copy else ()).keys() == dict(self.valid).keys()
@@ -592,8 +588,7 @@ def run(argv: list[str]) -> int:  # the two verbs; no two trusted keys share a h
             os.rename(os.path.join(aside, "files"), target)
         return 0
     bundle.restore("")
-    for line in [*bundle.beyond, *(findings := bundle.findings()), "repairable" if findings else "whole"]:
-        say(line)
+    say("; ".join([*bundle.beyond, *(findings := bundle.findings()), "repairable" if findings else "whole"]))
     return bundle.status_of_loss() if bundle.beyond else REPAIRABLE if findings else 0
 def main(argv: list[str]) -> int:  # the exit status; errors are printed to standard error
     try:
