@@ -361,9 +361,9 @@ def other_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
         [*delete("1/00000000.abs"), {"do": "rename", "file": "2", "to": "2/../x-copy1of1.airbundle"}], given=["1", "2"])
     add("countersigned", "D-7", "empty-beside", "A volume, and a folder with nothing in it: left out.", delete(*second),
         given=["1", "2"])
-    add("countersigned", "D-7", "unrelated", "A volume, and a folder with segments of another bundle: left out.",
-        [*delete(*second), *({"do": "copy", "file": f"2/0000000{at}.abs", "from": f"1/0000000{at}.abs", "base": "drive"}
-                             for at in (0, 1))], given=["1", "2"])
+    add("countersigned", "D-7", "unrelated", "A volume and a folder, both with segments of another bundle.",
+        [*delete(*second), *({"do": "copy", "file": file, "from": "1/00000000.abs", "base": "drive"}
+                             for file in ("1/FILE0000.CHK", "2/00000000.abs", "2/00000001.abs"))], given=["1", "2"])
     add("countersigned", "D-7", "two-bundles", "Volumes of two bundles: somebody has to say which is meant.",
         [{"do": "copy", "file": f"2/{name}", "from": f"1/{name}", "base": "stripes"}
          for name in ("statement.json", "statement.rec")], given=["1", "2"])
