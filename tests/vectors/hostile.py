@@ -22,6 +22,7 @@ from tests.vectors.bases import COST, PASSPHRASE, stream
 from tests.vectors.inside import manifest_vectors, path_vectors, sealed_vectors
 from tests.vectors.lies import (
     Hostile,
+    Turned,
     document,
     envelopes,
     flip,
@@ -328,6 +329,7 @@ def _statements() -> list[Hostile]:
                 more={"splices": [old_record]}),
         Hostile("G-10", "malformed", "The preamble of the segments is malformed, that of the catalog is not.",
                 Lies(packed=lambda raw: raw + b"\0", statement=lambda s: replace(s, revision=1))),
+        Turned("G-5", "order", "The slices cover the source, but not in order of the segments.", base="drive"),
         Hostile("L-2", "not-all-given", "A table of more than 64 MiB, and a volume is not here: damaged.",
                 dataclasses.replace(promised, body=lambda raw: struct.pack("<Q", (64 << 20) + 1) + raw[8:]),
                 more={"given": ["1"]}),

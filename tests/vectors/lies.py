@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import msgspec
 
@@ -18,8 +19,9 @@ from airbundle.format.dsse import Envelope, parse_envelope, write_envelope
 from airbundle.format.preamble import write_preamble_bytes
 from airbundle.format.segment import TRAILER, FileSpan
 from airbundle.format.statement import STATEMENT_TYPE
+from airbundle.transfer import ending
 from tests.transfer.forge import Lies
-from tests.vectors.bases import COST, PASSPHRASE, forged, stream
+from tests.vectors.bases import COST, PASSPHRASE, forged, make_base, stream
 from tests.vectors.people import person
 from tests.vectors.volumes import FRAME, record_of
 
@@ -51,6 +53,16 @@ class Hostile:
             frame = bytearray((volume / "statement.rec").read_bytes()[:FRAME])
             self.record(frame)
             (volume / "statement.rec").write_bytes(record_of(bytes(frame)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Turned(Hostile):
+    """What `pack` makes of the base `drive`, but with the slices of its segments in the other order."""
+
+    def write(self, place: Path) -> None:
+        with mock.patch.object(ending, "write_manifest", lambda honest: encoding.encode(
+                replace(honest, segments=honest.segments[::-1]))):
+            make_base(self.base, place)
 
 
 def manifest(**fields: Any) -> Lies:
