@@ -19,6 +19,7 @@ from airbundle.errors import AirbundleError, UsageError
 from airbundle.media import unplug
 from airbundle.media.drive import device_serial
 from airbundle.media.presence import Presence, pulled_first
+from airbundle.media.staging import require_free
 from airbundle.transfer import copy as copying
 from airbundle.transfer import identity_files
 from airbundle.transfer import inspect as inspecting
@@ -179,6 +180,7 @@ def unpack(volumes: Sequence[str], output: str, *, keys: Sequence[PrivateIdentit
            pace: Pace | None = None, progress: Progress | None = None) -> UnpackResult:
     """Unpack into the new folder `output`; it appears only when everything was verified."""
     keyring = _keyring(keys, passphrase)
+    require_free(output)  # P-7: before anything is said of the bundle
     with opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
         return unpacking.unpack(readers, output, keyring=keyring, trust=trust, include=include, pace=pace,
                                 progress=progress, sidecar=copies)

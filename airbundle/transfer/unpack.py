@@ -31,7 +31,7 @@ from airbundle.format.names import SafePath, shown
 from airbundle.media import volume as volumes
 from airbundle.media.flow import StreamWriter
 from airbundle.media.presence import explained
-from airbundle.media.staging import StagingTree, require_free, require_space
+from airbundle.media.staging import StagingTree, require_space
 from airbundle.transfer.content import Contents
 from airbundle.transfer.landing import Landing, Wrong
 from airbundle.transfer.open import Bundle, Opened, open_bundle, open_manifest
@@ -101,7 +101,6 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, keyring: Keyring, 
     """
     began = time.monotonic()
     meter = Meter(progress)
-    require_free(target)  # P-7: before anything is said of the bundle
     # (1)
     bundle = open_bundle(readers, trust, sidecar=sidecar)
     if bundle.distrust is not None:
