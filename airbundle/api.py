@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from airbundle.crypto.envelope import Keyring
@@ -41,6 +43,7 @@ from airbundle.transfer.plan import Options, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Executor
 
     from airbundle.crypto.identities import PrivateIdentity, PublicIdentity
     from airbundle.crypto.locks import Lock
@@ -79,18 +82,26 @@ def plan(source: str, output: Sequence[str | int] = (), *, options: Options | No
 def pack(source: str, output: str | Sequence[str], *, sign: PrivateIdentity, to: Sequence[PublicIdentity] = (),
          passphrase: str | None = None, new_passphrase: Callable[[str], None] | None = None,
          declared: Declared | None = None, options: Options | None = None, lose: int | None = None,
-         pace: Pace | None = None, read_back: bool = True, progress: Progress | None = None) -> PackResult:
+         pace: Pace | None = None, read_back: bool = True, progress: Progress | None = None,
+         executor: Executor | None = None) -> PackResult:
     """Pack `source` into a new volume in each folder of `output`, signed by `sign`, whose suite is the bundle's.
 
     It is sealed to `to`, or under `passphrase`, or under fresh words, which `new_passphrase` hears when the bundle is
     finished: exactly one of the three (UsageError otherwise). Any `lose` of the volumes may be lost; by default one of
-    three or more.
+    three or more. With an `executor` its workers make the segments, `pace.jobs` at a time (docs/cluster.md).
     """
     targets = [output] if isinstance(output, str) else output
+    if executor is not None:
+        from airbundle.transfer.apart import segments_apart  # noqa: PLC0415 - loaded where it is wanted
+
+        segments = partial(segments_apart, executor=executor, ahead=pace.jobs if pace else 0)
+        pace = replace(pace, jobs=0) if pace else None
+    else:
+        segments = None
     with pulled_first([Presence.of(path) for path in (source, *targets)]):
         return packing.pack(source, targets, identity=sign, lock=_lock(to, passphrase, new_passphrase),
                             declared=declared, options=options, lose=lose, pace=pace, reads_back=read_back,
-                            progress=progress)
+                            progress=progress, segments=segments)
 
 
 def _lock(to: Sequence[PublicIdentity], passphrase: str | None, tell: Callable[[str], None] | None) -> Lock:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 PACKAGES: Final = ("blake3", "cryptography", "mnemonic", "msgspec", "numpy", "pyeclib", "pyudev", "reedsolo", "rich",
                    "typer", "zstandard")
+EXTRAS: Final = {"distributed": "cluster"}
+"""Packages that only some verbs need, and the extra that brings them."""
 
 
 class SelfTestError(AirbundleError):
@@ -82,6 +84,11 @@ def machine() -> dict[str, str]:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             found[package] = "not installed"
+    for package, extra in EXTRAS.items():
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = f"not installed (extra '{extra}')"
     return found
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated
 
 import typer
@@ -102,6 +104,8 @@ def pack(
     record_serials: Annotated[bool, typer.Option("--record-serials", help="Make the drive's serial public.")] = False,
     no_read_back: Annotated[bool, typer.Option("--no-read-back", help="Do not read the drive back.")] = False,
     jobs: Jobs = 0,
+    cluster: Annotated[str, typer.Option("--cluster", metavar="ADDRESS",
+                                         help="A Dask scheduler whose workers share SRC and DIR.")] = "",
     key_passphrase_file: KeyPassphrase = None,
     progress: ProgressStyle = "auto",
     as_json: Json = False,
@@ -120,15 +124,24 @@ def pack(
     declared = Declared(label=label, marking=marking, meta=words.parse_meta(meta or ()), series=series,
                         sequence=sequence, expires=None if after is not None else words.parse_when(expires),
                         expires_after=after, record_serials=record_serials)
-    with output.ProgressView(progress) as view:
+    with _workers(cluster) as executor, output.ProgressView(progress) as view:
         result = api.pack(source, targets, sign=identity, to=recipients, passphrase=passphrase, lose=lose,
                           new_passphrase=_show_words if new_passphrase else None, declared=declared, options=options,
-                          pace=Pace(jobs=jobs), read_back=not no_read_back, progress=view)
+                          pace=Pace(jobs=jobs), read_back=not no_read_back, progress=view, executor=executor)
     drives = api.settle_drives(result.volumes)
     if as_json:
         output.emit("pack", result, drives if result.read_back else ())
     else:
         show_packed(result, identity.public.hex, drives)
+
+
+def _workers(address: str) -> AbstractContextManager[Executor | None]:
+    """Those of a cluster, or none: then this machine does all of it."""
+    if not address:
+        return nullcontext()
+    from airbundle.cluster import workers_of  # the network is loaded only for this
+
+    return workers_of(address)
 
 
 def _show_words(passphrase: str) -> None:

@@ -32,7 +32,7 @@ ENTRY_SALT_SIZE: Final = 16
 
 _PURPOSE: Final = re.compile(r"[a-z][a-z-]{0,31}")
 # Other uses of TAG.
-_TAKEN: Final = frozenset({"commit", "envelope", "key", "keyfile", "passphrase", "root", "seal", "sig"})
+_TAKEN: Final = frozenset({"commit", "envelope", "job", "key", "keyfile", "passphrase", "root", "seal", "sig"})
 _NONCE: Final = bytes(12)
 
 

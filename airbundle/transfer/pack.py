@@ -82,7 +82,7 @@ class PackResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class Job:
     """Everything that the segment workers share."""
 
     stream: Stream
@@ -108,10 +108,11 @@ class _Job:
 def pack(source: str, targets: Sequence[str], *, identity: PrivateIdentity, lock: Lock,
          declared: Declared | None = None, options: Options | None = None, lose: int | None = None,
          pace: Pace | None = None, reads_back: bool = True, progress: Callable[[Tick], None] | None = None,
+         segments: Callable[[Job], tuple[list[Row], int]] | None = None,
          now: Callable[[], float] = time.time, entropy: Callable[[int], bytes] = secrets.token_bytes) -> PackResult:
     """Pack `source` into a volume under each of the folders `targets`, so that any `lose` of them may be lost.
 
-    Raises AirbundleError; then there is no bundle.
+    `segments` takes the place of step 4 (`apart.py`). Raises AirbundleError; then there is no bundle.
     """
     began = time.monotonic()
     declared, options, pace = declared or Declared(), options or Options(), pace or Pace()
@@ -134,7 +135,7 @@ def pack(source: str, targets: Sequence[str], *, identity: PrivateIdentity, lock
                 _prepare(drives, journal, plan, stream, teams, reads_back=reads_back)
                 job = _job(stream, reader, plan, drives, journal, teams, pace, meter, reads_back=reads_back,
                            entropy=entropy)
-                rows, kept = _segments(job)
+                rows, kept = (segments or _segments)(job)
                 held = _stored_sizes(plan, rows, len(drives))
                 if journal.ending is None:
                     for number, volume in enumerate(drives, 1):
@@ -161,13 +162,13 @@ def pack(source: str, targets: Sequence[str], *, identity: PrivateIdentity, lock
 
 
 def _job(stream: Stream, reader: SourceReader, plan: SealPlan, drives: Drives, journal: Journal,
-         teams: Sequence[Team], pace: Pace, meter: Meter, *, reads_back: bool, entropy: Callable[[int], bytes]) -> _Job:
+         teams: Sequence[Team], pace: Pace, meter: Meter, *, reads_back: bool, entropy: Callable[[int], bytes]) -> Job:
     size, place = capacity(plan, stream), largest_place(plan, stream)
     memory = _memory_of_one(size, teams)
     at_a_time = max(1, min(pace.buffers(memory), len(stream.slices)))
     parity = OuterParity(teams, plan, len(stream.slices), size, place.data_at * plan.block_size, at_a_time,
                          meter.stages)
-    return _Job(stream, reader, plan, drives, journal, FileDigests(stream, meter.stages), parity,
+    return Job(stream, reader, plan, drives, journal, FileDigests(stream, meter.stages), parity,
                 Turns(pace.workers(memory)), Workspaces(at_a_time, size, best_engine(), stages=meter.stages), meter,
                 reads_back, entropy)
 
@@ -188,7 +189,7 @@ def _prepare(drives: Drives, journal: Journal, plan: SealPlan, stream: Stream, t
         volume.expect(sum(team.volumes.count(number) for team in teams) * largest, reads_back=reads_back)
 
 
-def _segments(job: _Job) -> tuple[list[Row], int]:
+def _segments(job: Job) -> tuple[list[Row], int]:
     """(4) All segments, the finished ones only checked; while some are computed, others are being written."""
     job.meter.begin("packing", job.stream.source.total)
     rows, kept = [], 0
@@ -217,7 +218,7 @@ def _segments(job: _Job) -> tuple[list[Row], int]:
     return sorted(rows, key=lambda row: row.number), kept
 
 
-def _read_slice(job: _Job, space: Workspace, part: Slice) -> memoryview:
+def read_slice(job: Job, space: Workspace, part: Slice) -> memoryview:
     """The bytes of a slice, in the buffer that digests and seals share."""
     content = space.slice(part.length)
     for at in range(0, part.length, READ_SIZE):
@@ -227,13 +228,13 @@ def _read_slice(job: _Job, space: Workspace, part: Slice) -> memoryview:
     return content
 
 
-def _kept(job: _Job, space: Workspace, part: Slice) -> Finished | None:
+def _kept(job: Job, space: Workspace, part: Slice) -> Finished | None:
     """A segment of an earlier run, in the buffer, if what is on the medium still gives its root."""
     finished = job.journal.finished.get(part.number)
-    return finished if finished is not None and _is_there(job, space, finished.row) else None
+    return finished if finished is not None and is_on_medium(job, space, finished.row) else None
 
 
-def _is_there(job: _Job, space: Workspace, row: Row) -> bool:
+def is_on_medium(job: Job, space: Workspace, row: Row) -> bool:
     """Whether the medium still gives a segment, under its name or the one before that."""
     name, volume = volumes.segment_name(row.number), job.drives[row.volume]
     suite = job.plan.context.suite
@@ -252,23 +253,28 @@ def _is_there(job: _Job, space: Workspace, row: Row) -> bool:
     return False
 
 
-def _compare_source(job: _Job, space: Workspace, part: Slice, finished: Finished) -> None:
+def _compare_source(job: Job, space: Workspace, part: Slice, finished: Finished) -> None:
     """What was sealed in the earlier run has to be what the digests of files are now made from.
 
     Raises SourceChangedError if the source no longer gives what it was made from.
     """
-    content = _read_slice(job, space, part)
+    content = read_slice(job, space, part)
     hash_chunk = job.plan.context.suite.hash
     chunks = [hash_chunk(content[cut.start - part.start:][:cut.length]) for cut in job.stream.chunks(part)]
     if hash_chunk(*chunks).hex() != finished.content:
-        names = [job.stream.source.files[n].path for n in range(part.first, min(part.first + 3, part.last + 1))]
-        raise SourceChangedError("changed since an earlier run read it", where=", ".join(names),
-                                 hint="remove the folder of that run and run the same command again")
+        raise changed_source(job, part)
     job.digests.take(part, content)
     job.meter.add(part.length)
 
 
-def _require_open(job: _Job, number: int) -> None:
+def changed_source(job: Job, part: Slice) -> SourceChangedError:
+    """What to say of a slice that no longer gives what an earlier run has sealed."""
+    names = [job.stream.source.files[n].path for n in range(part.first, min(part.first + 3, part.last + 1))]
+    return SourceChangedError("changed since an earlier run read it", where=", ".join(names),
+                              hint="remove the folder of that run and run the same command again")
+
+
+def require_open(job: Job, number: int) -> None:
     """A statement that was made once binds the segments as they were; a new segment would need a second one."""
     if job.journal.ending is not None:
         job.journal.forget()
@@ -277,37 +283,37 @@ def _require_open(job: _Job, number: int) -> None:
                           hint="remove these folders and run the same command again: it makes a new bundle")
 
 
-def _seal(job: _Job, space: Workspace, part: Slice) -> Sealed:
+def _seal(job: Job, space: Workspace, part: Slice) -> Sealed:
     """Read one slice and make it a segment."""
-    _require_open(job, part.number)
-    content = _read_slice(job, space, part)
+    require_open(job, part.number)
+    content = read_slice(job, space, part)
     job.digests.take(part, content)  # before sealing, which writes over it
     sealed = seal_slice(space, job.plan, job.stream, part, content, entropy=job.entropy, done=job.meter.add)
     space.image = sealed.image
     return sealed
 
 
-def _put_parity(job: _Job, space: Workspace, grown: Growing | None) -> list[Row]:
+def _put_parity(job: Job, space: Workspace, grown: Growing | None) -> list[Row]:
     """Finish the parity of a complete group and put it on its media; what an earlier run put there stays."""
     if grown is None:
         return []
     rows = []
     for row in range(grown.team.parity):
-        number = job.parity.number(grown, row)
+        number = job.parity.number(grown.team, row)
         before = job.journal.finished.get(number)
         if before is not None:
             sealed = job.parity.finish(grown, row, bytes.fromhex(before.row.salt))
-            if sealed.root.hex() == before.row.root and _is_there(job, space, before.row):
+            if sealed.root.hex() == before.row.root and is_on_medium(job, space, before.row):
                 rows.append(before.row)
                 continue
-        _require_open(job, number)
+        require_open(job, number)
         sealed = job.parity.finish(grown, row, job.entropy(16))  # K-10
         rows.append(_put(job, space, sealed, grown.team.count + row, grown.team).row)
     job.parity.release(grown)
     return rows
 
 
-def _put(job: _Job, space: Workspace, sealed: Sealed, position: int, team: Team | None = None) -> Finished:
+def _put(job: Job, space: Workspace, sealed: Sealed, position: int, team: Team | None = None) -> Finished:
     """Put a segment on its medium: durable, read back and journaled before it gets its name."""
     number = sealed.geometry.number
     role = PARITY if team is not None else DATA

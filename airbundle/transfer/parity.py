@@ -83,15 +83,15 @@ class OuterParity:
             growing.left -= 1
             return growing if growing.left == 0 else None
 
-    def number(self, growing: Growing, row: int) -> int:
+    def number(self, team: Team, row: int) -> int:
         """The segment number of parity row `row` of a group."""
-        return self._numbers[growing.team.number] + row
+        return self._numbers[team.number] + row
 
     def finish(self, growing: Growing, row: int, salt: bytes) -> Sealed:
         """Make parity row `row` of a complete group a whole segment, with a salt that was never used (G-8)."""
         space, plan = growing.spaces[row], self._plan
         body = growing.blocks * (plan.block_size - HEADER_SIZE)
-        geometry = shape(plan, self.number(growing, row), salt, body)
+        geometry = shape(plan, self.number(growing.team, row), salt, body)
         place = Placement(geometry, len(plan.preamble))
         growing.used = place.stored_size
         first = self._front - place.data_at * plan.block_size

@@ -1,0 +1,173 @@
+"""The workers of one pack, whatever executor they belong to: orders out, answers in, keys, and what fails on the way.
+
+There is no scheduler here. An order goes to the executor, which gives it to some worker. One that has no key of this
+job says so, and the same order goes out again with the job key sealed to it. What an executor loses, as when a worker
+is killed and it does not try again by itself, goes out again a few times.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+from concurrent.futures import BrokenExecutor, CancelledError, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+from airbundle import errors
+from airbundle.crypto.handover import hand_over
+from airbundle.errors import AirbundleError, FormatError, InterruptedRunError, MediumError, UsageError
+from airbundle.format.names import shown
+from airbundle.stages import STAGES
+from airbundle.transfer import orders
+from airbundle.transfer.orders import Answer, KeyWanted, Letter, Refused
+from airbundle.transfer.units import forget_jobs, run_unit
+from airbundle.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor, Future
+
+    from airbundle.crypto.suites import Suite
+    from airbundle.transfer.orders import Done, Order
+
+_ATTEMPTS: Final = 3
+_ASKED_MAX: Final = 100
+_WORKERS_MAX: Final = 4096
+_LOOK_AGAIN: Final = 0.5  # seconds until a thread that waits looks whether another one has failed
+_GRACE: Final = 10.0  # seconds for workers that are at it when a pack is stopped
+
+_AGAIN: Final = "run the same command again: it goes on where this one was"
+
+
+@dataclass(slots=True)
+class Sent:
+    """An order that is under way, and how often it was lost or came back for a key."""
+
+    order: Order
+    serial: int
+    future: Future[bytes]
+    lost: int = 0
+    asked: int = 0
+
+
+class Crew:
+    """Sends orders. Threads may share it. Use as a context: nothing is left under way behind it, where that can be."""
+
+    def __init__(self, executor: Executor, suite: Suite, *, entropy: Callable[[int], bytes],
+                 alive: Callable[[], None]) -> None:
+        """`alive` raises when the run has been stopped."""
+        self.job = entropy(16)
+        self._executor, self._suite, self._alive = executor, suite, alive
+        self._key = entropy(32)
+        self._keys: dict[bytes, bytes] = {}
+        self._serials = itertools.count()
+        self._sent: set[Future[bytes]] = set()
+        self._lock = threading.Lock()
+
+    def send(self, order: Order) -> Sent:
+        """Give an order to the executor. Raises MediumError if that takes none any more."""
+        serial, future = self._submit(order)
+        return Sent(order, serial, future)
+
+    def result(self, sent: Sent) -> Done:
+        """Wait for the answer. Raises what the worker says, MediumError where no worker carries it out."""
+        while True:
+            try:
+                raw = self._wait(sent.future)
+            except (BrokenExecutor, ImportError, AttributeError) as error:
+                raise _explained(error) from error
+            except (AirbundleError, KeyboardInterrupt):
+                raise
+            except (Exception, CancelledError) as error:
+                sent.lost += 1
+                if sent.lost >= _ATTEMPTS:
+                    raise MediumError(f"a unit of work was lost {sent.lost} times: {type(error).__name__}: {error}",
+                                      hint=f"look at the logs of the workers; {_AGAIN}") from error
+            else:
+                answer = self._read(sent, raw)
+                if isinstance(answer, Refused):
+                    raise _error_of(answer)
+                if answer is not None:
+                    return answer
+            sent.serial, sent.future = self._submit(sent.order)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            left = {future for future in self._sent if not future.cancel()}
+        wait(left, timeout=_GRACE)
+        forget_jobs()  # of those that work in this process
+
+    def _submit(self, order: Order) -> tuple[int, Future[bytes]]:
+        with self._lock:
+            serial, keys = next(self._serials), dict(self._keys)
+        sealed = orders.seal_order(self._key, serial, order, self._suite)
+        letter = orders.write_letter(Letter(self.job, self._suite.number, serial, keys, sealed))
+        try:
+            future = self._executor.submit(run_unit, letter)
+        except Exception as error:
+            raise _explained(error) from error
+        with self._lock:
+            self._sent.add(future)
+        return serial, future
+
+    def _wait(self, future: Future[bytes]) -> bytes:
+        try:
+            while not wait([future], timeout=_LOOK_AGAIN).done:
+                self._alive()
+            self._alive()
+            return future.result()
+        finally:
+            if future.done():
+                with self._lock:
+                    self._sent.discard(future)
+
+    def _read(self, sent: Sent, raw: object) -> Answer | None:
+        """The answer in a reply; None for a worker that wants the key, which gets it with the next letter."""
+        if not isinstance(raw, bytes):
+            raise FormatError(f"an executor gave back {type(raw).__name__} for a letter")
+        if orders.version_of(raw) != VERSION:
+            raise UsageError(f"a worker runs airbundle {orders.version_of(raw)}, this is {VERSION}",
+                             hint="install the same version on all of them")
+        reply = orders.parse_reply(raw)
+        if not isinstance(reply, KeyWanted):
+            return orders.open_answer(self._key, sent.serial, reply.sealed, self._suite)
+        sent.asked += 1
+        name = self._suite.hash(reply.public)[:16]
+        with self._lock:
+            if sent.asked > _ASKED_MAX or len(self._keys) >= _WORKERS_MAX:
+                raise MediumError("workers ask for the key of this job again and again",
+                                  hint="look whether their processes are killed and started anew")
+            if name not in self._keys:
+                self._keys[name] = hand_over(self._suite, reply.public, self.job, self._key)
+        return None
+
+
+def stages_of(done: Done) -> dict[str, float]:
+    """What a worker says of its time, as far as it makes sense."""
+    return {stage: done.stages[stage] for stage in STAGES
+            if math.isfinite(done.stages.get(stage, math.nan)) and done.stages[stage] > 0}
+
+
+def _explained(error: BaseException) -> AirbundleError:
+    """What it means that an executor does not carry out an order."""
+    if isinstance(error, (ImportError, AttributeError)):
+        return UsageError(f"a worker cannot load airbundle: {error}",
+                          hint=f"install airbundle {VERSION} where the workers run")
+    return MediumError(f"the workers are gone: {type(error).__name__}: {error}", hint=_AGAIN)
+
+
+def _error_of(refused: Refused) -> AirbundleError:
+    """The error of a worker, as one of this process; says on which machine it was."""
+    found = _CLASSES.get(refused.code, AirbundleError)
+    kind = found if found is not InterruptedRunError else AirbundleError
+    return kind(f"{refused.what} (on {shown(refused.host)})", where=refused.where, hint=refused.hint, rule=refused.rule)
+
+
+_CLASSES: Final[dict[str, type[AirbundleError]]] = {
+    kind.code: kind for kind in (
+        errors.UsageError, errors.DamagedError, errors.FormatError, errors.MediumError, errors.PulledError,
+        errors.UnreliableDriveError, errors.SourceChangedError)}

@@ -1,0 +1,240 @@
+"""The two units of work, as a worker carries them out: seal a slice, combine the members of a group.
+
+`run_unit` is all that an executor calls, in whatever process and on whatever machine: bytes in, bytes out
+(`orders.py`). The worker reads the source itself, draws the salt itself, writes under a temporary name that has the
+salt in it, and says what it wrote. It renames nothing and removes nothing. What it says is not believed by anybody.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import threading
+from collections import OrderedDict
+from contextlib import contextmanager
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from airbundle.crypto.handover import Receiver
+from airbundle.crypto.suites import Suite, suite_by_number
+from airbundle.errors import AirbundleError, MediumError, UsageError
+from airbundle.format import limits
+from airbundle.format.geometry import Placement
+from airbundle.format.names import SafePath, shown
+from airbundle.media import volume as volumes
+from airbundle.media.faults import medium_error
+from airbundle.media.reading import SourceReader
+from airbundle.media.source import Source, SourceFile, seen_from_here
+from airbundle.media.writing import VolumeWriter
+from airbundle.transfer import orders
+from airbundle.transfer.check import Expected, check_segment
+from airbundle.transfer.image import Image, finish
+from airbundle.transfer.orders import Answer, CombineOrder, Done, Order, Produced, Refused, SealOrder
+from airbundle.transfer.seal import seal_slice, shape
+from airbundle.transfer.slices import Slice, Stream
+from airbundle.transfer.workspace import Workspace
+from airbundle.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airbundle.format.catalog import Row
+    from airbundle.transfer.orders import Member
+    from airbundle.transfer.seal import SealPlan
+
+READ_PIECE: Final = 8 * limits.MIB
+_JOBS_KEPT: Final = 4
+
+
+class _Desk:
+    """What a process keeps for one job: its keys, buffers that are free, and the folders that it has seen."""
+
+    def __init__(self, suite: Suite, job: bytes) -> None:
+        self.receiver = Receiver(suite, job)
+        self.name = suite.hash(self.receiver.public)[:16]
+        self.key: bytes | None = None
+        self.seen: set[bytes] = set()
+        self._free: list[Workspace] = []
+        self._lock = threading.Lock()
+
+    def key_of(self, keys: dict[bytes, bytes]) -> bytes | None:
+        """The job key, if it was ever sealed to this process. Raises NoKeyError."""
+        if self.key is None and self.name in keys:
+            self.key = self.receiver.open(keys[self.name])
+        return self.key
+
+    @contextmanager
+    def borrow(self, room: int) -> Iterator[Workspace]:
+        """Buffers for one unit; of a job all have the same size, or nearly."""
+        with self._lock:
+            fitting = [space for space in self._free if len(space.bytes) >= room]
+            space = fitting[0] if fitting else Workspace(room)
+            self._free = [other for other in self._free if other is not space]
+        try:
+            yield space
+        finally:
+            space.image = None
+            with self._lock:
+                self._free.append(space)
+
+
+class _Desks:
+    """Those of this process, the last few jobs."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._desks: OrderedDict[bytes, _Desk] = OrderedDict()
+
+    def of(self, suite: Suite, job: bytes) -> _Desk:
+        with self._lock:
+            if job not in self._desks:
+                self._desks[job] = _Desk(suite, job)
+            self._desks.move_to_end(job)
+            while len(self._desks) > _JOBS_KEPT:
+                self._desks.popitem(last=False)
+            return self._desks[job]
+
+    def clear(self) -> None:
+        """Also in a process that was forked: two with the same keys would be one to whoever packs."""
+        self.__init__()  # type: ignore[misc]
+
+
+_desks: Final = _Desks()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_desks.clear)
+
+
+def forget_jobs() -> None:
+    """Let go of all keys and buffers of this process. A job that is still under way asks for its key again."""
+    _desks.clear()
+
+
+def run_unit(raw: bytes) -> bytes:
+    """Carry out the order in a letter. Gives the answer, or asks for the key of the job; raises only for a bug.
+
+    A letter of another version is not even opened: the reply then says which one this is.
+    """
+    if orders.version_of(raw) != VERSION:
+        return orders.write_letter(orders.KeyWanted(platform.node().encode()))
+    letter = orders.parse_letter(raw)
+    suite = suite_by_number(letter.suite)
+    desk = _desks.of(suite, letter.job)
+    key = desk.key_of(letter.keys)
+    if key is None:
+        return orders.write_letter(orders.KeyWanted(desk.receiver.public))
+    answer = _carried_out(desk, orders.open_order(key, letter.serial, letter.sealed, suite))
+    return orders.write_letter(orders.Answered(orders.seal_answer(key, letter.serial, answer, suite)))
+
+
+def _carried_out(desk: _Desk, order: Order) -> Answer:
+    """Whatever happens is sealed: a name that stands in an error is as secret as one in an order."""
+    host = platform.node()
+    try:
+        with desk.borrow(order.room) as space:
+            before = space.stages.seconds()
+            made = _seal(desk, space, order) if isinstance(order, SealOrder) else _combine(desk, space, order)
+            spent = {stage: seconds - before.get(stage, 0.0) for stage, seconds in space.stages.seconds().items()}
+            return Done(host, made, spent)
+    except AirbundleError as error:
+        return Refused(host, error.code, error.what, error.where, error.hint, error.rule)
+    except OSError as error:
+        found = medium_error(error, str(error.filename or ""))
+        return Refused(host, found.code, found.what, found.where, found.hint, found.rule)
+    except MemoryError:
+        return Refused(host, MediumError.code, "out of memory", "", "give each worker fewer threads", "")
+    except Exception as error:  # noqa: BLE001 - told to whoever packs, sealed
+        return Refused(host, AirbundleError.code, f"a bug: {type(error).__name__}: {error}", "", "", "")
+
+
+def _seal(desk: _Desk, space: Workspace, order: SealOrder) -> tuple[Produced, ...]:
+    plan = order.terms.plan()
+    with _opened(desk, space, order.volume, order.marker) as volume:
+        stream, part = _stream_of(order)
+        content = space.slice(part.length)
+        with SourceReader(stream.source) as reader:
+            for at in range(0, part.length, READ_PIECE):
+                with space.stages("read"):
+                    reader.read(part.start - order.base + at, content[at:at + READ_PIECE])
+        sealed = seal_slice(space, plan, stream, part, content, entropy=secrets.token_bytes)
+        _write(volume, order.number, sealed.geometry.salt, sealed.image)
+    return (Produced(order.number, sealed.geometry.salt, sealed.geometry.body, sealed.root, sealed.content),)
+
+
+def _stream_of(order: SealOrder) -> tuple[Stream, Slice]:
+    """The source stream, as far as one slice needs it."""
+    files = tuple(seen_from_here(SourceFile(SafePath.parse(file.path), os.fsdecode(file.location), file.identity))
+                  for file in order.files)
+    starts = tuple(accumulate((file.size for file in files), initial=order.base))
+    part = Slice(order.number, order.start, order.length, 0, len(files) - 1)
+    source = Source("", files, (), starts[-1] - order.base)
+    return Stream(source, starts, order.runs, (part,)), part
+
+
+def _combine(desk: _Desk, space: Workspace, order: CombineOrder) -> tuple[Produced, ...]:
+    plan = order.terms.plan()
+    body = max(member.row.body for member in order.members)
+    grown = []
+    for _, number, _ in order.targets:
+        geometry = shape(plan, number, secrets.token_bytes(16), body)  # G-8
+        place = Placement(geometry, len(plan.preamble))
+        out = Workspace(place.stored_size, space.engine, stages=space.stages)
+        grown.append(Image(place, out.blocks(place.block_count, plan.block_size)))
+    areas = [image.coded[:image.place.geometry.data_blocks].reshape(-1) for image in grown]
+    columns = np.array([list(coefficients) for _, _, coefficients in order.targets], np.uint8).T
+    for member, column in zip(order.members, columns, strict=True):
+        data = _member(desk, space, plan, member, order.marker)
+        with space.stages("parity"):
+            space.engine.accumulate(np.ascontiguousarray(column), data, areas)
+    made = []
+    for (folder, number, _), image in zip(order.targets, grown, strict=True):
+        root = finish(image, plan.context.suite, space.engine, plan.preamble, stages=space.stages)
+        with _opened(desk, space, folder, order.marker) as volume:
+            _write(volume, number, image.place.geometry.salt, image)
+        made.append(Produced(number, image.place.geometry.salt, body, root, b""))
+    return tuple(made)
+
+
+def _member(desk: _Desk, space: Workspace, plan: SealPlan, member: Member, marker: str) -> np.ndarray:
+    """The data blocks of a finished segment, end to end, past the page cache and checked. Raises MediumError."""
+    name = volumes.segment_name(member.row.number)
+    with _opened(desk, space, member.volume, marker) as volume:
+        try:
+            with volume.opened(name) as descriptor:
+                findings, image = check_segment(space, descriptor, expected_segment(plan, member.row))
+        except FileNotFoundError:
+            raise MediumError("is gone", where=shown(os.path.join(volume.path, name))) from None
+        if not findings.clean:
+            raise volume.differs(name, "does not hold any more what was written to it")
+    return image.coded[:image.place.geometry.data_blocks].reshape(-1)
+
+
+def expected_segment(plan: SealPlan, row: Row) -> Expected:
+    """What a segment of this bundle has to be."""
+    suite = plan.context.suite
+    geometry = row.geometry(suite=suite.number, digest_size=suite.digest_size, bundle=plan.context.bundle_id)
+    return Expected(suite, geometry, bytes.fromhex(row.root), len(plan.preamble), suite.hash(plan.preamble),
+                    plan.preamble)
+
+
+def _write(volume: VolumeWriter, number: int, salt: bytes, image: Image) -> None:
+    volume.write(volumes.segment_name(number), [image.blocks.reshape(-1).data], suffix=salt.hex())
+
+
+@contextmanager
+def _opened(desk: _Desk, space: Workspace, folder: bytes, marker: str) -> Iterator[VolumeWriter]:
+    """A folder of the bundle, which has to be the very one that the other side sees. Raises UsageError, MediumError."""
+    path = os.fsdecode(folder)
+    hint = "give -o a folder of a file system that all workers share, under the same path"
+    if folder not in desk.seen and not os.path.isdir(path):
+        raise UsageError("this folder is not on the worker", where=shown(path), hint=hint)
+    with VolumeWriter(path, bundle_id=None, stages=space.stages) as volume:
+        if folder not in desk.seen:
+            try:
+                with volume.opened(marker):
+                    desk.seen.add(folder)
+            except FileNotFoundError:
+                raise UsageError("this folder is another one on the worker", where=shown(path), hint=hint) from None
+        yield volume
