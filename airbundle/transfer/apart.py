@@ -285,14 +285,14 @@ class _Apart:
     def _row(self, made: Produced, role: str, team: Team, position: int, body_at_most: int, host: str) -> Row:
         """The row of a segment. Its geometry follows from its salt and the length of its body, and is not asked for."""
         plan = self._job.plan
+        limit = shape(plan, made.number, bytes(16), body_at_most).body
         try:
-            geometry = shape(plan, made.number, made.salt, made.body)
-            limit = shape(plan, made.number, bytes(16), body_at_most).body
+            geometry = shape(plan, made.number, made.salt, min(max(1, made.body), limit))
         except FormatError as error:
             raise MediumError(f"the worker {shown(host)} says what cannot be: {error.what}", hint=_SUSPECT) from error
         row = row_of(geometry, role=role, volume=team.volumes[position], root=made.root, group=team.number,
                      position=position)
-        if geometry.body != made.body or made.body > limit or len(made.root) != plan.context.suite.digest_size:
+        if geometry.body != made.body or len(made.root) != plan.context.suite.digest_size:
             raise self._lied(row, host, "has a length that cannot be")
         return row
 

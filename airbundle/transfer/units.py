@@ -139,14 +139,18 @@ def _carried_out(desk: _Desk, order: Order) -> Answer:
             spent = {stage: seconds - before.get(stage, 0.0) for stage, seconds in space.stages.seconds().items()}
             return Done(host, made, spent)
     except AirbundleError as error:
-        return Refused(host, error.code, error.what, error.where, error.hint, error.rule)
+        return _refused(host, error)
     except OSError as error:
-        found = medium_error(error, str(error.filename or ""))
-        return Refused(host, found.code, found.what, found.where, found.hint, found.rule)
+        return _refused(host, medium_error(error, str(error.filename or "")))
     except MemoryError:
-        return Refused(host, MediumError.code, "out of memory", "", "give each worker fewer threads", "")
+        return _refused(host, MediumError("out of memory", hint="give each worker fewer threads"))
     except Exception as error:  # noqa: BLE001 - told to whoever packs, sealed
-        return Refused(host, AirbundleError.code, f"a bug: {type(error).__name__}: {error}", "", "", "")
+        return _refused(host, AirbundleError(f"a bug: {type(error).__name__}: {error}"))
+
+
+def _refused(host: str, error: AirbundleError) -> Refused:
+    """An error as an answer; what is a kind of `str` becomes one."""
+    return Refused(host, *map(str, (error.code, error.what, error.where, error.hint, error.rule)))
 
 
 def _seal(desk: _Desk, space: Workspace, order: SealOrder) -> tuple[Produced, ...]:

@@ -1,0 +1,294 @@
+"""Workers that lie, break or read something else. They have the keys; nothing they say makes a bundle that is wrong."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from airbundle.codec.galois import cauchy
+from airbundle.errors import AirbundleError, FormatError, MediumError, SourceChangedError, UsageError
+from airbundle.media.source import Identity
+from airbundle.media.writing import temporary_name
+from airbundle.transfer import orders, units
+from airbundle.transfer.orders import Answer, CombineOrder, Done, Order, SealOrder
+from airbundle.transfer.progress import Tick
+from tests.cluster.crews import Given, Liar, with_produced
+from tests.transfer.workshop import flip
+
+if TYPE_CHECKING:
+    from tests.cluster.conftest import Site
+
+
+def refused(site: Site, executor: Given, kind: type[AirbundleError], match: str, **how: Any) -> AirbundleError:
+    """Packing raises this, leaves no statement, and goes on with honest workers."""
+    with pytest.raises(kind, match=match) as caught:
+        site.pack(executor, **how)
+    assert not list(site.place.glob("drive*/*/statement.rec"))
+    return caught.value
+
+
+def goes_on(site: Site, **how: Any) -> None:
+    site.comes_back(site.pack(Given(), **how))
+
+
+def written(order: Order, answer: Answer) -> Path:
+    """The file that an answer is about."""
+    assert isinstance(answer, Done), answer
+    made = answer.made[0]
+    folder = order.volume if isinstance(order, SealOrder) else order.targets[0][0]
+    return Path(os.fsdecode(folder)) / temporary_name(f"{made.number:08}.abs", made.salt.hex())
+
+
+class Flips(Liar):
+    """Its disk, or its memory, changes a bit after it has said what it wrote."""
+
+    def __init__(self, kind: type) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def answer(self, order: Order, answer: Answer) -> Answer:
+        if isinstance(order, self.kind):
+            path = written(order, answer)
+            flip(path, path.stat().st_size // 2)
+        return answer
+
+
+@pytest.mark.parametrize("kind", [SealOrder, CombineOrder])
+def test_another_file_than_it_says(site: Site, kind: type) -> None:
+    error = refused(site, Given(Flips(kind)), MediumError, "of the worker .* is not what the worker says that it wrote")
+    assert error.exit_status == 9
+    goes_on(site)
+
+
+class SealsSomethingElse(Liar):
+    """It seals other bytes, in a segment that is sound, and says the digests that it should have got."""
+
+    def __init__(self, folder: Path, *, admits: bool = False) -> None:
+        super().__init__()
+        self.folder, self.admits = folder, admits
+
+    def order(self, order: Order) -> Order:
+        if not isinstance(order, SealOrder) or order.number != 3:
+            return order
+        files = []
+        for file in order.files:
+            other = self.folder / Path(file.path).name
+            content = bytearray(Path(os.fsdecode(file.location)).read_bytes())
+            content[order.start - order.base + 5] ^= 1
+            other.write_bytes(content)
+            files.append(msgspec.structs.replace(file, location=os.fsencode(other), identity=Identity.of(other.stat())))
+        return msgspec.structs.replace(order, files=tuple(files))
+
+    def answer(self, order: Order, answer: Answer) -> Answer:
+        if self.admits or not isinstance(order, SealOrder) or order.number != 3:
+            return answer
+        honest = units._carried_out(units._Desk(_suite(order), b""), order)
+        assert isinstance(honest, Done), honest
+        written(order, honest).unlink()
+        return with_produced(answer, content=honest.made[0].content)
+
+
+def _suite(order: Order) -> Any:
+    return order.terms.plan().context.suite
+
+
+def test_other_bytes_than_this_machine_reads(site: Site, tmp_path: Path) -> None:
+    refused(site, Given(SealsSomethingElse(tmp_path, admits=True)), SourceChangedError, "read other bytes than")
+    goes_on(site)
+
+
+def test_other_bytes_than_this_machine_reads_without_reading_back(site: Site, tmp_path: Path) -> None:
+    refused(site, Given(SealsSomethingElse(tmp_path, admits=True)), SourceChangedError, "read other bytes than",
+            read_back=False)
+
+
+def test_a_sound_segment_of_other_bytes(site: Site, tmp_path: Path) -> None:
+    liar = SealsSomethingElse(tmp_path)
+    refused(site, Given(liar), MediumError, "00000003.abs of the worker .* has another content than it has to have")
+    assert liar.lied
+    goes_on(site)
+
+
+class SealsWithAnotherKey(Liar):
+    """Its segments are sound, and nobody can open them."""
+
+    def order(self, order: Order) -> Order:
+        return msgspec.structs.replace(order, terms=msgspec.structs.replace(order.terms, key=bytes(32)))
+
+
+def test_a_segment_that_nobody_can_open(site: Site) -> None:
+    refused(site, Given(SealsWithAnotherKey()), MediumError, "does not open")
+    goes_on(site)
+
+
+class CombinesOtherwise(Liar):
+    """Its parity is sound, and brings nothing back."""
+
+    def order(self, order: Order) -> Order:
+        if not isinstance(order, CombineOrder):
+            return order
+        wrong = bytes(cauchy(len(order.members), 2)[1])
+        (folder, number, right), *rest = order.targets
+        assert right != wrong
+        return msgspec.structs.replace(order, targets=((folder, number, wrong), *rest))
+
+
+def test_parity_of_something_else(site: Site) -> None:
+    refused(site, Given(CombinesOtherwise()), MediumError, "is not the parity of its group")
+    goes_on(site)
+
+
+@pytest.mark.parametrize(("changed", "kind", "match"), [
+    ({"root": bytes(32)}, MediumError, "is not what the worker"),
+    ({"root": b"short"}, MediumError, "length that cannot be"),
+    ({"salt": bytes(16)}, MediumError, "is not here"),
+    ({"salt": bytes(15)}, MediumError, "says what cannot be"),
+    ({"body": 1 << 50}, MediumError, "cannot be"),
+    ({"body": -1}, MediumError, "cannot be"),
+    ({"number": 7}, MediumError, "answers something else"),
+    ({"content": bytes(32)}, SourceChangedError, "other bytes"),
+])
+@pytest.mark.parametrize("read_back", [True, False])
+def test_a_claim_that_cannot_be(site: Site, changed: dict[str, Any], kind: Any, match: str, read_back: bool) -> None:
+    class Says(Liar):
+        def answer(self, order: Order, answer: Answer) -> Answer:
+            return with_produced(answer, **changed) if isinstance(order, SealOrder) and order.number == 2 else answer
+
+    if changed == {"root": bytes(32)} and not read_back:
+        return  # believed: that is what no read-back means
+    refused(site, Given(Says()), kind, match, read_back=read_back)
+
+
+def test_parity_that_is_shorter_than_its_group(site: Site) -> None:
+    class Shortens(Liar):
+        def order(self, order: Order) -> Order:
+            if isinstance(order, CombineOrder):
+                short = tuple(member for member in order.members
+                              if member.row.body != max(other.row.body for other in order.members))
+                targets = tuple((folder, number, matrix[:len(short)]) for folder, number, matrix in order.targets)
+                return msgspec.structs.replace(order, members=short, targets=targets)
+            return order
+
+    liar = Shortens()
+    refused(site, Given(liar), MediumError, "is not as long as its group")
+    assert liar.lied
+
+
+def test_what_comes_from_somewhere_in_between(site: Site) -> None:
+    """Whoever has the wire, but not the key: answers that are changed, swapped, made up, or no bytes at all."""
+    seen: list[bytes] = []
+
+    def swapped(raw: bytes) -> bytes:
+        reply = units.run_unit(raw)
+        if isinstance(orders.parse_reply(reply), orders.Answered):
+            seen.append(reply)
+            return seen[0]
+        return reply
+
+    def changed(raw: bytes) -> bytes:
+        reply = units.run_unit(raw)
+        return reply[:-1] + bytes([reply[-1] ^ 1]) if isinstance(orders.parse_reply(reply), orders.Answered) else reply
+
+    for carry, match in ((swapped, "not of this answer"), (changed, "damaged or not of this answer"),
+                         (lambda _: b"0.1.0\0rubbish", "cannot be read"), (lambda _: None, "gave back NoneType")):
+        refused(site, Given(carry), FormatError, match)
+    goes_on(site)
+
+
+def test_a_worker_takes_no_orders_from_somebody_without_the_key(site: Site) -> None:
+    taken: list[str] = []
+
+    def changed(raw: bytes) -> bytes:
+        letter = orders.parse_letter(raw)
+        if letter.keys:
+            with pytest.raises(FormatError) as caught:
+                units.run_unit(orders.write_letter(msgspec.structs.replace(letter, serial=letter.serial + 1)))
+            taken.append(caught.value.what)
+        return units.run_unit(raw)
+
+    site.comes_back(site.pack(Given(changed)))
+    assert taken
+    assert all("not of this order" in what for what in taken)
+
+
+def test_a_worker_that_asks_for_the_key_again_and_again(site: Site) -> None:
+    def forgetful(raw: bytes) -> bytes:
+        units.forget_jobs()
+        return units.run_unit(raw)
+
+    refused(site, Given(forgetful), MediumError, "ask for the key of this job again and again")
+
+
+def test_keys_of_a_worker_that_are_none(site: Site) -> None:
+    refused(site, Given(lambda _: orders.write_letter(orders.KeyWanted(b"no key"))), FormatError, "6 bytes")
+
+
+def test_a_source_that_changes_under_a_worker(site: Site) -> None:
+    def touches(raw: bytes) -> bytes:
+        os.utime(site.source / "noise", ns=(1, 1))
+        return units.run_unit(raw)
+
+    error = refused(site, Given(touches), SourceChangedError, "changed after the source was scanned")
+    assert error.exit_status == 9
+
+
+def test_another_version(site: Site) -> None:
+    def newer(raw: bytes) -> bytes:
+        return b"9.9.9" + units.run_unit(raw)[raw.index(b"\0"):]
+
+    error = refused(site, Given(newer), UsageError, "a worker runs airbundle 9.9.9, this is")
+    assert error.exit_status == 2
+    assert units.run_unit(b"9.9.9\0whatever").startswith(b"0.")  # a worker does not even look at what it says
+
+
+def test_no_airbundle_at_the_workers(site: Site) -> None:
+    def lacks(_raw: bytes) -> bytes:
+        raise ModuleNotFoundError("No module named 'airbundle'")
+
+    error = refused(site, Given(lacks), UsageError, "cannot load airbundle")
+    assert error.exit_status == 2
+
+
+def test_parity_that_an_earlier_run_made_of_other_members_is_made_again(site: Site) -> None:
+    """A segment that was lost since is sealed anew, with another salt; the old parity would bring back nothing."""
+    stopped = Given(lambda raw: _fail_after(raw, stopped, 40))
+    with pytest.raises(AirbundleError):
+        site.pack(stopped, drives=3, drawn=True)
+    there = {int(path.name[:8]) for path in site.place.glob("drive*/*/0*.abs")}
+    assert {0, 1, 26, 27} <= there, "two groups with their parity"
+    min(site.place.glob("drive*/*/00000000.abs")).unlink()
+    honest = Liar()
+    packed = site.pack(Given(honest), drives=3, drawn=True)
+    again = {number for order in honest.orders if isinstance(order, CombineOrder) for _, number, _ in order.targets}
+    assert 26 in again
+    assert not again & (there - {26})
+    site.comes_back(packed)
+
+
+def _fail_after(raw: bytes, executor: Given, count: int) -> bytes:
+    if len(executor.replies) > count:
+        raise ModuleNotFoundError("enough")
+    return units.run_unit(raw)
+
+
+def _stop_at_the_end(tick: Tick) -> None:
+    if tick.phase == "finishing":
+        raise KeyboardInterrupt
+
+
+def test_what_a_statement_was_made_of_is_never_made_again(site: Site) -> None:
+    """Once there is a statement in the journal a segment is there, or the bundle is given up."""
+    with pytest.raises(KeyboardInterrupt):
+        site.pack(Given(), progress=_stop_at_the_end)
+    executor = Given()
+    with pytest.raises(KeyboardInterrupt):
+        site.pack(executor, progress=_stop_at_the_end)
+    assert not executor.letters
+    min(site.place.glob("drive*/*/00000003.abs")).unlink()
+    with pytest.raises(MediumError, match=r"00000003\.abs, which was packed here before, is damaged or gone"):
+        site.pack(executor)
+    assert not executor.letters
