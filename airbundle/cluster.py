@@ -11,20 +11,24 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import re
-from typing import TYPE_CHECKING, Final
+import threading
+import time
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from typing import TYPE_CHECKING, Any, Final
 
 from airbundle.errors import MediumError, UsageError
 from airbundle.format.names import shown
 from airbundle.transfer.units import forget_jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from concurrent.futures import Executor
+    from collections.abc import Callable, Iterator
 
     from distributed import Client
 
 _ADDRESS: Final = re.compile(r"(?P<way>tcp|tls)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:/@\s]+):(?P<port>[0-9]{1,5})")
 _TIMEOUT: Final = 10  # seconds until a scheduler that does not answer is not there
+_LOOK_AGAIN: Final = 1.0
+_PATIENCE: Final = 30.0  # seconds that a cluster may be without workers, or a client without its scheduler
 
 
 @contextlib.contextmanager
@@ -36,15 +40,86 @@ def workers_of(address: str) -> Iterator[Executor]:
     require_safe(address)
     client = _connected(address)
     try:
-        if not client.scheduler_info(n_workers=-1)["workers"]:
+        if not _count_workers(client):
             raise MediumError("this cluster has no workers", where=shown(address), hint="start some: dask worker "
                               f"{address}")
-        with client.get_executor() as executor:
+        with DaskWorkers(client) as executor:
             yield executor
     finally:
-        with contextlib.suppress(Exception):  # a cluster that is gone has forgotten everything
-            client.run(forget_jobs)
-        client.close()
+        client.close(timeout=_TIMEOUT)
+
+
+class DaskWorkers(Executor):
+    """The executor of a client, which waits for ever for what is gone; here that ends with BrokenExecutor."""
+
+    def __init__(self, client: Client) -> None:
+        self._client, self._inner = client, client.get_executor(pure=False)
+        self._pending: set[Future[Any]] = set()
+        self._broken = ""
+        self._lock, self._closed = threading.Lock(), threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="airbundle-cluster", daemon=True)
+        self._watcher.start()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """See `Executor.submit`. Raises BrokenExecutor when the cluster is gone."""
+        outer: Future[Any] = Future()
+        with self._lock:
+            if self._broken:
+                raise BrokenExecutor(self._broken)
+            self._pending.add(outer)
+        inner = self._inner.submit(fn, *args, **kwargs)
+        inner.add_done_callback(lambda done: self._pass_on(done, outer))
+        return outer
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as above it
+        """What is still under way is given up: whoever waits for it has stopped."""
+        del wait, cancel_futures
+        self._closed.set()
+        self._watcher.join()
+        if not self._broken:
+            with contextlib.suppress(Exception):  # a cluster that has gone just now has forgotten everything
+                self._inner.shutdown(wait=False)
+                self._client.run(forget_jobs)
+
+    def _pass_on(self, inner: Future[Any], outer: Future[Any]) -> None:
+        with self._lock:
+            if outer not in self._pending:
+                return
+            self._pending.discard(outer)
+        if not outer.set_running_or_notify_cancel():
+            return
+        if inner.cancelled():
+            outer.set_exception(CancelledError("lost by the scheduler"))
+        elif error := inner.exception():
+            outer.set_exception(error)
+        else:
+            outer.set_result(inner.result())
+
+    def _watch(self) -> None:
+        """Until it is closed look whether scheduler and workers are there; a while without them is the end."""
+        missing_since = None
+        while not self._closed.wait(_LOOK_AGAIN):
+            lacks = "no worker is left" if self._client.status == "running" else "the scheduler does not answer"
+            with contextlib.suppress(Exception):  # whatever it is: nobody answered
+                if self._client.status == "running" and _count_workers(self._client):
+                    missing_since = None
+                    continue
+            missing_since = missing_since or time.monotonic()
+            if time.monotonic() - missing_since >= _PATIENCE:
+                self._break(lacks)
+                return
+
+    def _break(self, why: str) -> None:
+        with self._lock:
+            self._broken = why
+            left, self._pending = self._pending, set()
+        for outer in left:
+            if outer.set_running_or_notify_cancel():
+                outer.set_exception(BrokenExecutor(why))
+
+
+def _count_workers(client: Client) -> int:
+    return len(client.scheduler_info(n_workers=-1)["workers"])
 
 
 def require_safe(address: str) -> None:
