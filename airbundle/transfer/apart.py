@@ -125,7 +125,7 @@ class _Apart:
         with self._sending:
             last = min(number + self._ahead, len(job.stream.slices))
             for part in job.stream.slices[self._next:last]:
-                if job.journal.ending is None and part.number not in job.journal.finished:
+                if part.number not in job.journal.finished:
                     self._sent[part.number] = self._crew.send(self._order(part))
             self._next = max(self._next, last)
 
@@ -292,7 +292,8 @@ class _Apart:
             raise MediumError(f"the worker {shown(host)} says what cannot be: {error.what}", hint=_SUSPECT) from error
         row = row_of(geometry, role=role, volume=team.volumes[position], root=made.root, group=team.number,
                      position=position)
-        if geometry.body != made.body or len(made.root) != plan.context.suite.digest_size:
+        padded = not plan.pad or role != DATA or made.body == limit
+        if geometry.body != made.body or not padded or len(made.root) != plan.context.suite.digest_size:
             raise self._lied(row, host, "has a length that cannot be")
         return row
 

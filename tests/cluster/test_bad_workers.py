@@ -64,6 +64,18 @@ def test_another_file_than_it_says(site: Site, kind: type) -> None:
     goes_on(site)
 
 
+@pytest.mark.parametrize("kind", [SealOrder, CombineOrder])
+def test_a_file_that_is_cut_without_reading_back(site: Site, kind: type) -> None:
+    class Cuts(Liar):
+        def answer(self, order: Order, answer: Answer) -> Answer:
+            if isinstance(order, kind):
+                path = written(order, answer)
+                os.truncate(path, path.stat().st_size - 1)
+            return answer
+
+    refused(site, Given(Cuts()), MediumError, "has another size than it has to have", read_back=False)
+
+
 class SealsSomethingElse(Liar):
     """It seals other bytes, in a segment that is sound, and says the digests that it should have got."""
 
@@ -178,6 +190,16 @@ def test_parity_that_is_shorter_than_its_group(site: Site) -> None:
     assert liar.lied
 
 
+def test_a_worker_that_does_not_pad(site: Site) -> None:
+    """How well the content compresses would show."""
+    class Shows(Liar):
+        def order(self, order: Order) -> Order:
+            return msgspec.structs.replace(order, terms=msgspec.structs.replace(order.terms, pad=False))
+
+    refused(site, Given(Shows()), MediumError, "length that cannot be", pad=True)
+    site.comes_back(site.pack(Given(), pad=True))
+
+
 def test_what_comes_from_somewhere_in_between(site: Site) -> None:
     """Whoever has the wire, but not the key: answers that are changed, swapped, made up, or no bytes at all."""
     seen: list[bytes] = []
@@ -220,7 +242,9 @@ def test_a_worker_that_asks_for_the_key_again_and_again(site: Site) -> None:
         units.forget_jobs()
         return units.run_unit(raw)
 
-    refused(site, Given(forgetful), MediumError, "ask for the key of this job again and again")
+    executor = Given(forgetful)
+    refused(site, executor, MediumError, "ask for the key of this job again and again")
+    assert len(executor.replies) < 2600
 
 
 def test_keys_of_a_worker_that_are_none(site: Site) -> None:

@@ -140,6 +140,7 @@ def test_all_are_killed_and_new_ones_go_on(site: Site, cluster: Cluster, tmp_pat
                                            monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airbundle.cluster._LOOK_AGAIN", 0.1)
     monkeypatch.setattr("airbundle.cluster._PATIENCE", 1.0)
+    monkeypatch.setattr("airbundle.cluster._TIMEOUT", 2)
 
     def kill() -> None:
         for process in cluster.workers if gone == "workers" else [cluster.scheduler]:
