@@ -246,7 +246,7 @@ class _Apart:
     def _take_ready(self) -> list[_Group]:
         """Groups whose parity has come; each is given once."""
         with self._lock:
-            ready = [group for group in self._combining if group.sent is not None and group.sent.future.done()]
+            ready = [group for group in self._combining if group.sent is not None and group.sent.is_settled]
             self._combining = [group for group in self._combining if group not in ready]
         return ready
 

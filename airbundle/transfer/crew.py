@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from concurrent.futures import BrokenExecutor, CancelledError, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
@@ -40,15 +40,22 @@ _GRACE: Final = 10.0  # seconds for workers that are at it when a pack is stoppe
 _AGAIN: Final = "run the same command again: it goes on where this one was"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Sent:
-    """An order that is under way, and how often it was lost or came back for a key."""
+    """An order that is under way, and how often it was lost or came back for a key; then what came of it."""
 
     order: Order
     serial: int
     future: Future[bytes]
     lost: int = 0
     asked: int = 0
+    answer: Answer | None = None
+    error: BaseException | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more will come."""
+        return self.answer is not None or self.error is not None
 
 
 class Crew:
@@ -62,68 +69,78 @@ class Crew:
         self._key = entropy(32)
         self._keys: dict[bytes, bytes] = {}
         self._serials = itertools.count()
-        self._sent: set[Future[bytes]] = set()
+        self._open: set[Sent] = set()
         self._lock = threading.Lock()
 
     def send(self, order: Order) -> Sent:
         """Give an order to the executor. Raises MediumError if that takes none any more."""
-        serial, future = self._submit(order)
-        return Sent(order, serial, future)
+        with self._lock:
+            sent = Sent(order, *self._submit(order))
+            self._open.add(sent)
+        return sent
 
     def result(self, sent: Sent) -> Done:
-        """Wait for the answer. Raises what the worker says, MediumError where no worker carries it out."""
+        """Wait for the answer. Raises what the worker says, MediumError where no worker carries it out.
+
+        Whoever waits looks after all orders, so that those that came back for a key do not wait for their turn.
+        """
         while True:
-            try:
-                raw = self._wait(sent.future)
-            except (BrokenExecutor, ImportError, AttributeError) as error:
-                raise _explained(error) from error
-            except (AirbundleError, KeyboardInterrupt):
-                raise
-            except (Exception, CancelledError) as error:
-                sent.lost += 1
-                if sent.lost >= _ATTEMPTS:
-                    raise MediumError(f"a unit of work was lost {sent.lost} times: {type(error).__name__}: {error}",
-                                      hint=f"look at the logs of the workers; {_AGAIN}") from error
-            else:
-                answer = self._read(sent, raw)
-                if isinstance(answer, Refused):
-                    raise _error_of(answer)
-                if answer is not None:
-                    return answer
-            sent.serial, sent.future = self._submit(sent.order)
+            with self._lock:
+                self._look_after_all()
+                left = [other.future for other in self._open]
+            self._alive()
+            if sent.error is not None:
+                raise sent.error
+            if isinstance(sent.answer, Refused):
+                raise _error_of(sent.answer)
+            if sent.answer is not None:
+                return sent.answer
+            wait(left, timeout=_LOOK_AGAIN, return_when=FIRST_COMPLETED)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            left = {future for future in self._sent if not future.cancel()}
+            left = {sent.future for sent in self._open if not sent.future.cancel()}
         wait(left, timeout=_GRACE)
         forget_jobs()  # of those that work in this process
 
     def _submit(self, order: Order) -> tuple[int, Future[bytes]]:
-        with self._lock:
-            serial, keys = next(self._serials), dict(self._keys)
+        serial = next(self._serials)
         sealed = orders.seal_order(self._key, serial, order, self._suite)
-        letter = orders.write_letter(Letter(self.job, self._suite.number, serial, keys, sealed))
+        letter = orders.write_letter(Letter(self.job, self._suite.number, serial, dict(self._keys), sealed))
         try:
-            future = self._executor.submit(run_unit, letter)
+            return serial, self._executor.submit(run_unit, letter)
         except Exception as error:
             raise _explained(error) from error
-        with self._lock:
-            self._sent.add(future)
-        return serial, future
 
-    def _wait(self, future: Future[bytes]) -> bytes:
+    def _look_after_all(self) -> None:
+        for sent in sorted((sent for sent in self._open if sent.future.done()), key=lambda sent: sent.serial):
+            try:
+                sent.answer = self._taken(sent)
+                if sent.answer is None:
+                    sent.serial, sent.future = self._submit(sent.order)
+            except Exception as error:  # noqa: BLE001 - raised where it is waited for
+                sent.error = error
+            if sent.is_settled:
+                self._open.discard(sent)
+
+    def _taken(self, sent: Sent) -> Answer | None:
+        """What has come of an order; None if it has to go out again."""
         try:
-            while not wait([future], timeout=_LOOK_AGAIN).done:
-                self._alive()
-            self._alive()
-            return future.result()
-        finally:
-            if future.done():
-                with self._lock:
-                    self._sent.discard(future)
+            raw = sent.future.result()
+        except (BrokenExecutor, ImportError, AttributeError) as error:
+            raise _explained(error) from error
+        except AirbundleError:
+            raise
+        except (Exception, CancelledError) as error:
+            sent.lost += 1
+            if sent.lost >= _ATTEMPTS:
+                raise MediumError(f"a unit of work was lost {sent.lost} times: {type(error).__name__}: {error}",
+                                  hint=f"look at the logs of the workers; {_AGAIN}") from error
+            return None
+        return self._read(sent, raw)
 
     def _read(self, sent: Sent, raw: object) -> Answer | None:
         """The answer in a reply; None for a worker that wants the key, which gets it with the next letter."""
@@ -137,12 +154,11 @@ class Crew:
             return orders.open_answer(self._key, sent.serial, reply.sealed, self._suite)
         sent.asked += 1
         name = self._suite.hash(reply.public)[:16]
-        with self._lock:
-            if sent.asked > _ASKED_MAX or len(self._keys) >= _WORKERS_MAX:
-                raise MediumError("workers ask for the key of this job again and again",
-                                  hint="look whether their processes are killed and started anew")
-            if name not in self._keys:
-                self._keys[name] = hand_over(self._suite, reply.public, self.job, self._key)
+        if sent.asked > _ASKED_MAX or len(self._keys) >= _WORKERS_MAX:
+            raise MediumError("workers ask for the key of this job again and again",
+                              hint="look whether their processes are killed and started anew")
+        if name not in self._keys:
+            self._keys[name] = hand_over(self._suite, reply.public, self.job, self._key)
         return None
 
 

@@ -10,22 +10,27 @@ import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airbundle import api
+from airbundle.crypto.identities import generate
+from airbundle.crypto.suites import CNSA2
 from airbundle.errors import MediumError
+from airbundle.transfer import orders, units
 from airbundle.transfer.plan import Options
 from airbundle.transfer.progress import Tick
 from tests.cluster.crews import Given, require_absent
-from tests.transfer.workshop import KIB, MIB, Packed, noise
+from tests.transfer.workshop import KIB, MIB, Keys, Packed, noise
 
 if TYPE_CHECKING:
     from tests.cluster.conftest import Site
 
 ROOT = Path(__file__).parents[2]
+PATIENCE = 20
 
 
 def processes(count: int = 2) -> ProcessPoolExecutor:
@@ -45,6 +50,35 @@ def test_it_packs_what_is_packed_without(site: Site, make: Any, drives: int) -> 
     shapes = [[(row.number, row.role, row.group, row.position, row.volume, row.k, row.m, row.stripes, row.body)
                for row in Packed(site.keys, site.source, Path(found.volumes[0])).rows()] for found in (packed, other)]
     assert shapes[0] == shapes[1]
+
+
+def test_the_other_suite(site: Site) -> None:
+    keys = Keys(*(generate(CNSA2) for _ in range(4)))
+    with processes() as executor:
+        packed = replace(site, keys=keys).pack(executor)
+    replace(site, keys=keys).comes_back(packed)
+
+
+def test_a_unit_that_came_back_for_a_key_does_not_wait_for_its_turn(site: Site) -> None:
+    """All orders are with the executor, keys and all, while the first one is still being carried out."""
+    others = threading.Event()
+    carried: list[int] = []
+
+    def slow_first(raw: bytes) -> bytes:
+        letter = orders.parse_letter(raw)
+        if letter.keys and letter.serial == first[0]:
+            assert others.wait(PATIENCE), "nothing else was carried out"
+        reply = units.run_unit(raw)
+        if isinstance(orders.parse_reply(reply), orders.KeyWanted):
+            first[:] = first or [26]  # the first 26 letters go out without keys
+        elif letter.serial != first[0]:
+            carried.append(letter.serial)
+            if len(carried) == 20:
+                others.set()
+        return reply
+
+    first: list[int] = []
+    site.comes_back(site.pack(Given(slow_first)))
 
 
 @pytest.mark.parametrize("choice", ["no read-back", "padded", "one at a time"])
