@@ -100,17 +100,18 @@ def seen_from_here(file: SourceFile) -> SourceFile:
     Numbers of devices are each machine's own; all else has to be the same. Raises UsageError, SourceChangedError.
     """
     try:
-        found = Identity.of(os.stat(file.location, follow_symlinks=False))
+        found = os.stat(file.location, follow_symlinks=False)
     except FileNotFoundError:
         raise UsageError("is not there on the worker", where=shown(file.location),
                          hint="keep the source on a file system that all workers share, under the same path") from None
     except OSError as error:
         raise medium_error(error, file.location) from error
-    if found != file.identity._replace(device=found.device):
+    identity = identity_of(found)
+    if identity.partition(" ")[2] != file.identity.partition(" ")[2]:
         raise SourceChangedError("it changed after the source was scanned, or is another file on the worker",
                                  where=shown(file.path), hint="wait until nothing writes there, look whether all "
                                  "workers see the same file system, then run the same command again")
-    return SourceFile(file.path, file.location, found)
+    return SourceFile(file.path, file.location, found.st_size, identity)
 
 
 @dataclass(slots=True)

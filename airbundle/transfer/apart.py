@@ -132,7 +132,7 @@ class _Apart:
     def _order(self, part: Slice) -> SealOrder:
         stream = self._job.stream
         team = self._job.parity.team(part.number)
-        files = tuple(FilePart(str(file.path), os.fsencode(os.path.abspath(file.location)), file.identity)
+        files = tuple(FilePart(str(file.path), os.fsencode(os.path.abspath(file.location)), file.size, file.identity)
                       for file in stream.source.files[part.first:part.last + 1])
         end = part.start + part.length
         runs = tuple(run for run in stream.runs if run.start < end and run.end > part.start)

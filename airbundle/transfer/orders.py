@@ -21,7 +21,6 @@ from airbundle.crypto.sealed_log import open_entry, seal_entry
 from airbundle.crypto.suites import suite_by_number
 from airbundle.errors import FormatError
 from airbundle.format.catalog import Row
-from airbundle.media.source import Identity
 from airbundle.transfer.seal import SealPlan
 from airbundle.version import VERSION
 
@@ -89,7 +88,8 @@ class FilePart(msgspec.Struct, frozen=True, array_like=True):
 
     path: str
     location: bytes
-    identity: Identity
+    size: int
+    identity: str
 
 
 class SealOrder(msgspec.Struct, frozen=True, array_like=True, tag="seal"):

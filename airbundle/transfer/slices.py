@@ -11,7 +11,7 @@ import bisect
 import itertools
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from airbundle.codec.dtypes import Dtype, Run, runs
 from airbundle.errors import UsageError
@@ -19,7 +19,7 @@ from airbundle.format import limits
 from airbundle.format.segment import SEALED_TRAILER, TAG_SIZE, FileSpan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from airbundle.media.source import Source
 
@@ -63,6 +63,13 @@ class Stream:
     names: tuple[int, ...]
     runs: tuple[Run, ...]
     slices: tuple[Slice, ...]
+
+    @classmethod
+    def of(cls, source: Source, starts: Sequence[int], runs: Sequence[Run], slices: Sequence[Slice]) -> Self:
+        """With `names` counted."""
+        names = itertools.accumulate((len(file.path.encode()) + _FILE_ROW if file.size else 0 for file in source.files),
+                                     initial=0)
+        return cls(source, tuple(starts), tuple(names), tuple(runs), tuple(slices))
 
     def chunks(self, part: Slice) -> Iterator[Cut]:
         """The chunks of a slice, in order."""
@@ -110,9 +117,7 @@ def cut_stream(source: Source, segment_size: int, read: FileRead) -> Stream:
     if len(slices) > limits.ROWS_MAX:
         raise UsageError(f"{len(slices)} segments are more than a catalog may have", rule="L-2",
                          hint="take a larger --segment-size")
-    names = itertools.accumulate((len(file.path.encode()) + _FILE_ROW if file.size else 0 for file in source.files),
-                                 initial=0)
-    return Stream(source, tuple(starts), tuple(names), tuple(stream_runs), slices)
+    return Stream.of(source, starts, stream_runs, slices)
 
 
 def _add_run(stream_runs: list[Run], run: Run) -> None:

@@ -169,12 +169,12 @@ def _seal(desk: _Desk, space: Workspace, order: SealOrder) -> tuple[Produced, ..
 
 def _stream_of(order: SealOrder) -> tuple[Stream, Slice]:
     """The source stream, as far as one slice needs it."""
-    files = tuple(seen_from_here(SourceFile(SafePath.parse(file.path), os.fsdecode(file.location), file.identity))
-                  for file in order.files)
+    files = tuple(seen_from_here(SourceFile(SafePath.parse(file.path), os.fsdecode(file.location), file.size,
+                                            file.identity)) for file in order.files)
     starts = tuple(accumulate((file.size for file in files), initial=order.base))
     part = Slice(order.number, order.start, order.length, 0, len(files) - 1)
     source = Source("", files, (), starts[-1] - order.base)
-    return Stream(source, starts, order.runs, (part,)), part
+    return Stream.of(source, starts, order.runs, (part,)), part
 
 
 def _combine(desk: _Desk, space: Workspace, order: CombineOrder) -> tuple[Produced, ...]:

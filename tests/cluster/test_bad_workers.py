@@ -11,7 +11,7 @@ import pytest
 
 from airbundle.codec.galois import cauchy
 from airbundle.errors import AirbundleError, FormatError, MediumError, SourceChangedError, UsageError
-from airbundle.media.source import Identity
+from airbundle.media.source import identity_of
 from airbundle.media.writing import temporary_name
 from airbundle.transfer import orders, units
 from airbundle.transfer.orders import Answer, CombineOrder, Done, Order, SealOrder
@@ -92,7 +92,7 @@ class SealsSomethingElse(Liar):
             content = bytearray(Path(os.fsdecode(file.location)).read_bytes())
             content[order.start - order.base + 5] ^= 1
             other.write_bytes(content)
-            files.append(msgspec.structs.replace(file, location=os.fsencode(other), identity=Identity.of(other.stat())))
+            files.append(msgspec.structs.replace(file, location=os.fsencode(other), identity=identity_of(other.stat())))
         return msgspec.structs.replace(order, files=tuple(files))
 
     def answer(self, order: Order, answer: Answer) -> Answer:
