@@ -165,7 +165,7 @@ def _job(stream: Stream, reader: SourceReader, plan: SealPlan, drives: Drives, j
          teams: Sequence[Team], pace: Pace, meter: Meter, *, reads_back: bool, entropy: Callable[[int], bytes]) -> Job:
     size, place = capacity(plan, stream), largest_place(plan, stream)
     memory = _memory_of_one(size, teams)
-    at_a_time = max(1, min(pace.buffers(memory), len(stream.slices)))
+    at_a_time = max(1, min(pace.buffers(memory, len(drives)), len(stream.slices)))
     parity = OuterParity(teams, plan, len(stream.slices), size, place.data_at * plan.block_size, at_a_time,
                          meter.stages)
     return Job(stream, reader, plan, drives, journal, FileDigests(stream, meter.stages), parity,

@@ -45,10 +45,13 @@ class Pace:
         memory = self.memory if self.jobs == 0 else max(self.memory, system.memory_total() // 2)
         return max(1, min(wanted, memory // _taken(segment_size)))
 
-    def buffers(self, segment_size: int) -> int:
-        """How many segments may be in memory: one more than workers, which is being written; the memory permitting."""
+    def buffers(self, segment_size: int, drives: int = 1) -> int:
+        """How many segments may be in memory: those of the workers, and one more for each drive that is written to.
+
+        The memory permitting.
+        """
         workers = self.workers(segment_size)
-        return workers + 1 if (workers + 1) * _taken(segment_size) <= self.memory else workers
+        return max(workers, min(workers + drives, self.memory // _taken(segment_size)))
 
 
 def _taken(segment_size: int) -> int:
