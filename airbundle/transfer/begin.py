@@ -63,7 +63,7 @@ def plan_hash(found: Source, identity: PrivateIdentity, lock: Lock, declared: De
     """
     suite = identity.public.suite
     facts = {
-        "root": found.root, "files": [f"{file.identity} {file.path}" for file in found.files],
+        "root": os.fsencode(found.root).hex(), "files": [f"{file.identity} {file.path}" for file in found.files],
         "folders": list(map(str, found.folders)), "packer": identity.public.key_id.hex(),
         "lock": lock.facts,
         "declared": repr(declared), "options": repr(options), "lose": lose, "writer": WRITER,

@@ -94,6 +94,13 @@ def test_one_file(keys: Keys, tmp_path: Path) -> None:
     assert (tmp_path / "back" / "model.bin").read_bytes() == source.read_bytes()
 
 
+def test_a_source_may_lie_below_a_name_that_is_no_text(keys: Keys, tmp_path: Path) -> None:
+    source = write_tree(tmp_path / "rs\udcff" / "source", {"model.bin": noise(3000, 7)})
+    bundle = pack(keys, source, tmp_path / "drive")
+    bundle.unpack(tmp_path / "back")
+    assert digests(tmp_path / "back") == digests(source)
+
+
 def test_snapshot_of_the_cache(keys: Keys, tmp_path: Path) -> None:
     cached_model(tmp_path)
     bundle = pack(keys, tmp_path / "models--org--name" / "snapshots" / "0123abc", tmp_path / "drive")
