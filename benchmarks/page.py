@@ -19,8 +19,9 @@ def report(found: dict[str, Any]) -> str:
              "## Memory", "", *tables.peaks_table(found["peaks"])]
     if found.get("growth"):
         parts += ["", "## Growth", ""]
-        parts += ["Processor time of all threads, less that of the start; a unit is a byte, a file or a segment.", ""]
-        parts += ["The rise is that of a unit, from the first to the dearest of the others.", ""]
+        parts += ["Processor time of all threads. A unit is a byte, a file or a segment, and costs what it adds to",
+                  "the size before. In the smallest that is mostly noise of the start: the rise counts from the next.",
+                  ""]
         parts += tables.growth_table(found["growth"])
     if found.get("ten_terabytes"):
         parts += ["", "## 10 TB, by arithmetic", ""]

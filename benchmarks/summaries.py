@@ -54,7 +54,7 @@ class Peak(TypedDict):
 
 
 class GrowthRow(TypedDict):
-    """What a unit cost at one size, less the start of the program; `start_seconds` is that of the least source."""
+    """What a unit costs that comes on top of the size before, or, of the smallest size, of the program's start."""
 
     kind: str
     step: str
@@ -82,15 +82,26 @@ def peaks(samples: Iterable[Sample]) -> list[Peak]:
 
 def growth_rows(grown: Iterable[Grown], start: Mapping[str, float]) -> list[GrowthRow]:
     """Processor time by unit; `start` is the processor time of each step with nearly nothing to do."""
-    return [{"kind": one.kind, "step": one.step, "units": one.units,
-             "processor_seconds": round(one.cost.processor_seconds, 3), "start_seconds": round(start[one.step], 3),
-             "nanoseconds_per_unit": round((one.cost.processor_seconds - start[one.step]) / one.units * 1e9, 4),
-             "seconds": round(one.cost.seconds, 3), "peak_bytes": one.cost.peak_bytes} for one in grown]
+    rows: list[GrowthRow] = []
+    before: dict[tuple[str, str], tuple[int, float]] = {}
+    for one in grown:
+        units, seconds = before.get((one.kind, one.step), (0, start[one.step]))
+        before[one.kind, one.step] = one.units, one.cost.processor_seconds
+        added = (one.cost.processor_seconds - seconds) / (one.units - units)
+        rows.append({"kind": one.kind, "step": one.step, "units": one.units,
+                     "processor_seconds": round(one.cost.processor_seconds, 3),
+                     "start_seconds": round(start[one.step], 3), "nanoseconds_per_unit": round(added * 1e9, 4),
+                     "seconds": round(one.cost.seconds, 3), "peak_bytes": one.cost.peak_bytes})
+    return rows
 
 
 def rise(values: Sequence[float]) -> float:
-    """How far the most of what comes later lies above the first, 0.15 for 15 %; below 0 where all are less."""
-    return max(values[1:]) / values[0] - 1 if len(values) > 1 and values[0] > 0 else float("inf")
+    """How far the most of what comes later lies above the first, 0.15 for 15 %; below 0 where all are less.
+
+    Of three or more the very first is left out: in the smallest size there is more of the start than of units.
+    """
+    first, *later = values[1:] if len(values) > 2 else values
+    return max(later) / first - 1 if later and first > 0 else float("inf")
 
 
 def slope(units: Sequence[int], values: Sequence[float]) -> float:
