@@ -124,17 +124,20 @@ def find_volumes(places: list[str]) -> dict[str, list[str]]:  # by folder its fi
         for volume in [place] if named(place) else sorted(filter(os.path.isdir, inner), key=os.fsencode) or own[:1]:
             volumes[volume] = sorted((e.path for e in entries_of(volume) if e.is_file(follow_symlinks=False)
                                       and e.stat(follow_symlinks=False).st_size < 4 * GIB), key=os.fsencode)
-    need(volumes, "V-1", "there is no volume here", USAGE)
+    need(volumes, "D-7", "there is no volume here", USAGE)
+    need(all(os.access(p, os.R_OK) for own in volumes.values() for p in own), "V-1", "not to be opened", MACHINE)
     return volumes
 # === 4. Blocks ===
 GEOMETRY, PREAMBLE, LIST, DATA, PARITY = struct.Struct("<HBBBBHII16sQ16sQ"), 1, 2, 3, 4  # bytes 56 to 119, with kind 0
 Block = namedtuple("Block", "geometry slot digest content at")  # a whole one; its slot is kind, index and length
 class Geometry(namedtuple("Geometry", "version suite kind k m zero T B bundle number salt body")):
-    def sound(self) -> bool:  # B-1, B-2, and B-3 as far as lists and preambles are not needed for it
+    def sound(self) -> bool:  # B-1, B-2, and B-3 without the preambles (V-2)
         n, rest = divmod(self.body, max(1, self.B - 128))
         known = (self.version, self.zero) == (1, 0) and self.suite in SUITES and self.B.bit_count() == 1  # B-4, K-1
         code = 1 <= self.k <= 128 and 2 <= self.m <= 128 and 1 <= self.T <= n and self.k == -(-n // self.T)
-        return known and code and not rest and 4 * KIB <= self.B <= MIB and (n + self.m * self.T) * self.B <= 288 * MIB
+        leaves = (n + self.m * self.T) * SUITES.get(self.suite, CNSA2).h
+        size = (n + self.m * self.T + 2 * -(-leaves // max(1, self.B - 128))) * self.B
+        return known and code and not rest and self.number in NUMBER and 4 * KIB <= self.B <= MIB and size <= 288 * MIB
     def digest(self, slot: tuple[int, int, int], content: bytes) -> bytes:  # of the block of this kind and index
         rest = GEOMETRY.pack(*self._replace(kind=slot[0])) + struct.pack("<II", slot[1], len(content))
         return bytes(SUITES[self.suite].hash(rest + content.ljust(self.B - 128, b"\0")))
@@ -142,8 +145,7 @@ def block_at(path: str, at: int) -> Block | None:  # with right magic, version a
     head = read(path, at, 128).ljust(128, b"\0")
     said, (index, length) = Geometry(*GEOMETRY.unpack_from(head, 56)), struct.unpack_from("<II", head, 120)
     if head.startswith(MAGIC) and said.sound() and PREAMBLE <= said.kind <= PARITY and length <= said.B - 128:
-        data = read(path, at, said.B)
-        digest = SUITES[said.suite].hash(head[56:] + data[128:])
+        digest = SUITES[said.suite].hash(head[56:] + (data := read(path, at, said.B))[128:])
         if len(data) == said.B and head[8:56] == digest.ljust(48, b"\0") and not any(data[128 + length :]):  # B-7
             return Block(said._replace(kind=0), (said.kind, index, length), digest, data[128 : 128 + length], at)
     return None
@@ -375,12 +377,11 @@ def open_manifest(sealed: bytes, key: bytes, statement: Statement, preamble: Pre
     parts = [sealed[at : at + MIB + 16] for at in range(0, len(sealed), MIB + 16)] or [b""]
     pieces = [unseal(key, i << 8 | (i == len(parts) - 1), part, "manifest") for i, part in enumerate(parts)]
     value = decode(b"".join(pieces) if pieces[-1] else b"", "manifest", statement.suite)[1]  # no piece is empty
-    alike = all(value[field] == statement.value[field] for field in ("bundle", "packer", "series", "sequence"))
-    recipients = [recipient for kind, recipient, _ in preamble.envelopes if kind == 1]
-    need(alike and value["recipients"] == recipients, "G-4", "the manifest is another bundle's", NOT_BELIEVED)
     keys, files, folders = [row[0] for row in value["meta"]], [row[0] for row in value["files"]], value["folders"]
     few, spelled = len(keys) <= 256 and max(len(files), len(folders)) <= 524_288, dict[str, str]()
     need(few and keys == sorted(set(keys)), "L-4", "notes, files or folders (L-3)")
+    said = statement.value | {"recipients": [recipient for kind, recipient, _ in preamble.envelopes if kind == 1]}
+    need(all(value[f] == said[f] for f in [*value][:5]), "G-4", "the manifest is another bundle's", NOT_BELIEVED)
     for path in (*files, *folders):
         parts, kinds = path.split("/"), {unicodedata.category(c) for c in path}
         need(unicodedata.is_normalized("NFC", path) and not {"", ".", ".."} & {*parts}, "P-1", path)
@@ -448,8 +449,7 @@ def find_statements(volumes: dict[str, list[str]], trusted: Any, ends: Any) -> t
         if wanted is not is_stray:  # which bundle is meant has to be clear (D-7)
             stated = [{copies[p].value["bundle"] for p in paths if p in copies} for paths in volumes.values()]
             held = {geometry.bundle for said in ends.values() for geometry in said}
-            clear = set.intersection(*filter(None, stated)) if copies else len(held) < 2
-            need(clear, "D-7", "the folders are of several bundles", USAGE)
+            need(set.intersection(*filter(None, stated)) if copies else len(held) < 2, "D-7", "several bundles", USAGE)
         if found := believed([*copies.values()], trusted):
             return copies, found
     raise Refusal(NOT_BELIEVED, "T-3", "no signature by a trusted packer holds") if copies else refused
@@ -492,7 +492,7 @@ class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
         body = b"".join(filter(None, self.catalog.places[: self.catalog.n]))  # its root was checked (G-2)
         table = 8 + int.from_bytes(body[:8], "little")
         end = table + 8 + int.from_bytes(body[table : table + 8], "little")
-        sizes = table <= 64 * MIB + 8 and end - table <= 128 * MIB + 16 * 129 + 8 and end <= len(body)
+        sizes = table <= 64 * MIB + 8 and end - table <= 128 * MIB + 16 * 128 + 8 and end <= len(body)
         need(sizes and not any(body[end:]), "L-3", "the parts of a catalog and the zeros behind them (L-2)")
         self.groups = [[Segment(r, statement, "preamble", self) for r in g] for g in rows_of(body[8:table], statement)]
         self.rows, self.sealed = [*itertools.chain(*self.groups)], body[table + 8 : end]

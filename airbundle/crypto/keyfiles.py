@@ -70,7 +70,7 @@ class PrivateFile:
         return identity
 
     def _open_seeds(self, cost: PassphraseCost, passphrase: str | None) -> bytes:
-        if not passphrase:
+        if passphrase is None:
             raise NoKeyError(f"the key '{self.name}' is protected by a passphrase", hint="give the passphrase")
         try:
             key = Passphrase(passphrase).stretch(self._salt, cost)

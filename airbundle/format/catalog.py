@@ -13,6 +13,7 @@ from airbundle.errors import FormatError
 from airbundle.format import encoding, limits
 from airbundle.format.encoding import Hex16, HexDigest, Int53
 from airbundle.format.geometry import Geometry
+from airbundle.format.segment import TAG_SIZE
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -121,7 +122,7 @@ def parse_body(body: Buffer) -> tuple[bytes, memoryview]:
     """Split a body, checked against its signed root (G-2), into table and sealed manifest. Raises FormatError."""
     view = memoryview(body)
     table, rest = _cut(view, limits.TABLE_MAX, "L-2")
-    sealed, padding = _cut(rest, limits.MANIFEST_MAX + limits.MANIFEST_MAX // 1024, "L-3")
+    sealed, padding = _cut(rest, limits.MANIFEST_MAX + limits.MANIFEST_MAX // limits.SEALED_PIECE * TAG_SIZE, "L-3")
     if bytes(padding).strip(b"\0"):
         raise FormatError("bytes behind the sealed manifest", rule="G-2")
     return bytes(table), sealed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import accumulate
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -11,6 +11,9 @@ from airbundle.errors import FormatError
 from airbundle.format import encoding, limits
 from airbundle.format.encoding import Hex16, Hex32, HexDigest, Int53
 from airbundle.format.names import SafePath, check_paths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class FileRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -34,7 +37,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     bundle: Hex16
     packer: HexDigest
-    recipients: Annotated[tuple[HexDigest, ...], msgspec.Meta(max_length=limits.ENVELOPES_MAX)]
+    recipients: tuple[HexDigest, ...]  # as many as the preamble has (G-4)
     series: str | None
     sequence: Int53 | None
     meta: Annotated[tuple[tuple[str, str], ...], msgspec.Meta(max_length=limits.META_PAIRS_MAX)]
@@ -54,6 +57,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def write_manifest(manifest: Manifest) -> bytes:
     """The JSON of the manifest, after the same checks that a reader makes. Raises FormatError."""
+    check_meta(manifest.meta)
     _check(manifest)
     raw = encoding.encode(manifest)
     if len(raw) > limits.MANIFEST_MAX:
@@ -61,9 +65,14 @@ def write_manifest(manifest: Manifest) -> bytes:
     return raw
 
 
-def parse_manifest(raw: bytes) -> Manifest:
-    """Parse an opened manifest; checks paths (P-1 to P-5), meta (L-4) and slices (G-5). Raises FormatError."""
+def parse_manifest(raw: bytes, require: Callable[[Manifest], None] = lambda _: None) -> Manifest:
+    """Parse an opened manifest; checks meta (L-4), then paths (P-1 to P-5) and slices (G-5). Raises FormatError.
+
+    `require` is asked between them, of what the manifest repeats (G-4), and raises what it likes.
+    """
     manifest = encoding.decode(raw, Manifest, limit=limits.MANIFEST_MAX, rule="L-3")
+    check_meta(manifest.meta)
+    require(manifest)
     _check(manifest)
     return manifest
 
@@ -71,7 +80,6 @@ def parse_manifest(raw: bytes) -> Manifest:
 def _check(manifest: Manifest) -> None:
     check_paths([SafePath.parse(file.path) for file in manifest.files],
                 [SafePath.parse(folder) for folder in manifest.folders])
-    check_meta(manifest.meta)
     end = 0
     for number, row in enumerate(manifest.segments):
         if row.number != number or row.start != end or not 0 < row.length <= limits.SLICE_MAX:

@@ -259,7 +259,8 @@ def _find_leaves(work: Workspace, image: Image, expected: Expected, own: Blocks,
     def fits(leaves: bytes) -> bool:
         return root_of(suite, geometry, expected.preamble_hash, leaves) == expected.root
 
-    recomputed = own[place.data_at:][:geometry.coded_blocks].tobytes()
+    coded = slice(place.data_at, place.data_at + geometry.coded_blocks)
+    recomputed = (own[coded] * usable[coded, None]).tobytes()  # S-7: zeros for a lost one
     if fits(recomputed):
         return recomputed, False
     candidates = _list_candidates(image, place.lists_at, geometry.list_blocks, usable)

@@ -13,6 +13,7 @@ The steps, in order; nothing is parsed before the step that authenticates it, ex
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -318,15 +319,18 @@ def open_manifest(bundle: Bundle, keyring: Keyring) -> Opened:
     _, sealed = parse_body(bundle.catalog_body)
     row = bundle.statement.catalog
     opener = Opener(bundle.context, key, row.number, bytes.fromhex(row.salt))
-    manifest = parse_manifest(_open_pieces(opener, sealed))
+    return Opened(key, preamble, parse_manifest(_open_pieces(opener, sealed), partial(_require_same, bundle, preamble)))
+
+
+def _require_same(bundle: Bundle, preamble: Preamble, manifest: Manifest) -> None:
+    """G-4, before paths and slices are looked at."""
     statement = bundle.statement
     same = (manifest.bundle == statement.bundle and manifest.packer == statement.packer
             and manifest.series == statement.series and manifest.sequence == statement.sequence
             and manifest.recipients == tuple(recipient.hex() for recipient in preamble.recipients))
-    if not same:  # G-4
+    if not same:
         raise ForgedError("the sealed manifest was made for another statement", rule="G-4",
                           hint="someone put a signature over ciphertext that is not theirs")
-    return Opened(key, preamble, manifest)
 
 
 def _open_pieces(opener: Opener, sealed: memoryview) -> bytes:

@@ -293,10 +293,11 @@ def test_bodies_of_catalogs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MANIFEST_MAX", 5)
     with pytest.raises(FormatError, match="6 bytes"):
         parse_body(body)
-    monkeypatch.setattr(limits, "MANIFEST_MAX", 4096)  # and 4 bytes for the tags of its pieces
-    assert len(parse_body(write_body(b"t", bytes(4100)))[1]) == 4100
+    monkeypatch.setattr(limits, "MANIFEST_MAX", 4096)
+    monkeypatch.setattr(limits, "SEALED_PIECE", 1024)  # four, each with a tag of 16 bytes
+    assert len(parse_body(write_body(b"t", bytes(4160)))[1]) == 4160
     with pytest.raises(FormatError):
-        parse_body(write_body(b"t", bytes(4101)))
+        parse_body(write_body(b"t", bytes(4161)))
     for short in (b"", body[:7], body[:12], body[:20], body[:-1]):
         with pytest.raises(FormatError):
             parse_body(short)

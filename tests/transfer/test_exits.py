@@ -17,6 +17,7 @@ from airbundle.cli.main import main
 from airbundle.crypto.keyfiles import write_private, write_public
 from airbundle.crypto.signing import sign
 from airbundle.errors import MediumError, NoKeyError, SourceError, StrangerError, UnsignedError, UsageError
+from airbundle.format.cost import PassphraseCost
 from airbundle.format.dsse import Envelope, Signature, parse_envelope, write_envelope
 from airbundle.format.statement import STATEMENT_TYPE
 from airbundle.media import volume as names
@@ -38,6 +39,8 @@ from tests.transfer.workshop import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+CHEAP = PassphraseCost(memory_kib=64, iterations=1, lanes=1)
 
 
 @pytest.fixture
@@ -95,6 +98,22 @@ def test_wrong_key(small: Packed, files: Path, tmp_path: Path, capfdbinary: Any)
     assert not (tmp_path / "back").exists()
     with pytest.raises(NoKeyError):
         api.unpack([str(small.volume)], str(tmp_path / "b"), keys=[small.keys.second], trust=small.keys.trust)
+
+
+def test_keys_are_opened_before_the_bundle_is_looked_at(small: Packed, files: Path, monkeypatch: pytest.MonkeyPatch,
+                                                        capfdbinary: Any) -> None:
+    """K-17, K-13: a locked key is, whoever packed the bundle and whatever else would open it."""
+    (files / "locked.key").write_bytes(write_private("l", small.keys.second, passphrase="correct horse", cost=CHEAP))
+    for name, text in (("right", "correct horse"), ("wrong", "correct house"), ("empty", "")):
+        (files / name).write_text(text)
+    both = ("--key", files / "locked.key", "--key", files / "reader.key", "--key-passphrase-file")
+    for packer, name, expected in (("packer", "right", 0), ("stranger", "right", 5), ("packer", "wrong", 8),
+                                   ("stranger", "wrong", 8), ("stranger", "empty", 2)):
+        assert run(capfdbinary, "verify", small.volume, "--trust", files / f"{packer}.pub", *both,
+                   files / name)[0] == expected
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("getpass.getpass", lambda _: "")  # typed
+    assert run(capfdbinary, "verify", small.volume, "--trust", files / "packer.pub", *both[:4])[0] == 2
 
 
 def statement_with(bundle: Packed, *signatures: Signature) -> None:
