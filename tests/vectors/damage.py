@@ -327,6 +327,7 @@ def other_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
         key="", passphrase="\ufeff" + PASSPHRASE)
     add("passphrase", "K-15", "stranger", "A stranger's bundle under a passphrase.", [], key="", passphrase=PASSPHRASE,
         trust=["officer-standard"])
+    add("plain", "D-1", "nothing-given", "Neither a key nor a passphrase to unpack with.", [], key="")
     add("passphrase", "K-12", "with-a-key", "A key for a bundle that is under a passphrase.", [],
         key="reader-standard", passphrase="")
     add("rewrapped", "T-7", "both-revisions", "The volume and a copy of it from before: the higher revision holds.", [],
@@ -350,6 +351,9 @@ def other_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
         no_preambles(bases["rewrapped"], segments))
     add("rewrapped", "D-3", "without-preamble", "The same, and a segment is gone: its group gives what unpack needs.",
         [*no_preambles(bases["rewrapped"], segments[1:]), *delete(segments[0])])
+    add("rewrapped", "K-7", "older-catalog",
+        "The preamble of the segments is lost but for catalogs of the revision before, which are not asked.",
+        no_preambles(bases["rewrapped"], [name for name in bases["rewrapped"].files if "/0" in name]), given=["1", "2"])
     add("rewrapped", "T-7", "preamble-of-the-higher-lost", "It gives way to no lower revision, whose preamble is here.",
         no_preambles(bases["rewrapped"], ["1/catalog.abs", "1/catalog-copy.abs"]), given=["1", "2"])
     add("lose-two", "G-7", "two-of-four", "Two of four drives are not here: two members of each group come back.", [],

@@ -130,6 +130,14 @@ def _blocks() -> list[Hostile]:
         Hostile("G-6", "group", "Groups that do not begin at 0.", table(b'"data",0,', b'"data",1,')),
         Hostile("G-6", "body", "A parity segment longer than its data member.",
                 table(two + b"3968", two.replace(b",1,2,1,", b",2,2,1,") + b"7936")),
+        Hostile("G-1", "and-preamble", "A row out of order, and a preamble of another bundle: the table comes first.",
+                dataclasses.replace(table(b'[1,"parity"', b'[2,"parity"'), preamble=_of_no_bundle)),
+        Hostile("G-1", "and-stranger", "A row out of order, for a key that has no envelope.",
+                table(b'[1,"parity"', b'[2,"parity"'), more={"key": "second-standard"}),
+        Hostile("G-2", "nothing-sealed", "A sealed manifest of no bytes: only who opens it sees that it is none.",
+                Lies(body=_no_manifest)),
+        Hostile("E-1", "root-of-another-suite", "A root of 48 bytes in suite 1: not malformed, and nothing fits it.",
+                Lies(table=_long_root)),
         Hostile("L-2", "length", "A table of more than 64 MiB, by its length field.",
                 Lies(body=lambda raw: struct.pack("<Q", (64 << 20) + 1) + raw[8:])),
         Hostile("L-2", "past-the-end", "A table that is longer than the body.",
@@ -143,6 +151,21 @@ def _other_root(raw: bytes) -> bytes:
     rows = json.loads(raw)["rows"]
     rows[0][-1] = "00" * 32
     return json.dumps({"rows": rows}, separators=(",", ":")).encode()
+
+
+def _long_root(raw: bytes) -> bytes:
+    rows = json.loads(raw)["rows"]
+    rows[1][-1] += "00" * 16
+    return json.dumps({"rows": rows}, separators=(",", ":")).encode()
+
+
+def _of_no_bundle(raw: bytes) -> bytes:
+    return write_preamble_bytes(dataclasses.replace(parse_preamble(raw), bundle_id=bytes(16)))
+
+
+def _no_manifest(raw: bytes) -> bytes:
+    end = 8 + struct.unpack_from("<Q", raw)[0]
+    return raw[:end] + bytes(len(raw) - end)
 
 
 def _long_manifest(raw: bytes) -> bytes:
@@ -207,6 +230,10 @@ def _keys() -> list[Hostile]:
         Hostile("G-10", "revision-0", "Two preambles in a statement of revision 0.", Lies(
             statement=lambda s: replace(s, envelopes=replace(s.envelopes, hash="00" * 32)))),
     ]
+
+
+def _promises_and_more(raw: bytes) -> bytes:
+    return write_preamble_bytes(dataclasses.replace(parse_preamble(raw), commitment=bytes(32))) + b"\0"
 
 
 def _other_suite(raw: bytes) -> bytes:
@@ -329,6 +356,11 @@ def _statements() -> list[Hostile]:
                 more={"splices": [old_record]}),
         Hostile("G-10", "malformed", "The preamble of the segments is malformed, that of the catalog is not.",
                 Lies(packed=lambda raw: raw + b"\0", statement=lambda s: replace(s, revision=1))),
+        Hostile("G-10", "malformed-and-stranger", "The same, for a key that has no envelope: malformed comes first.",
+                Lies(packed=lambda raw: raw + b"\0", statement=lambda s: replace(s, revision=1)),
+                more={"key": "second-standard"}),
+        Hostile("G-10", "malformed-and-promise", "The segments' preamble is malformed and promises another key.",
+                Lies(packed=_promises_and_more, statement=lambda s: replace(s, revision=1))),
         Turned("G-5", "order", "The slices cover the source, but not in order of the segments.", base="drive"),
         Hostile("L-2", "not-all-given", "A table of more than 64 MiB, and a volume is not here: damaged.",
                 dataclasses.replace(promised, body=lambda raw: struct.pack("<Q", (64 << 20) + 1) + raw[8:]),

@@ -137,6 +137,12 @@ def manifest_vectors() -> list[Hostile]:
                   manifest(**{field: value})) for field, value in
           {"bundle": "00" * 16, "packer": "00" * 32, "recipients": ("00" * 32,), "series": "other",
            "sequence": 3}.items()),
+        Hostile("G-4", "and-path", "Another sequence than the statement's, and a path that is none: a forgery first.",
+                manifest(sequence=3, folders=("../up",))),
+        Hostile("G-4", "and-meta", "Another sequence, and meta data out of order: malformed first.",
+                manifest(sequence=3, meta=(("b", "1"), ("a", "2")))),
+        Hostile("G-4", "65-recipients", "More recipients than any preamble has.",
+                manifest(recipients=tuple(f"{at:064x}" for at in range(65)))),
         *(Hostile("G-5", f"slice-{at}", "A slice that does not cover the source stream.",
                   manifest(segments=(SliceRow(*one),))) for at, one in enumerate(slices)),
         Hostile("G-5", "no-slices", "No slices at all.", manifest(segments=())),
@@ -193,7 +199,7 @@ def path_vectors() -> list[Hostile]:
                 "path": "/".join(["p" * 200] * 6)},
     }
     two = {"case": ("A", "a"), "order": ("b", "a"), "twice": ("a", "a"), "folder": ("a", "a/b"),
-           "fold": ("strasse", "stra\u00dfe"), "folder-case": ("D/y", "d/x")}
+           "folder-file-case": ("A", "a/b"), "fold": ("strasse", "stra\u00dfe"), "folder-case": ("D/y", "d/x")}
     return [
         *(Hostile(rule, name, f"A file named {path[:40]!a}.", named(path), files={"a": b"content " * 60})
           for rule, paths in one.items() for name, path in paths.items()),

@@ -83,6 +83,10 @@ def _wide(base: Base) -> list[dict[str, Any]]:
     add("G-9", "trial-asks-no-list", "Without a list block, and a block of it; another is altered: no list is asked.",
         [one for file in files for part in (
             altered(file), [zeros(file, 3), zeros(file, again + 1), zeros(file, 4 + 126)]) for one in part])
+    add("S-7", "stand-in-lost", "The same, but the magic of that block is wrong: it is lost, and has no digest.",
+        [one for file in files for part in (
+            altered(file), [zeros(file, 3), zeros(file, again + 1), base.flipped(file, (4 + 126) * B)])
+         for one in part])
     add("K-7", "halves", "Of a preamble of two blocks each copy lacks one, in every file.",
         [zeros(file, at) for file in base.files if file.endswith(".abs")
          for at in (0, len(base.files[file]) // B - 1)])
@@ -159,6 +163,10 @@ def _drives(base: Base) -> list[dict[str, Any]]:
     add("D-6", "five-of-three", "No catalog is left; the names of two folders say volume 5 of 3, which is no number.",
         [*delete(*catalogs), {"do": "rename", "file": "3", "to": "3/../drives-5of3.airbundle"},
          {"do": "rename", "file": "2", "to": "2/../drives-5of3.airbundle"}])
+    add("D-6", "of-four", "No catalog is left; a folder's name says volume 1 of 4, which is no number of this bundle.",
+        [*delete(*catalogs), {"do": "rename", "file": "3", "to": "3/../drives-1of4.airbundle"}])
+    add("D-6", "only-catalogs", "Beyond repair; on a drive there are catalogs and no segments: its name says which.",
+        [*delete("1/00000000.abs", *of("3", "3.abs")), zeros("2/00000001.abs", 0, 7)])
     add("D-6", "no-numbers", "No catalog is left; two of the folders have names that only look as if they had numbers.",
         [*delete(*catalogs), {"do": "rename", "file": "2", "to": "2/../drives-01of03.airbundle"},
          {"do": "rename", "file": "3", "to": "3/../drives-1of3 (2).airbundle"}])

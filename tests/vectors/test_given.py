@@ -15,8 +15,9 @@ import pytest
 
 from airbundle import api
 from airbundle.cli.words import read_passphrase
-from airbundle.errors import UsageError
+from airbundle.errors import ForgedError, UsageError
 from airbundle.format import limits
+from airbundle.transfer import finding
 from tests.vectors import run
 from tests.vectors.bases import PASSPHRASE
 from tests.vectors.volumes import lay_out, read_vectors
@@ -70,6 +71,40 @@ def test_links(people: Path, volume: Path) -> None:
     assert verified(people, volume.parent / "link.airbundle") == (2, 2)
     assert verified(people, volume.parent) == (0, 0)
     assert verified(people, volume, volume.parent / "nowhere") == (2, 2)
+    (volume.parent / "place").mkdir()
+    (volume.parent / "place" / "usb").symlink_to(volume)
+    assert verified(people, volume.parent / "place") == (2, 2)
+    assert verified(people, volume, volume.parent / "place") == (0, 0)
+
+
+@pytest.mark.parametrize(("number", "answer"), [(errno.EIO, 11), (errno.EACCES, 9)])
+def test_a_file_that_cannot_be_opened(people: Path, volume: Path, monkeypatch: pytest.MonkeyPatch, *, number: int,
+                                      answer: int) -> None:
+    """V-1: by a sick medium all of it is lost; that somebody has no right to open it says nothing of the bundle."""
+    real, access = os.open, os.access
+
+    def sick(path: Any, *more: Any, **by: Any) -> int:
+        if str(path).endswith("00000000.abs"):
+            raise OSError(number, os.strerror(number))
+        return real(path, *more, **by)
+
+    monkeypatch.setattr(os, "open", sick)
+    monkeypatch.setattr(os, "access", lambda path, mode: access(path, mode) and not (
+        number == errno.EACCES and str(path).endswith("00000000.abs")))
+    assert verified(people, volume) == (answer, answer)
+
+
+def test_to_say_which_bundle_is_meant(people: Path, spot: Path) -> None:
+    """D-7: it takes folders away that name others alone, and nothing else: T-4 holds for what is left."""
+    mine, other = lay_out(VECTORS["D-7-two-bundles"], spot / "meant").values()
+    trust = api.load_trust(str(people / "packer-standard.pub"))
+    (bundle,) = finding.bundles_at(str(mine))
+    assert api.verify([str(mine), str(other)], trust=trust, bundle=bundle, pace=run.PACE).believed_by
+    shutil.copy(other / "statement.rec", mine / "statement.rec")
+    with pytest.raises(ForgedError) as caught:
+        api.verify([str(mine)], trust=trust, bundle=bundle, pace=run.PACE)
+    assert caught.value.rule == "T-4"
+    shutil.rmtree(spot / "meant")
 
 
 def test_too_many_entries(people: Path, volume: Path, monkeypatch: pytest.MonkeyPatch) -> None:
