@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airbundle.crypto.suites import STANDARD
+from airbundle.format.statement import STATEMENT_TYPE
 from tests.vectors.bases import PASSPHRASE
 
 if TYPE_CHECKING:
@@ -195,6 +198,12 @@ def _files(base: Base) -> list[dict[str, Any]]:
     add("V-2", "dead-ends", "A file under another name, its end blocks dead: nothing says what it is.",
         [{"do": "rename", "file": seg, "to": stray}, *delete("1/00000001.abs"),
          *(write(stray, at * B + 200, b"\1\2\3\4") for at in (0, 6))])
+    for name, comment, spoilt in (
+            ("end-of-kind-9", "The same; one has a right digest, and a kind that no block has.",
+             base.resealed(seg, 0, 59, b"\t")),
+            ("end-digest-padding", "The same; one has a right digest, and a byte behind it.", [write(seg, 55, b"\1")])):
+        add("V-2", name, comment, [*spoilt, zeros(seg, 6), {"do": "rename", "file": seg, "to": stray},
+                                   *delete("1/00000001.abs")])
     add("V-2", "other-case", "A name in capitals is another name.",
         [{"do": "rename", "file": "1/statement.json", "to": "1/STATEMENT.JSON"}])
     add("V-2", "record-as-readme", "The record under the name of the README, and no statement under its own.",
@@ -365,6 +374,13 @@ def other_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
         [*delete("1/00000000.abs"), {"do": "rename", "file": "2", "to": "2/../x-copy1of1.airbundle"}], given=["1", "2"])
     add("countersigned", "D-7", "empty-beside", "A volume, and a folder with nothing in it: left out.", delete(*second),
         given=["1", "2"])
+    add("countersigned", "D-7", "malformed-beside",
+        "Beside a volume a folder with a statement that names the bundle and is malformed, so it says nothing.",
+        [*delete(*second), write("2/statement.json", 0, _malformed(bases["countersigned"].files["2/statement.json"]))],
+        given=["1", "2"])
+    add("countersigned", "D-7", "unreadable-beside", "Two copies of a volume, and one has no statement to be read.",
+        [{"do": "truncate", "file": f"2/{name}", "size": 1000} for name in ("statement.json", "statement.rec")],
+        given=["1", "2"])
     add("countersigned", "D-7", "unrelated", "A volume and a folder, both with segments of another bundle.",
         [*delete(*second), *({"do": "copy", "file": file, "from": "1/00000000.abs", "base": "drive"}
                              for file in ("1/FILE0000.CHK", "2/00000000.abs", "2/00000001.abs"))], given=["1", "2"])
@@ -379,6 +395,14 @@ def other_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
     add("countersigned", "T-3", "only-officer", "The officer is trusted and the packer is not.", [],
         trust=["officer-standard"])
     return found
+
+
+def _malformed(raw: bytes) -> bytes:
+    """A statement of which all volumes may be lost, and nobody's signature."""
+    payload = base64.b64decode(json.loads(raw)["payload"]).replace(b'"lose":0', b'"lose":1')
+    fields = {"payload": base64.b64encode(payload).decode(), "payloadType": STATEMENT_TYPE,
+              "signatures": [{"keyid": "00" * 32, "sig": ""}]}
+    return json.dumps(fields, separators=(",", ":")).encode()
 
 
 def no_preambles(base: Base, files: Iterable[str]) -> Splices:
