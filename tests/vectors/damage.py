@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airbundle.crypto.suites import STANDARD
-from airbundle.format.statement import STATEMENT_TYPE
 from tests.vectors.bases import PASSPHRASE
 
 if TYPE_CHECKING:
@@ -374,13 +371,6 @@ def other_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
         [*delete("1/00000000.abs"), {"do": "rename", "file": "2", "to": "2/../x-copy1of1.airbundle"}], given=["1", "2"])
     add("countersigned", "D-7", "empty-beside", "A volume, and a folder with nothing in it: left out.", delete(*second),
         given=["1", "2"])
-    add("countersigned", "D-7", "malformed-beside",
-        "Beside a volume a folder with a statement that names the bundle and is malformed, so it says nothing.",
-        [*delete(*second), write("2/statement.json", 0, _malformed(bases["countersigned"].files["2/statement.json"]))],
-        given=["1", "2"])
-    add("countersigned", "D-7", "unreadable-beside", "Two copies of a volume, and one has no statement to be read.",
-        [{"do": "truncate", "file": f"2/{name}", "size": 1000} for name in ("statement.json", "statement.rec")],
-        given=["1", "2"])
     add("countersigned", "D-7", "unrelated", "A volume and a folder, both with segments of another bundle.",
         [*delete(*second), *({"do": "copy", "file": file, "from": "1/00000000.abs", "base": "drive"}
                              for file in ("1/FILE0000.CHK", "2/00000000.abs", "2/00000001.abs"))], given=["1", "2"])
@@ -395,14 +385,6 @@ def other_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
     add("countersigned", "T-3", "only-officer", "The officer is trusted and the packer is not.", [],
         trust=["officer-standard"])
     return found
-
-
-def _malformed(raw: bytes) -> bytes:
-    """A statement of which all volumes may be lost, and nobody's signature."""
-    payload = base64.b64decode(json.loads(raw)["payload"]).replace(b'"lose":0', b'"lose":1')
-    fields = {"payload": base64.b64encode(payload).decode(), "payloadType": STATEMENT_TYPE,
-              "signatures": [{"keyid": "00" * 32, "sig": ""}]}
-    return json.dumps(fields, separators=(",", ":")).encode()
 
 
 def no_preambles(base: Base, files: Iterable[str]) -> Splices:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any
 
-from tests.vectors.damage import B, Base, Splices, copy_block, delete, leaf, no_preambles, zeros
+from airbundle.format.statement import STATEMENT_TYPE
+from tests.vectors.damage import B, Base, Splices, copy_block, delete, leaf, no_preambles, write, zeros
 
 
 def several_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
-    return [*_together(bases["stripes"]), *_wide(bases["wide"]), *_drives(bases["drives"])]
+    return [*_together(bases["stripes"]), *_wide(bases["wide"]), *_drives(bases["drives"]),
+            *_beside(bases["countersigned"])]
 
 
 def _together(base: Base) -> list[dict[str, Any]]:
@@ -173,3 +177,23 @@ def _drives(base: Base) -> list[dict[str, Any]]:
     add("D-6", "empty-folders", "The folders of two drives are here and nothing is in them: those drives are not here.",
         delete(*of("2", ""), *of("3", "")))
     return found
+
+
+def _beside(base: Base) -> list[dict[str, Any]]:
+    """A volume, and a folder with statements that say nothing."""
+    names = ("statement.json", "statement.rec")
+    second = [file for file in base.files if file.startswith("2/")]
+    both = {"base": "countersigned", "rule": "D-7", "given": ["1", "2"]}
+    return [
+        both | {"name": "malformed-beside", "comment": "Its statement names the bundle and is malformed.", "splices": [
+            *delete(*second), write("2/statement.json", 0, _malformed(base.files["2/statement.json"]))]},
+        both | {"name": "unreadable-beside", "comment": "Two copies of a volume; one has no statement to be read.",
+                "splices": [{"do": "truncate", "file": f"2/{name}", "size": 1000} for name in names]}]
+
+
+def _malformed(raw: bytes) -> bytes:
+    """A statement of which all volumes may be lost, and nobody's signature."""
+    payload = base64.b64decode(json.loads(raw)["payload"]).replace(b'"lose":0', b'"lose":1')
+    fields = {"payload": base64.b64encode(payload).decode(), "payloadType": STATEMENT_TYPE,
+              "signatures": [{"keyid": "00" * 32, "sig": ""}]}
+    return json.dumps(fields, separators=(",", ":")).encode()
