@@ -19,7 +19,7 @@ from airbundle.format.cost import PassphraseCost
 from airbundle.format.preamble import SealedKey, write_preamble_bytes
 from airbundle.format.statement import VolumeRow
 from airbundle.media import volume as names
-from airbundle.transfer import ending, finding, rewrap
+from airbundle.transfer import ending, finding, plan, rewrap
 from airbundle.transfer.drives import Drives
 from airbundle.transfer.ending import Declared
 from airbundle.transfer.pack import pack
@@ -77,6 +77,7 @@ def packed(name: str, place: Path, lock: Lock, *, drives: int = 1, lose: int | N
         return tuple(VolumeRow(number, f"STICK{number}", 8 << 30, None) for number in range(1, len(one) + 1))
 
     with mock.patch.object(Drives, "rows", rows), mock.patch.object(ending, "WRITER", WRITER), \
+            mock.patch.object(plan, "free_space", return_value=1 << 40), \
             mock.patch.object(Pace, "buffers", return_value=1):  # one after another: randomness is drawn in order
         made = write_tree(place / "source", {"empty": b""}, ("hollow",)) if hollow else source(place / "source")
         pack(str(made), targets, identity=person("packer-standard"), lock=lock,
