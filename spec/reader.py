@@ -251,8 +251,8 @@ class Segment:  # its leaves are the contents of its data and parity blocks, as 
 def repair(members: list[Segment]) -> None:  # 5.2: outer and inner code in turns, until nothing changes (G-9)
     k = sum(member.role != "parity" for member in members)
     for trial in (True, False):  # with what members without leaves have for the others, and then without
-        for member in members:
-            member.trial, member.places = trial, member.places if member.leaves else [*member.first]
+        for one in members:
+            one.trial, one.places = trial, one.places if one.leaves else [c if trial else None for c in one.first]
         lost = None
         while lost != (lost := [member.lost() for member in members]):
             for i in set().union(*lost):

@@ -109,6 +109,8 @@ def plain_vectors(base: Base) -> list[dict[str, Any]]:
         [zeros(seg, 3, 2), zeros(seg, 2), zeros("1/00000001.abs", 2), zeros("1/00000001.abs", 3)])
     add("G-9", "no-list", "No list of a member is left, and of its blocks one of parity.",
         [zeros(seg, 0, 4), zeros(seg, 5, 2)])
+    add("G-9", "trial-denied-parity", "Without lists and data, and a parity block altered: off trial that is lost too.",
+        [zeros(seg, 1, 3), zeros(seg, 5), *base.resealed(seg, 4, 700, b"\0\1\2\3")])
     add("G-2", "both-catalogs", "Both copies of the catalog are gone.", delete("1/catalog.abs", "1/catalog-copy.abs"))
     add("G-2", "merged", "Each copy of the catalog lacks what the other has; together they give it.",
         [zeros("1/catalog.abs", 1, 3), zeros("1/catalog-copy.abs", 4, 3)])
