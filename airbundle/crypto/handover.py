@@ -4,8 +4,8 @@ Such a process draws HPKE keys of its own for each job and shows the public byte
 key to them. So the job key, and the bundle key that travels under it, are nowhere in the clear but in the memory of
 those who use them: no file, no argument and no log has them.
 
-Nobody vouches for the public bytes. Who can change what passes between the two can put keys of its own there; with a
-cluster that is who controls its scheduler, and that one can run what it likes in the processes anyway.
+Nobody vouches for the public bytes. Whoever can change what passes between the two can put keys of its own there, and
+gets the job key: the sealing holds against whoever only reads.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ class Crew:
         with self._lock:
             left = {sent.future for sent in self._open if not sent.future.cancel()}
         wait(left, timeout=_GRACE)
-        forget_jobs()  # of those that work in this process
+        forget_jobs(self.job)  # where workers are in this process
 
     def _submit(self, order: Order) -> tuple[int, Future[bytes]]:
         serial = next(self._serials)

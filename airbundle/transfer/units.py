@@ -97,19 +97,30 @@ class _Desks:
                 self._desks.popitem(last=False)
             return self._desks[job]
 
-    def clear(self) -> None:
-        """Also in a process that was forked: two with the same keys would be one to whoever packs."""
-        self.__init__()  # type: ignore[misc]
+    def forget(self, job: bytes | None = None) -> None:
+        with self._lock:
+            if job is None:
+                self._desks.clear()
+            else:
+                self._desks.pop(job, None)
+
+    def after_fork(self) -> None:
+        """Keys of its own for a process that was forked: two with the same would be one to whoever packs.
+
+        The lock too: a thread that had it is not in the child.
+        """
+        self._lock = threading.Lock()
+        self._desks = OrderedDict()
 
 
 _desks: Final = _Desks()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_desks.clear)
+    os.register_at_fork(after_in_child=_desks.after_fork)
 
 
-def forget_jobs() -> None:
-    """Let go of all keys and buffers of this process. A job that is still under way asks for its key again."""
-    _desks.clear()
+def forget_jobs(job: bytes | None = None) -> None:
+    """Let go of keys and buffers of this process, for one job or all. One that is still under way asks again."""
+    _desks.forget(job)
 
 
 def run_unit(raw: bytes) -> bytes:

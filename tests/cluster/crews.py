@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from airbundle.crypto.suites import suite_by_number
+from airbundle.crypto.suites import STANDARD, suite_by_number
 from airbundle.transfer import orders, units
 from airbundle.transfer.orders import Answer, Done, Order
 
@@ -94,3 +94,10 @@ def require_absent(secrets: Iterable[bytes], *places: bytes) -> None:
         for spelling in spellings(secret):
             for place in places:
                 assert spelling not in place, f"{spelling!r} is there"
+
+
+def keys_held(more: int = 0) -> int:
+    """In a worker: how many jobs it has the key of, after so many `more` have come."""
+    for number in range(more):
+        units._desks.of(STANDARD, bytes([number]) * 16)
+    return sum(desk.key is not None for desk in units._desks._desks.values())

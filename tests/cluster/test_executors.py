@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airbundle import api
+from airbundle.crypto.handover import Receiver
 from airbundle.crypto.identities import generate
-from airbundle.crypto.suites import CNSA2
-from airbundle.errors import MediumError
+from airbundle.crypto.suites import CNSA2, STANDARD
+from airbundle.errors import MediumError, NoKeyError
 from airbundle.transfer import orders, units
 from airbundle.transfer.plan import Options
 from airbundle.transfer.progress import Tick
-from tests.cluster.crews import Given, require_absent
+from tests.cluster.crews import Given, keys_held, require_absent
 from tests.transfer.workshop import KIB, MIB, Keys, Packed, noise
 
 if TYPE_CHECKING:
@@ -100,6 +101,29 @@ def test_a_file_and_nothing_at_all(site: Site) -> None:
                               executor=executor)
         api.unpack(packed.volumes, str(site.place / f"{name}-back"), keys=[site.keys.reader], trust=site.keys.trust)
     assert (site.place / "one-back" / "one").read_bytes() == noise(1000)
+
+
+def test_who_can_change_what_passes_gets_the_key_and_nothing_notices(site: Site) -> None:
+    """The limit that docs/cluster.md names: nobody vouches for the keys that a worker shows."""
+    own: list[Receiver] = []
+    keys: list[bytes] = []
+
+    def between(raw: bytes) -> bytes:
+        letter = orders.parse_letter(raw)
+        if not own:
+            own.append(Receiver(STANDARD, letter.job))
+            return orders.write_letter(orders.KeyWanted(own[0].public))
+        for sealed in letter.keys.values() if not keys else ():
+            with suppress(NoKeyError):
+                keys.append(own[0].open(sealed))
+        return units.run_unit(raw)
+
+    executor = Given(between)
+    packed = site.pack(executor, drawn=True)
+    letter = orders.parse_letter(executor.letters[-1])
+    order = orders.open_order(keys[0], letter.serial, letter.sealed, STANDARD)
+    assert order.terms.key == site.bundle_key(packed)
+    site.comes_back(packed)
 
 
 def test_nothing_secret_passes_through_an_executor(site: Site) -> None:
@@ -207,16 +231,18 @@ def test_a_machine_that_packs_and_is_killed_goes_on(site: Site, first: str, then
 
 def test_a_forked_process_has_keys_of_its_own() -> None:
     """Two processes with the same keys would be one to the machine that packs."""
-    from airbundle.crypto.suites import STANDARD
-    from airbundle.transfer import units
-
     own = units._desks.of(STANDARD, b"j" * 16).receiver.public
     read, write = os.pipe()
-    child = os.fork()
-    if not child:
-        os.write(write, units._desks.of(STANDARD, b"j" * 16).receiver.public)
-        os._exit(0)
-    os.waitpid(child, 0)
+    with units._desks._lock:  # as another thread may have it
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                os.write(write, units._desks.of(STANDARD, b"j" * 16).receiver.public)
+                status = 0
+            finally:
+                os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
     os.close(write)
     with open(read, "rb") as pipe:
         assert pipe.read() not in {own, b""}
@@ -225,8 +251,18 @@ def test_a_forked_process_has_keys_of_its_own() -> None:
 
 
 def test_keys_do_not_stay_when_it_is_done(site: Site) -> None:
-    from airbundle.transfer import units
-
+    """In this process: those of this pack, and of no other one."""
+    other = units._desks.of(STANDARD, b"j" * 16)
     with ThreadPoolExecutor(2) as executor:
         site.pack(executor)
+    assert list(units._desks._desks.values()) == [other]
+    units.forget_jobs()
     assert not units._desks._desks
+
+
+def test_a_worker_process_has_the_key_until_four_more_jobs_have_come(site: Site) -> None:
+    with processes(1) as executor:
+        site.pack(executor)
+        assert executor.submit(keys_held).result(PATIENCE) == 1
+        assert executor.submit(keys_held, 3).result(PATIENCE) == 1
+        assert executor.submit(keys_held, 4).result(PATIENCE) == 0
