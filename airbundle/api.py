@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -37,6 +36,7 @@ from airbundle.transfer import unpack as unpacking
 from airbundle.transfer import verify as verifying
 from airbundle.transfer.custody import add_to_chain, read_chain
 from airbundle.transfer.finding import open_sidecar, open_volumes
+from airbundle.transfer.here import segments_here
 from airbundle.transfer.open import open_bundle
 from airbundle.transfer.pack import PackResult
 from airbundle.transfer.plan import Options, Plan
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from airbundle.transfer.custody import CustodyChain, CustodyEvent
     from airbundle.transfer.ending import Declared
     from airbundle.transfer.inspect import Inspection
+    from airbundle.transfer.job import Segments
     from airbundle.transfer.progress import Tick
     from airbundle.transfer.repair import RepairResult
     from airbundle.transfer.report import Report
@@ -91,13 +92,11 @@ def pack(source: str, output: str | Sequence[str], *, sign: PrivateIdentity, to:
     three or more. With an `executor` its workers make the segments, `pace.jobs` at a time (docs/cluster.md).
     """
     targets = [output] if isinstance(output, str) else output
+    segments: Segments = segments_here
     if executor is not None:
         from airbundle.transfer.apart import segments_apart  # noqa: PLC0415 - loaded where it is wanted
 
-        segments = partial(segments_apart, executor=executor, ahead=pace.jobs if pace else 0)
-        pace = replace(pace, jobs=0) if pace else None
-    else:
-        segments = None
+        segments = partial(segments_apart, executor=executor)
     with pulled_first([Presence.of(path) for path in (source, *targets)]):
         return packing.pack(source, targets, identity=sign, lock=_lock(to, passphrase, new_passphrase),
                             declared=declared, options=options, lose=lose, pace=pace, reads_back=read_back,

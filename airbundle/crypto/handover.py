@@ -46,6 +46,11 @@ class Receiver:
             raise NoKeyError("what came as the key of this job is damaged, or is for another process") from None
 
 
+def key_name(suite: Suite, public: bytes) -> bytes:
+    """By what the keys of a `Receiver` are told from others."""
+    return suite.hash(public)[:16]
+
+
 def hand_over(suite: Suite, public: bytes, job: bytes, key: bytes) -> bytes:
     """The job key sealed to the keys of a `Receiver`. Raises FormatError for bytes that are no such keys."""
     halves = suite.kem.halves

@@ -138,11 +138,14 @@ class VolumeWriter:
                 self._recheck.write(name, temporary, lambda at, length: _slice_of(views, at, length), size)
         return temporary
 
-    def adopt(self, name: str, temporary: str, view: memoryview) -> None:
-        """A file of another process that shares this folder, read back into `view`, counts like one of this one."""
+    def adopt(self, name: str, temporary: str, read: Callable[[int, int], memoryview], size: int) -> None:
+        """A file of another process that shares this folder counts like one of this one, which is in memory.
+
+        `read` gives so many of its bytes from a place on, as far as they are asked for.
+        """
         with self._drive:
             if self._recheck is not None:
-                self._recheck.write(name, temporary, lambda at, length: view[at:at + length], len(view))
+                self._recheck.write(name, temporary, read, size)
 
     def settle(self, temporary: str, name: str) -> None:
         """Give a written file its name; an older one of that name is replaced. Durable on return.

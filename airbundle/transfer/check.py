@@ -96,12 +96,13 @@ class Findings:
         return self.whole and not self.dead and not self.surplus
 
 
-def check_segment(work: Workspace, descriptor: int, expected: Expected) -> tuple[Findings, Image]:
+def check_segment(work: Workspace, descriptor: int, expected: Expected, *,
+                  stage: str = "read") -> tuple[Findings, Image]:
     """Read the open file, check it, repair it in the buffer. Raises MediumError only if the device is gone."""
     place = expected.place
     image = Image(place, work.blocks(place.block_count, expected.geometry.block_size))
     # (1)
-    with work.stages("read"):
+    with work.stages(stage):
         unreadable = _read(descriptor, image.blocks, expected.geometry.block_size)
     surplus = max(0, os.fstat(descriptor).st_size - place.stored_size)
     return judge_image(work, image, expected, unreadable, surplus), image

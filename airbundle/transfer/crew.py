@@ -8,17 +8,15 @@ is killed and it does not try again by itself, goes out again a few times.
 from __future__ import annotations
 
 import itertools
-import math
 import threading
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from airbundle import errors
-from airbundle.crypto.handover import hand_over
-from airbundle.errors import AirbundleError, FormatError, InterruptedRunError, MediumError, UsageError
+from airbundle.crypto.handover import hand_over, key_name
+from airbundle.errors import AirbundleError, FormatError, MediumError, UsageError
 from airbundle.format.names import shown
-from airbundle.stages import STAGES
 from airbundle.transfer import orders
 from airbundle.transfer.orders import Answer, KeyWanted, Letter, Refused
 from airbundle.transfer.units import forget_jobs, run_unit
@@ -31,9 +29,9 @@ if TYPE_CHECKING:
     from airbundle.crypto.suites import Suite
     from airbundle.transfer.orders import Done, Order
 
-_ATTEMPTS: Final = 3
-_ASKED_MAX: Final = 100
-_WORKERS_MAX: Final = 4096
+_ATTEMPTS: Final = 3  # an order that kills whoever carries it out, as for want of memory, must not kill all workers
+ASKED_MAX: Final = 100  # any worker may take an order that came back for another one: more often than this is a fault
+_WORKERS_MAX: Final = 4096  # keys are kept for each, and each letter to somebody who wants one has all of them
 _LOOK_AGAIN: Final = 0.5  # seconds until a thread that waits looks whether another one has failed
 _GRACE: Final = 10.0  # seconds for workers that are at it when a pack is stopped
 
@@ -62,10 +60,10 @@ class Crew:
     """Sends orders. Threads may share it. Use as a context: nothing is left under way behind it, where that can be."""
 
     def __init__(self, executor: Executor, suite: Suite, *, entropy: Callable[[int], bytes],
-                 alive: Callable[[], None]) -> None:
-        """`alive` raises when the run has been stopped."""
+                 alive: Callable[[], None], asked_max: int = ASKED_MAX) -> None:
+        """`alive` raises when the run has been stopped. An order may come back for a key `asked_max` times."""
         self.job = entropy(16)
-        self._executor, self._suite, self._alive = executor, suite, alive
+        self._executor, self._suite, self._alive, self._asked_max = executor, suite, alive, asked_max
         self._key = entropy(32)
         self._keys: dict[bytes, bytes] = {}
         self._serials = itertools.count()
@@ -75,7 +73,7 @@ class Crew:
     def send(self, order: Order) -> Sent:
         """Give an order to the executor. Raises MediumError if that takes none any more."""
         with self._lock:
-            sent = Sent(order, *self._submit(order))
+            sent = Sent(order, *self._submit(order, {}))
             self._open.add(sent)
         return sent
 
@@ -106,10 +104,10 @@ class Crew:
         wait(left, timeout=_GRACE)
         forget_jobs(self.job)  # where workers are in this process
 
-    def _submit(self, order: Order) -> tuple[int, Future[bytes]]:
+    def _submit(self, order: Order, keys: dict[bytes, bytes]) -> tuple[int, Future[bytes]]:
         serial = next(self._serials)
         sealed = orders.seal_order(self._key, serial, order, self._suite)
-        letter = orders.write_letter(Letter(self.job, self._suite.number, serial, dict(self._keys), sealed))
+        letter = orders.write_letter(Letter(self.job, self._suite.number, serial, keys, sealed))
         try:
             return serial, self._executor.submit(run_unit, letter)
         except Exception as error:
@@ -120,7 +118,8 @@ class Crew:
             try:
                 sent.answer = self._taken(sent)
                 if sent.answer is None:
-                    sent.serial, sent.future = self._submit(sent.order)
+                    # All keys: whoever takes it now may be another one than the one that asked.
+                    sent.serial, sent.future = self._submit(sent.order, dict(self._keys) if sent.asked else {})
             except Exception as error:  # noqa: BLE001 - raised where it is waited for
                 sent.error = error
             if sent.is_settled:
@@ -134,7 +133,7 @@ class Crew:
             raise _explained(error) from error
         except AirbundleError:
             raise
-        except (Exception, CancelledError) as error:
+        except Exception as error:  # CancelledError among them
             sent.lost += 1
             if sent.lost >= _ATTEMPTS:
                 raise MediumError(f"a unit of work was lost {sent.lost} times: {type(error).__name__}: {error}",
@@ -153,19 +152,13 @@ class Crew:
         if not isinstance(reply, KeyWanted):
             return orders.open_answer(self._key, sent.serial, reply.sealed, self._suite)
         sent.asked += 1
-        name = self._suite.hash(reply.public)[:16]
-        if sent.asked > _ASKED_MAX or len(self._keys) >= _WORKERS_MAX:
+        name = key_name(self._suite, reply.public)
+        if sent.asked > self._asked_max or (name not in self._keys and len(self._keys) >= _WORKERS_MAX):
             raise MediumError("workers ask for the key of this job again and again",
                               hint="look whether their processes are killed and started anew")
         if name not in self._keys:
             self._keys[name] = hand_over(self._suite, reply.public, self.job, self._key)
         return None
-
-
-def stages_of(done: Done) -> dict[str, float]:
-    """What a worker says of its time, as far as it makes sense."""
-    return {stage: done.stages[stage] for stage in STAGES
-            if math.isfinite(done.stages.get(stage, math.nan)) and done.stages[stage] > 0}
 
 
 def _explained(error: BaseException) -> AirbundleError:
@@ -178,8 +171,7 @@ def _explained(error: BaseException) -> AirbundleError:
 
 def _error_of(refused: Refused) -> AirbundleError:
     """The error of a worker, as one of this process; says on which machine it was."""
-    found = _CLASSES.get(refused.code, AirbundleError)
-    kind = found if found is not InterruptedRunError else AirbundleError
+    kind = _CLASSES.get(refused.code, AirbundleError)
     return kind(f"{refused.what} (on {shown(refused.host)})", where=refused.where, hint=refused.hint, rule=refused.rule)
 
 

@@ -10,6 +10,7 @@ put into quarantine there comes back.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -37,6 +38,32 @@ class Team:
     def parity(self) -> int:
         """How many members are parity."""
         return len(self.volumes) - self.count
+
+
+class Teams:
+    """All groups of a bundle: data segments are numbered through all of them, and parity segments after that."""
+
+    def __init__(self, teams: Sequence[Team]) -> None:
+        self._teams = tuple(teams)
+        self._of = {number: team for team in teams for number in range(team.first, team.first + team.count)}
+        firsts = itertools.accumulate((team.parity for team in teams), initial=len(self._of))
+        self._parity = {team.number: first for team, first in zip(teams, firsts, strict=False)}
+
+    def __len__(self) -> int:
+        return len(self._teams)
+
+    @property
+    def most_parity(self) -> int:
+        """Parity segments of the group that has the most."""
+        return max((team.parity for team in self._teams), default=0)
+
+    def team(self, number: int) -> Team:
+        """The team of data segment `number`."""
+        return self._of[number]
+
+    def number(self, team: Team, row: int) -> int:
+        """The segment number of parity row `row` of a group."""
+        return self._parity[team.number] + row
 
 
 def default_lose(drives: int) -> int:

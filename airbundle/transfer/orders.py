@@ -5,6 +5,11 @@ number, the job key sealed to each worker, and a sealed order. Names of files, d
 order, under the job key; so is what went wrong, in the answer. A letter that was changed, or is the answer to another
 order, does not open.
 
+- `Crew` (`crew.py`) sends an `Order`, `SealOrder` or `CombineOrder`, sealed in a `Letter`. `Terms` are what all orders
+  of a job have in common.
+- `run_unit` (`units.py`) gives a reply: `KeyWanted`, and then the same order comes again with the key, or `Answered`,
+  in which an `Answer` is sealed: `Done`, or `Refused` with an error.
+
 Only bytes and one function's name are ever pickled, so that another version is told from this one before anything of it
 is understood.
 """
@@ -21,19 +26,20 @@ from airbundle.crypto.sealed_log import open_entry, seal_entry
 from airbundle.crypto.suites import suite_by_number
 from airbundle.errors import FormatError
 from airbundle.format.catalog import Row
+from airbundle.format.names import shown
 from airbundle.transfer.seal import SealPlan
 from airbundle.version import VERSION
 
 if TYPE_CHECKING:
     from airbundle.crypto.suites import Suite
 
-ORDER: Final = "order"
-ANSWER: Final = "answer"
+_PURPOSE_ORDER: Final = "order"
+_PURPOSE_ANSWER: Final = "answer"
 _HEAD: Final = b"\0"
 
 
 class Letter(msgspec.Struct, frozen=True, array_like=True):
-    """An order on its way; `keys` is the job key sealed to each worker that asked for it, by its public bytes' hash."""
+    """An order on its way; `keys`, where a worker wants it, is the job key sealed to each one, by `key_name`."""
 
     job: bytes
     suite: int
@@ -55,7 +61,11 @@ class Answered(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class Terms(msgspec.Struct, frozen=True, array_like=True):
-    """What is the same for all segments of a bundle: a `SealPlan` as bytes. Travels only inside a sealed order."""
+    """What is the same for all orders of a job: a `SealPlan` as bytes, and two things more. Travels sealed only.
+
+    `room` is the size of a buffer that every segment fits into. `marker` is a file in each folder of the bundle, by
+    which a worker knows that it sees the same one.
+    """
 
     suite: int
     bundle: bytes
@@ -65,17 +75,19 @@ class Terms(msgspec.Struct, frozen=True, array_like=True):
     block_size: int
     parity: float
     pad: bool
+    room: int
+    marker: str
 
     def __repr__(self) -> str:
         """Without the key."""
         return "Terms(...)"
 
     @classmethod
-    def of(cls, plan: SealPlan) -> Terms:
+    def of(cls, plan: SealPlan, room: int, marker: str) -> Terms:
         """From a plan."""
         context = plan.context
         return cls(context.suite.number, context.bundle_id, context.packer_id, plan.key.secret_bytes(), plan.preamble,
-                   plan.block_size, plan.parity, plan.pad)
+                   plan.block_size, plan.parity, plan.pad, room, marker)
 
     def plan(self) -> SealPlan:
         """The plan. Raises FormatError."""
@@ -95,12 +107,10 @@ class FilePart(msgspec.Struct, frozen=True, array_like=True):
 class SealOrder(msgspec.Struct, frozen=True, array_like=True, tag="seal"):
     """Unit of work: make the segment of one slice, and write it into the folder `volume`, under a temporary name.
 
-    `files` are those that the slice touches, the first begins at `base` of the source stream; `room` is the size of the
-    buffer. `marker` is a file of the folder, by which a worker knows that it sees the same one.
+    `files` are those that the slice touches, the first begins at `base` of the source stream.
     """
 
     terms: Terms
-    marker: str
     volume: bytes
     number: int
     start: int
@@ -108,7 +118,6 @@ class SealOrder(msgspec.Struct, frozen=True, array_like=True, tag="seal"):
     base: int
     files: tuple[FilePart, ...]
     runs: tuple[Run, ...]
-    room: int
 
 
 class Member(msgspec.Struct, frozen=True, array_like=True):
@@ -118,17 +127,20 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
     row: Row
 
 
-class CombineOrder(msgspec.Struct, frozen=True, array_like=True, tag="combine"):
-    """Unit of work: read all data members of a group, and make its parity segments.
+class ParityTarget(msgspec.Struct, frozen=True, array_like=True):
+    """A parity segment to make: its folder and number, and a coefficient for each member (G-7)."""
 
-    `targets` are folder, number of the segment and coefficients, one of which belongs to each member (G-7).
-    """
+    volume: bytes
+    number: int
+    coefficients: bytes
+
+
+class CombineOrder(msgspec.Struct, frozen=True, array_like=True, tag="combine"):
+    """Unit of work: read all data members of a group, and make its parity segments, or some of them."""
 
     terms: Terms
-    marker: str
     members: tuple[Member, ...]
-    targets: tuple[tuple[bytes, int, bytes], ...]
-    room: int
+    targets: tuple[ParityTarget, ...]
 
 
 Order: TypeAlias = SealOrder | CombineOrder
@@ -169,12 +181,17 @@ Value = TypeVar("Value")
 
 def write_letter(content: Letter | KeyWanted | Answered) -> bytes:
     """The bytes of a letter or of a reply to one, behind the version of who wrote it."""
-    return VERSION.encode() + _HEAD + msgspec.msgpack.encode(content)
+    return write_version() + msgspec.msgpack.encode(content)
+
+
+def write_version() -> bytes:
+    """The version alone: what a process of this one says to a letter of another one."""
+    return VERSION.encode() + _HEAD
 
 
 def version_of(raw: bytes) -> str:
     """The version of who wrote a letter; printable, whatever the bytes are."""
-    return ascii(raw.partition(_HEAD)[0][:32].decode(errors="replace")).strip("'")
+    return shown(raw.partition(_HEAD)[0][:32].decode(errors="replace"))
 
 
 def parse_letter(raw: bytes) -> Letter:
@@ -189,22 +206,22 @@ def parse_reply(raw: bytes) -> KeyWanted | Answered:
 
 def seal_order(key: bytes, serial: int, order: Order, suite: Suite) -> bytes:
     """An order under the job key; `serial` is used once."""
-    return seal_entry(key, serial, msgspec.msgpack.encode(order), ORDER, suite=suite)
+    return seal_entry(key, serial, msgspec.msgpack.encode(order), _PURPOSE_ORDER, suite=suite)
 
 
 def open_order(key: bytes, serial: int, sealed: bytes, suite: Suite) -> Order:
     """The inverse. Raises FormatError."""
-    return _decoded(_ORDER, open_entry(key, serial, sealed, ORDER, suite=suite))
+    return _decoded(_ORDER, open_entry(key, serial, sealed, _PURPOSE_ORDER, suite=suite))
 
 
 def seal_answer(key: bytes, serial: int, answer: Answer, suite: Suite) -> bytes:
     """An answer to the order `serial`."""
-    return seal_entry(key, serial, msgspec.msgpack.encode(answer), ANSWER, suite=suite)
+    return seal_entry(key, serial, msgspec.msgpack.encode(answer), _PURPOSE_ANSWER, suite=suite)
 
 
 def open_answer(key: bytes, serial: int, sealed: bytes, suite: Suite) -> Answer:
     """The inverse. Raises FormatError for what is no answer to that order."""
-    return _decoded(_ANSWER, open_entry(key, serial, sealed, ANSWER, suite=suite))
+    return _decoded(_ANSWER, open_entry(key, serial, sealed, _PURPOSE_ANSWER, suite=suite))
 
 
 def _decoded(decoder: msgspec.msgpack.Decoder[Value], raw: bytes) -> Value:

@@ -21,11 +21,9 @@ from airbundle.transfer.seal import Sealed, shape
 from airbundle.transfer.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from airbundle.format.block import Blocks
     from airbundle.stages import Stages
-    from airbundle.transfer.layout import Team
+    from airbundle.transfer.layout import Team, Teams
     from airbundle.transfer.seal import SealPlan
 
 
@@ -49,28 +47,17 @@ class OuterParity:
     one more segment is in work a set is free, or is about to be.
     """
 
-    def __init__(self, teams: Sequence[Team], plan: SealPlan, segments: int, size: int, front: int,
-                 sets: int, stages: Stages) -> None:
-        """`segments` data segments; buffers of `size` bytes with the data area `front` bytes from their start."""
-        self._plan, self._front, self._stages = plan, front, stages
-        self._teams = {number: team for team in teams for number in range(team.first, team.first + team.count)}
-        self._numbers: dict[int, int] = {}
-        for team in teams:
-            self._numbers[team.number] = segments
-            segments += team.parity
+    def __init__(self, teams: Teams, plan: SealPlan, size: int, front: int, sets: int, stages: Stages) -> None:
+        """Buffers of `size` bytes with the data area `front` bytes from their start."""
+        self._teams, self._plan, self._front, self._stages = teams, plan, front, stages
         self._growing: dict[int, Growing] = {}
         self._stopped = False
         self._news = threading.Condition()
-        most = max((team.parity for team in teams), default=0)
-        self._free = [[Workspace(size) for _ in range(most)] for _ in range(min(sets, len(teams)))]
-
-    def team(self, number: int) -> Team:
-        """The team of data segment `number`."""
-        return self._teams[number]
+        self._free = [[Workspace(size) for _ in range(teams.most_parity)] for _ in range(min(sets, len(teams)))]
 
     def add(self, number: int, image: Image) -> Growing | None:
         """Add a data segment. Gives the group's parity when this was the last of its members."""
-        team = self._teams[number]
+        team = self._teams.team(number)
         growing = self._of(team)
         geometry = image.place.geometry
         data = image.blocks[image.place.data_at:][:geometry.data_blocks].reshape(-1)
@@ -83,15 +70,11 @@ class OuterParity:
             growing.left -= 1
             return growing if growing.left == 0 else None
 
-    def number(self, team: Team, row: int) -> int:
-        """The segment number of parity row `row` of a group."""
-        return self._numbers[team.number] + row
-
     def finish(self, growing: Growing, row: int, salt: bytes) -> Sealed:
         """Make parity row `row` of a complete group a whole segment, with a salt that was never used (G-8)."""
         space, plan = growing.spaces[row], self._plan
         body = growing.blocks * (plan.block_size - HEADER_SIZE)
-        geometry = shape(plan, self.number(growing.team, row), salt, body)
+        geometry = shape(plan, self._teams.number(growing.team, row), salt, body)
         place = Placement(geometry, len(plan.preamble))
         growing.used = place.stored_size
         first = self._front - place.data_at * plan.block_size

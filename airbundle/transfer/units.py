@@ -2,7 +2,8 @@
 
 `run_unit` is all that an executor calls, in whatever process and on whatever machine: bytes in, bytes out
 (`orders.py`). The worker reads the source itself, draws the salt itself, writes under a temporary name that has the
-salt in it, and says what it wrote. It renames nothing and removes nothing. What it says is not believed by anybody.
+salt in it, and says what it wrote. It renames nothing and removes nothing. What it says is checked by whoever packs,
+before a segment gets its name (`apart.py`).
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import platform
 import secrets
 import threading
 from collections import OrderedDict
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from airbundle.crypto.handover import Receiver
+from airbundle.crypto.handover import Receiver, key_name
 from airbundle.crypto.suites import Suite, suite_by_number
 from airbundle.errors import AirbundleError, MediumError, UsageError
 from airbundle.format import limits
@@ -30,8 +31,9 @@ from airbundle.media.reading import SourceReader
 from airbundle.media.source import Source, SourceFile, seen_from_here
 from airbundle.media.writing import VolumeWriter
 from airbundle.transfer import orders
-from airbundle.transfer.check import Expected, check_segment
+from airbundle.transfer.check import check_segment
 from airbundle.transfer.image import Image, finish
+from airbundle.transfer.job import expected_segment
 from airbundle.transfer.orders import Answer, CombineOrder, Done, Order, Produced, Refused, SealOrder
 from airbundle.transfer.seal import seal_slice, shape
 from airbundle.transfer.slices import Slice, Stream
@@ -41,11 +43,10 @@ from airbundle.version import VERSION
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airbundle.format.catalog import Row
     from airbundle.transfer.orders import Member
     from airbundle.transfer.seal import SealPlan
 
-READ_PIECE: Final = 8 * limits.MIB
+_READ_PIECE: Final = 8 * limits.MIB
 _JOBS_KEPT: Final = 4
 
 
@@ -54,7 +55,7 @@ class _Desk:
 
     def __init__(self, suite: Suite, job: bytes) -> None:
         self.receiver = Receiver(suite, job)
-        self.name = suite.hash(self.receiver.public)[:16]
+        self.name = key_name(suite, self.receiver.public)
         self.key: bytes | None = None
         self.seen: set[bytes] = set()
         self._free: list[Workspace] = []
@@ -68,11 +69,10 @@ class _Desk:
 
     @contextmanager
     def borrow(self, room: int) -> Iterator[Workspace]:
-        """Buffers for one unit; of a job all have the same size, or nearly."""
+        """Buffers for one segment; `room` is the same in all orders of a job."""
         with self._lock:
-            fitting = [space for space in self._free if len(space.bytes) >= room]
-            space = fitting[0] if fitting else Workspace(room)
-            self._free = [other for other in self._free if other is not space]
+            space = self._free.pop() if self._free else None
+        space = space or Workspace(room)
         try:
             yield space
         finally:
@@ -124,12 +124,13 @@ def forget_jobs(job: bytes | None = None) -> None:
 
 
 def run_unit(raw: bytes) -> bytes:
-    """Carry out the order in a letter. Gives the answer, or asks for the key of the job; raises only for a bug.
+    """Carry out the order in a letter. Gives the answer, sealed, or asks for the key of the job.
 
-    A letter of another version is not even opened: the reply then says which one this is.
+    A letter of another version is not even opened: the reply then is this one. Raises FormatError and NoKeyError for a
+    letter that was changed on its way; whatever else goes wrong is in the answer.
     """
     if orders.version_of(raw) != VERSION:
-        return orders.write_letter(orders.KeyWanted(platform.node().encode()))
+        return orders.write_version()
     letter = orders.parse_letter(raw)
     suite = suite_by_number(letter.suite)
     desk = _desks.of(suite, letter.job)
@@ -144,7 +145,7 @@ def _carried_out(desk: _Desk, order: Order) -> Answer:
     """Whatever happens is sealed: a name that stands in an error is as secret as one in an order."""
     host = platform.node()
     try:
-        with desk.borrow(order.room) as space:
+        with desk.borrow(order.terms.room) as space:
             before = space.stages.seconds()
             made = _seal(desk, space, order) if isinstance(order, SealOrder) else _combine(desk, space, order)
             spent = {stage: seconds - before.get(stage, 0.0) for stage, seconds in space.stages.seconds().items()}
@@ -166,13 +167,13 @@ def _refused(host: str, error: AirbundleError) -> Refused:
 
 def _seal(desk: _Desk, space: Workspace, order: SealOrder) -> tuple[Produced, ...]:
     plan = order.terms.plan()
-    with _opened(desk, space, order.volume, order.marker) as volume:
+    with _opened(desk, space, order.volume, order.terms.marker) as volume:
         stream, part = _stream_of(order)
         content = space.slice(part.length)
         with SourceReader(stream.source) as reader:
-            for at in range(0, part.length, READ_PIECE):
+            for at in range(0, part.length, _READ_PIECE):
                 with space.stages("read"):
-                    reader.read(part.start - order.base + at, content[at:at + READ_PIECE])
+                    reader.read(part.start - order.base + at, content[at:at + _READ_PIECE])
         sealed = seal_slice(space, plan, stream, part, content, entropy=secrets.token_bytes)
         _write(volume, order.number, sealed.geometry.salt, sealed.image)
     return (Produced(order.number, sealed.geometry.salt, sealed.geometry.body, sealed.root, sealed.content),)
@@ -189,27 +190,33 @@ def _stream_of(order: SealOrder) -> tuple[Stream, Slice]:
 
 
 def _combine(desk: _Desk, space: Workspace, order: CombineOrder) -> tuple[Produced, ...]:
-    plan = order.terms.plan()
+    plan, terms = order.terms.plan(), order.terms
     body = max(member.row.body for member in order.members)
-    grown = []
-    for _, number, _ in order.targets:
-        geometry = shape(plan, number, secrets.token_bytes(16), body)  # G-8
-        place = Placement(geometry, len(plan.preamble))
-        out = Workspace(place.stored_size, space.engine, stages=space.stages)
-        grown.append(Image(place, out.blocks(place.block_count, plan.block_size)))
-    areas = [image.coded[:image.place.geometry.data_blocks].reshape(-1) for image in grown]
-    columns = np.array([list(coefficients) for _, _, coefficients in order.targets], np.uint8).T
-    for member, column in zip(order.members, columns, strict=True):
-        data = _member(desk, space, plan, member, order.marker)
-        with space.stages("parity"):
-            space.engine.accumulate(np.ascontiguousarray(column), data, areas)
     made = []
-    for (folder, number, _), image in zip(order.targets, grown, strict=True):
-        root = finish(image, plan.context.suite, space.engine, plan.preamble, stages=space.stages)
-        with _opened(desk, space, folder, order.marker) as volume:
-            _write(volume, number, image.place.geometry.salt, image)
-        made.append(Produced(number, image.place.geometry.salt, body, root, b""))
+    with ExitStack() as stack:
+        grown = [_grown(stack.enter_context(desk.borrow(terms.room)), plan, target.number, body)
+                 for target in order.targets]
+        areas = [image.coded[:image.place.geometry.data_blocks].reshape(-1) for image in grown]
+        columns = np.array([list(target.coefficients) for target in order.targets], np.uint8).T
+        for member, column in zip(order.members, columns, strict=True):
+            data = _member(desk, space, plan, member, terms.marker)
+            with space.stages("parity"):
+                space.engine.accumulate(np.ascontiguousarray(column), data, areas)
+        for target, image in zip(order.targets, grown, strict=True):
+            salt = image.place.geometry.salt
+            root = finish(image, plan.context.suite, space.engine, plan.preamble, stages=space.stages)
+            with _opened(desk, space, target.volume, terms.marker) as volume:
+                _write(volume, target.number, salt, image)
+            made.append(Produced(target.number, salt, body, root, b""))
     return tuple(made)
+
+
+def _grown(space: Workspace, plan: SealPlan, number: int, body: int) -> Image:
+    """A parity segment to which no member was added yet."""
+    place = Placement(shape(plan, number, secrets.token_bytes(16), body), len(plan.preamble))  # G-8
+    image = Image(place, space.blocks(place.block_count, plan.block_size))
+    image.blocks[:] = 0
+    return image
 
 
 def _member(desk: _Desk, space: Workspace, plan: SealPlan, member: Member, marker: str) -> np.ndarray:
@@ -224,14 +231,6 @@ def _member(desk: _Desk, space: Workspace, plan: SealPlan, member: Member, marke
         if not findings.clean:
             raise volume.differs(name, "does not hold any more what was written to it")
     return image.coded[:image.place.geometry.data_blocks].reshape(-1)
-
-
-def expected_segment(plan: SealPlan, row: Row) -> Expected:
-    """What a segment of this bundle has to be."""
-    suite = plan.context.suite
-    geometry = row.geometry(suite=suite.number, digest_size=suite.digest_size, bundle=plan.context.bundle_id)
-    return Expected(suite, geometry, bytes.fromhex(row.root), len(plan.preamble), suite.hash(plan.preamble),
-                    plan.preamble)
 
 
 def _write(volume: VolumeWriter, number: int, salt: bytes, image: Image) -> None:

@@ -16,8 +16,10 @@ from airbundle.crypto.identities import generate
 from airbundle.crypto.locks import RecipientLock
 from airbundle.transfer import pack as packing
 from airbundle.transfer.apart import segments_apart
+from airbundle.transfer.crew import ASKED_MAX
 from airbundle.transfer.pack import PackResult
 from airbundle.transfer.plan import Options
+from airbundle.transfer.workspace import MEMORY_DEFAULT, Pace
 from tests.transfer.workshop import KIB, MIB, Keys, digests, noise, write_tree
 
 if TYPE_CHECKING:
@@ -56,16 +58,19 @@ class Site:
         return drawn
 
     def pack(self, executor: Executor | None, *, drives: int = 1, progress: Callable[[Any], None] | None = None,
-             read_back: bool = True, pad: bool = False, ahead: int = 0, drawn: bool = False) -> PackResult:
-        """With the functions of the API. `drawn` keeps what was drawn by the machine that packs."""
-        options = Options(segment_size=128 * KIB, pad=pad)
-        if drawn and executor is not None:
-            return packing.pack(str(self.source), self.drives(drives), identity=self.keys.packer,
-                                lock=RecipientLock((self.keys.reader.public,)), options=options, progress=progress,
-                                reads_back=read_back, entropy=self.entropy,
-                                segments=partial(segments_apart, executor=executor, ahead=ahead))
+             read_back: bool = True, pad: bool = False, ahead: int = 0, memory: int = MEMORY_DEFAULT) -> PackResult:
+        """With the API; at most `ahead` orders are under way, 0 for its own number; `memory` 1 is one thread."""
         return api.pack(str(self.source), self.drives(drives), sign=self.keys.packer, to=[self.keys.reader.public],
-                        options=options, progress=progress, read_back=read_back, executor=executor)
+                        options=_options(pad=pad), progress=progress, read_back=read_back, executor=executor,
+                        pace=Pace(jobs=ahead, memory=memory))
+
+    def pack_drawn(self, executor: Executor, *, drives: int = 1, progress: Callable[[Any], None] | None = None,
+                   ahead: int = 0, asked_max: int = ASKED_MAX) -> PackResult:
+        """With the functions below the API: `drawn` keeps what the machine that packs draws."""
+        return packing.pack(str(self.source), self.drives(drives), identity=self.keys.packer,
+                            lock=RecipientLock((self.keys.reader.public,)), options=_options(pad=False),
+                            progress=progress, entropy=self.entropy, pace=Pace(jobs=ahead),
+                            segments=partial(segments_apart, executor=executor, asked_max=asked_max))
 
     def comes_back(self, packed: PackResult) -> None:
         """Every byte is verified, opened, and the same as in the source; also without any one of several drives."""
@@ -87,6 +92,10 @@ class Site:
         preamble = parse_preamble(raw[128:128 + preamble_size(packed)])
         assert size
         return open_preamble(preamble, Keyring((self.keys.reader,))).secret_bytes()
+
+
+def _options(*, pad: bool) -> Options:
+    return Options(segment_size=128 * KIB, pad=pad)
 
 
 def preamble_size(packed: PackResult) -> int:

@@ -127,7 +127,7 @@ def once(goal: int, act: Any) -> Any:
 def test_a_worker_is_killed_and_the_bundle_verifies(site: Site, cluster: Cluster) -> None:
     victim = cluster.workers[0]
     with workers_of(cluster.address) as executor:
-        packed = site.pack(executor, drives=3, progress=once(5, lambda: victim.send_signal(signal.SIGKILL)), drawn=True)
+        packed = site.pack_drawn(executor, drives=3, progress=once(5, lambda: victim.send_signal(signal.SIGKILL)))
     assert victim.wait(PATIENCE) == -signal.SIGKILL
     assert packed.segments == 26
     site.comes_back(packed)
@@ -147,7 +147,7 @@ def test_all_are_killed_and_new_ones_go_on(site: Site, cluster: Cluster, tmp_pat
             process.kill()
 
     with pytest.raises(MediumError, match="the workers are gone") as caught, workers_of(cluster.address) as executor:
-        site.pack(executor, progress=once(5, kill), drawn=True, ahead=2)
+        site.pack_drawn(executor, progress=once(5, kill), ahead=2)
     assert caught.value.exit_status == 9
     assert "same command" in caught.value.hint
     (tmp_path / "other").mkdir()
@@ -156,7 +156,7 @@ def test_all_are_killed_and_new_ones_go_on(site: Site, cluster: Cluster, tmp_pat
         with other.client() as client:
             client.wait_for_workers(2, timeout=PATIENCE)
         with workers_of(other.address) as executor:
-            packed = site.pack(executor, drawn=True)
+            packed = site.pack_drawn(executor)
     finally:
         stop(other)
     assert packed.kept_segments >= 4
@@ -249,7 +249,7 @@ def test_nothing_of_the_cluster_has_a_key(site: Site, cluster: Cluster, tmp_path
     with workers_of(cluster.address) as executor:
         held = [executor.submit(hold_worker) for _ in cluster.workers]
         relay = Relay(executor, look)
-        packed = site.pack(relay, drawn=True)
+        packed = site.pack_drawn(relay)
         assert all(future.result() for future in held)
         # What fails is logged with its arguments by Dask: an order that cannot be carried out is among them.
         failed = executor.submit(run_unit, relay.letters[-1][:-1] + b"x")

@@ -86,7 +86,7 @@ def test_a_unit_that_came_back_for_a_key_does_not_wait_for_its_turn(site: Site) 
 def test_other_ways_to_pack(site: Site, choice: str) -> None:
     with ThreadPoolExecutor(2) as executor:
         packed = site.pack(executor, read_back=choice != "no read-back", pad=choice == "padded", drives=3,
-                           ahead=1 if choice == "one at a time" else 0, drawn=True)
+                           ahead=1 if choice == "one at a time" else 0)
     site.comes_back(packed)
 
 
@@ -119,7 +119,7 @@ def test_who_can_change_what_passes_gets_the_key_and_nothing_notices(site: Site)
         return units.run_unit(raw)
 
     executor = Given(between)
-    packed = site.pack(executor, drawn=True)
+    packed = site.pack_drawn(executor)
     letter = orders.parse_letter(executor.letters[-1])
     order = orders.open_order(keys[0], letter.serial, letter.sealed, STANDARD)
     assert order.terms.key == site.bundle_key(packed)
@@ -128,7 +128,7 @@ def test_who_can_change_what_passes_gets_the_key_and_nothing_notices(site: Site)
 
 def test_nothing_secret_passes_through_an_executor(site: Site) -> None:
     executor = Given()
-    packed = site.pack(executor, drives=3, drawn=True)
+    packed = site.pack_drawn(executor, drives=3)
     secrets = [drawn for drawn in site.drawn if len(drawn) == 32]  # keys of the bundle, the journal and the job
     assert site.bundle_key(packed) in secrets
     assert len(secrets) == 3
@@ -156,11 +156,11 @@ def test_a_pool_that_breaks_is_told_of_and_another_one_goes_on(site: Site) -> No
     with processes() as executor:
         victim: Any = lambda: os.kill(next(iter(executor._processes)), signal.SIGKILL)  # noqa: E731
         with pytest.raises(MediumError, match="workers are gone") as caught:
-            site.pack(executor, progress=events(4, victim), ahead=2, drawn=True)
+            site.pack_drawn(executor, progress=events(4, victim), ahead=2)
     assert caught.value.exit_status == 9
     assert "same command" in caught.value.hint
     with processes() as executor:
-        packed = site.pack(executor, drawn=True)
+        packed = site.pack_drawn(executor)
     assert 4 <= packed.kept_segments < packed.segments
     site.comes_back(packed)
 
