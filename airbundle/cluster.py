@@ -26,33 +26,37 @@ if TYPE_CHECKING:
     from distributed import Client
 
 _ADDRESS: Final = re.compile(r"(?P<way>tcp|tls)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:/@\s]+):(?P<port>[0-9]{1,5})")
-_TIMEOUT: Final = 10  # seconds until a scheduler that does not answer is not there
+_TIMEOUT: Final = 10.0
 _LOOK_AGAIN: Final = 1.0
-_PATIENCE: Final = 30.0  # seconds that a cluster may be without workers, or a client without its scheduler
+_PATIENCE: Final = 30.0
 
 
 @contextlib.contextmanager
-def workers_of(address: str) -> Iterator[Executor]:
+def workers_of(address: str, *, timeout: float = _TIMEOUT, patience: float = _PATIENCE,
+               look_again: float = _LOOK_AGAIN) -> Iterator[Executor]:
     """The workers of the scheduler at `tcp://HOST:PORT` or `tls://HOST:PORT`, for a `with` block.
 
+    All in seconds: `timeout` until a scheduler that does not answer is not there; `patience` as long as a cluster may
+    be without workers, or without its scheduler, which is looked at every `look_again`.
     Raises UsageError for an address that is none or not safe, or without Dask; MediumError where nobody answers.
     """
     require_safe(address)
-    client = _connected(address)
+    client = _connected(address, timeout)
     try:
         if not _count_workers(client):
             raise MediumError("this cluster has no workers", where=shown(address), hint="start some: dask worker "
                               f"{address}")
-        with DaskWorkers(client) as executor:
+        with DaskWorkers(client, patience=patience, look_again=look_again) as executor:
             yield executor
     finally:
-        client.close(timeout=_TIMEOUT)
+        client.close(timeout=timeout)
 
 
 class DaskWorkers(Executor):
     """The executor of a client, which waits for ever for what is gone; here that ends with BrokenExecutor."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, *, patience: float = _PATIENCE, look_again: float = _LOOK_AGAIN) -> None:
+        self._patience, self._look_again = patience, look_again
         self._client, self._inner = client, client.get_executor(pure=False)
         self._pending: set[Future[Any]] = set()
         self._broken = ""
@@ -98,16 +102,19 @@ class DaskWorkers(Executor):
     def _watch(self) -> None:
         """Until it is closed look whether scheduler and workers are there; a while without them is the end."""
         missing_since = None
-        while not self._closed.wait(_LOOK_AGAIN):
-            lacks = "no worker is left" if self._client.status == "running" else "the scheduler does not answer"
-            with contextlib.suppress(Exception):  # whatever it is: nobody answered
-                if self._client.status == "running" and _count_workers(self._client):
-                    missing_since = None
-                    continue
-            missing_since = missing_since or time.monotonic()
-            if time.monotonic() - missing_since >= _PATIENCE:
-                self._break(lacks)
+        while not self._closed.wait(self._look_again):
+            lack = self._lack()
+            missing_since = (missing_since or time.monotonic()) if lack else None
+            if missing_since is not None and time.monotonic() - missing_since >= self._patience:
+                self._break(lack)
                 return
+
+    def _lack(self) -> str:
+        """What is missing of the cluster; empty for nothing."""
+        if self._client.status == "running":
+            with contextlib.suppress(Exception):  # whatever it is: nobody answered
+                return "" if _count_workers(self._client) else "no worker is left"
+        return "the scheduler does not answer"
 
     def _break(self, why: str) -> None:
         with self._lock:
@@ -140,13 +147,13 @@ def _is_here(host: str) -> bool:
     return host == "localhost"
 
 
-def _connected(address: str) -> Client:
+def _connected(address: str, timeout: float) -> Client:
     try:
         from distributed import Client  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise UsageError("Dask is not installed", hint="pip install 'airbundle[cluster]'") from error
     try:
-        return Client(address, timeout=_TIMEOUT, set_as_default=False)
+        return Client(address, timeout=timeout, set_as_default=False)
     except (OSError, TimeoutError, TypeError, ValueError) as error:
         raise MediumError(f"the scheduler cannot be reached: {error}", where=shown(address),
                           hint="look whether it runs, and whether its certificates are those of Dask's configuration "

@@ -11,7 +11,7 @@ import typer
 
 from airbundle import api
 from airbundle.cli import output, words
-from airbundle.cli.choices import BundlePassphrase, Jobs, Json, KeyPassphrase, Lose, Parity, ProgressStyle, SegmentSize
+from airbundle.cli.choices import BundlePassphrase, Json, KeyPassphrase, Lose, Parity, ProgressStyle, SegmentSize
 from airbundle.errors import MediumError, UsageError
 from airbundle.format.quantities import parse_size
 from airbundle.media.unplug import SettledDrive
@@ -103,7 +103,8 @@ def pack(
     expires: Annotated[str | None, typer.Option(metavar="WHEN", help="Public date, 2027-01-31 or +90d.")] = None,
     record_serials: Annotated[bool, typer.Option("--record-serials", help="Make the drive's serial public.")] = False,
     no_read_back: Annotated[bool, typer.Option("--no-read-back", help="Do not read the drive back.")] = False,
-    jobs: Jobs = 0,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, max=256, show_default="by cores and memory",
+                                      help="Segments at a time; with --cluster orders under way, 64.")] = 0,
     cluster: Annotated[str, typer.Option("--cluster", metavar="ADDRESS",
                                          help="A Dask scheduler whose workers share SRC and DIR.")] = "",
     key_passphrase_file: KeyPassphrase = None,

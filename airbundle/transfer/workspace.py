@@ -34,7 +34,10 @@ MEMORY_DEFAULT: Final = 640 * limits.MIB
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """`jobs` segments at a time; `memory` bytes for all their buffers together."""
+    """`jobs` segments at a time; `memory` bytes for all their buffers together.
+
+    With an executor `jobs` is how many orders are under way; what this machine does itself then goes by its cores.
+    """
 
     jobs: int = 0
     memory: int = MEMORY_DEFAULT

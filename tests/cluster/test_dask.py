@@ -64,14 +64,20 @@ class Cluster:
     logs: list[Path]
 
     @contextlib.contextmanager
-    def client(self) -> Iterator[Any]:
-        with require_dask().Client(self.address, set_as_default=False, timeout=PATIENCE) as client:
+    def client(self, security: Any = None) -> Iterator[Any]:
+        with require_dask().Client(self.address, set_as_default=False, timeout=PATIENCE, security=security) as client:
             yield client
+
+    def wait(self, security: Any = None) -> None:
+        """Until all workers are there."""
+        with self.client(security) as client:
+            client.wait_for_workers(len(self.workers), timeout=PATIENCE)
 
 
 def start(place: Path, workers: int = 2, environment: dict[str, str] | None = None) -> Cluster:
     require_dask()
     note = place / "scheduler.json"
+    os.mkfifo(note)  # read as soon as the scheduler writes where it is
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default", **(environment or {})}
     way = "tls" if environment else "tcp"
     logs: list[Path] = []
@@ -80,17 +86,13 @@ def start(place: Path, workers: int = 2, environment: dict[str, str] | None = No
         logs.append(place / f"{module}-{len(logs)}.log")
         with logs[-1].open("wb") as log:
             return subprocess.Popen([sys.executable, "-m", f"distributed.cli.{module}", "--host", f"{way}://127.0.0.1",
-                                     "--scheduler-file", str(note), "--dashboard-address", "127.0.0.1:0", *words],
+                                     "--dashboard-address", "127.0.0.1:0", *words],
                                     stdout=log, stderr=log, env=env)
 
-    scheduler = process("dask_scheduler", "--port", "0")
-    deadline = time.monotonic() + PATIENCE
-    while not note.exists() or not note.read_bytes().rstrip().endswith(b"}"):
-        assert scheduler.poll() is None, logs[0].read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    scheduler = process("dask_scheduler", "--port", "0", "--scheduler-file", str(note))
     address = json.loads(note.read_text())["address"]
-    started = [process("dask_worker", "--nthreads", "1", "--no-nanny", "--local-directory", str(place / "scratch"))
+    started = [process("dask_worker", address, "--nthreads", "1", "--no-nanny",
+                       "--local-directory", str(place / "scratch"))
                for _ in range(workers)]
     return Cluster(address, scheduler, started, logs)
 
@@ -105,8 +107,7 @@ def stop(cluster: Cluster) -> None:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     found = start(tmp_path_factory.mktemp("cluster"))
     try:
-        with found.client() as client:
-            client.wait_for_workers(2, timeout=PATIENCE)
+        found.wait()
         yield found
     finally:
         stop(found)
@@ -124,10 +125,31 @@ def once(goal: int, act: Any) -> Any:
     return progress
 
 
+_taken: list[bytes] = []
+
+
+def dies_at_its_third(victim: int, letter: bytes) -> bytes:
+    """In a worker: that one is killed while it carries out an order."""
+    _taken.append(letter)
+    if os.getpid() == victim and len(_taken) == 3:
+        os.kill(victim, signal.SIGKILL)
+    return run_unit(letter)
+
+
+class Fatal(Executor):
+    """Hands letters on to a cluster, where one worker dies of its third."""
+
+    def __init__(self, executor: Executor, victim: int) -> None:
+        self._executor, self._victim = executor, victim
+
+    def submit(self, _fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return self._executor.submit(dies_at_its_third, self._victim, *args, **kwargs)
+
+
 def test_a_worker_is_killed_and_the_bundle_verifies(site: Site, cluster: Cluster) -> None:
     victim = cluster.workers[0]
     with workers_of(cluster.address) as executor:
-        packed = site.pack_drawn(executor, drives=3, progress=once(5, lambda: victim.send_signal(signal.SIGKILL)))
+        packed = site.pack_drawn(Fatal(executor, victim.pid), drives=3, ahead=2)
     assert victim.wait(PATIENCE) == -signal.SIGKILL
     assert packed.segments == 26
     site.comes_back(packed)
@@ -135,26 +157,22 @@ def test_a_worker_is_killed_and_the_bundle_verifies(site: Site, cluster: Cluster
         assert len(client.scheduler_info(n_workers=-1)["workers"]) == 1
 
 
-@pytest.mark.parametrize("gone", ["workers", "scheduler"])
-def test_all_are_killed_and_new_ones_go_on(site: Site, cluster: Cluster, tmp_path: Path, gone: str,
-                                           monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airbundle.cluster._LOOK_AGAIN", 0.1)
-    monkeypatch.setattr("airbundle.cluster._PATIENCE", 1.0)
-    monkeypatch.setattr("airbundle.cluster._TIMEOUT", 2)
-
+@pytest.mark.parametrize(("gone", "match"), [("workers", "no worker is left"),
+                                             ("scheduler", "the scheduler does not answer")])
+def test_all_are_killed_and_new_ones_go_on(site: Site, cluster: Cluster, tmp_path: Path, gone: str, match: str) -> None:
     def kill() -> None:
         for process in cluster.workers if gone == "workers" else [cluster.scheduler]:
             process.kill()
 
-    with pytest.raises(MediumError, match="the workers are gone") as caught, workers_of(cluster.address) as executor:
+    workers = workers_of(cluster.address, timeout=2, patience=1, look_again=0.1)
+    with pytest.raises(MediumError, match=f"the workers are gone: .*{match}") as caught, workers as executor:
         site.pack_drawn(executor, progress=once(5, kill), ahead=2)
     assert caught.value.exit_status == 9
     assert "same command" in caught.value.hint
     (tmp_path / "other").mkdir()
     other = start(tmp_path / "other")
     try:
-        with other.client() as client:
-            client.wait_for_workers(2, timeout=PATIENCE)
+        other.wait()
         with workers_of(other.address) as executor:
             packed = site.pack_drawn(executor)
     finally:
@@ -325,11 +343,11 @@ def test_a_cluster_with_tls(site: Site, tmp_path: Path) -> None:
         assert without.returncode == 9
         assert "the scheduler cannot be reached" in without.stderr
         assert "certificates" in without.stderr
-        for _ in range(100):  # until the worker has come
-            done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=PATIENCE,
-                                  env={**os.environ, **settings})
-            if "no workers" not in done.stderr:
-                break
+        cluster.wait(require_dask().Security(
+            require_encryption=True, tls_ca_file=str(tmp_path / "tls" / "cert.pem"),
+            tls_client_cert=str(tmp_path / "tls" / "cert.pem"), tls_client_key=str(tmp_path / "tls" / "key.pem")))
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=PATIENCE,
+                              env={**os.environ, **settings})
         assert done.returncode == 0, done.stderr
     finally:
         stop(cluster)
@@ -340,13 +358,14 @@ def test_a_cluster_with_tls(site: Site, tmp_path: Path) -> None:
     assert digests(back) == digests(site.source)
 
 
-def test_nobody_answers(site: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_answers() -> None:
     require_dask()
-    monkeypatch.setattr("airbundle.cluster._TIMEOUT", 1)
-    assert main(["pack", str(site.source), *keygen(site), "--cluster", "tcp://127.0.0.1:9"]) == 9
-    said = capsys.readouterr().err
-    assert "tcp://127.0.0.1:9: the scheduler cannot be reached" in said
-    assert "hint: look whether it runs" in said
+    with pytest.raises(MediumError, match="the scheduler cannot be reached") as caught, \
+            workers_of("tcp://127.0.0.1:9", timeout=1):
+        pass
+    assert caught.value.exit_status == 9
+    assert caught.value.where == "tcp://127.0.0.1:9"
+    assert "look whether it runs" in caught.value.hint
 
 
 @pytest.mark.parametrize(("address", "match"), [
