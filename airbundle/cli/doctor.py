@@ -79,16 +79,11 @@ def machine() -> dict[str, str]:
              "watching": _watching(), "missing": ", ".join(missing) or "nothing"}
     if isinstance(best_engine(), NumpyEngine):
         found["parity engine"] += " (slower: ISA-L was not found; install pyeclib or libisal2)"
-    for package in PACKAGES:
+    for package in (*PACKAGES, *EXTRAS):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    for package, extra in EXTRAS.items():
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = f"not installed (extra '{extra}')"
+            found[package] = f"not installed (extra '{EXTRAS[package]}')" if package in EXTRAS else "not installed"
     return found
 
 

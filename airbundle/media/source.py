@@ -71,6 +71,11 @@ def identity_of(found: os.stat_result) -> str:
     return f"{found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
 
+def without_device(identity: str) -> str:
+    """The same without the number of the device, which is each machine's own."""
+    return identity.partition(" ")[2]
+
+
 def open_source(file: SourceFile) -> int:
     """Open the file for reading; whoever reads from it has to `check_unchanged` afterwards.
 
@@ -107,11 +112,11 @@ def seen_from_here(file: SourceFile) -> SourceFile:
     except OSError as error:
         raise medium_error(error, file.location) from error
     identity = identity_of(found)
-    if identity.partition(" ")[2] != file.identity.partition(" ")[2]:
+    if without_device(identity) != without_device(file.identity):
         raise SourceChangedError("it changed after the source was scanned, or is another file on the worker",
                                  where=shown(file.path), hint="wait until nothing writes there, look whether all "
                                  "workers see the same file system, then run the same command again")
-    return SourceFile(file.path, file.location, found.st_size, identity)
+    return file._replace(identity=identity)
 
 
 @dataclass(slots=True)
@@ -159,7 +164,7 @@ class _Scan:
             if target is None:
                 return
             location = target
-        try:
+        try:  # not `with reporting`: a context takes half as long again as the call, for each file
             found = os.stat(location, follow_symlinks=False)
         except OSError as error:
             raise medium_error(error, location) from error

@@ -26,7 +26,11 @@ DIGEST_SIZES = {suite.number: suite.digest_size for suite in SUITES}
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What one block says of the file that it lies in; `sound` if it carries its own digest."""
+    """What one block says of the file that it lies in.
+
+    `sound` if it carries its own digest, has zeros behind its payload (B-7), and ends with the file where it was looked
+    for at the end (V-2).
+    """
 
     geometry: Geometry
     sound: bool

@@ -55,21 +55,20 @@ class Cut:
 class Stream:
     """The source stream: starts of its files, runs of one dtype, slices. All offsets in bytes.
 
-    `names` are what the rows of all files before one take at most in an index.
+    `row_sums` are bytes: what the rows of all files before one take at most in an index.
     """
 
     source: Source
     starts: tuple[int, ...]
-    names: tuple[int, ...]
+    row_sums: tuple[int, ...]
     runs: tuple[Run, ...]
     slices: tuple[Slice, ...]
 
     @classmethod
     def of(cls, source: Source, starts: Sequence[int], runs: Sequence[Run], slices: Sequence[Slice]) -> Self:
-        """With `names` counted."""
-        names = itertools.accumulate((len(file.path.encode()) + _FILE_ROW if file.size else 0 for file in source.files),
-                                     initial=0)
-        return cls(source, tuple(starts), tuple(names), tuple(runs), tuple(slices))
+        """With `row_sums` counted."""
+        rows = (len(file.path.encode()) + _FILE_ROW if file.size else 0 for file in source.files)
+        return cls(source, tuple(starts), tuple(itertools.accumulate(rows, initial=0)), tuple(runs), tuple(slices))
 
     def chunks(self, part: Slice) -> Iterator[Cut]:
         """The chunks of a slice, in order."""
@@ -93,7 +92,7 @@ class Stream:
         """Bytes that the body of a slice never exceeds, however badly it compresses."""
         chunks = sum(1 for _ in self.chunks(part))
         index = _INDEX_FRAME + chunks * CHUNK_ROW_MAX
-        index += self.names[part.last + 1] - self.names[part.first]
+        index += self.row_sums[part.last + 1] - self.row_sums[part.first]
         return part.length + (chunks + 1) * TAG_SIZE + index + SEALED_TRAILER
 
 
