@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from pathlib import Path
@@ -227,6 +228,18 @@ def test_the_first_segment_of_a_volume_is_checked_also_without_reading_back(site
     """By it a drive that lies about its size is found."""
     refused(site, Given(NamesAnotherRoot(0)), MediumError, "00000000.abs .* is not what the worker", read_back=False,
             memory=1)
+
+
+def test_times_that_cannot_be(site: Site) -> None:
+    class Boasts(Liar):
+        def answer(self, _order: Order, answer: Answer) -> Answer:
+            return msgspec.structs.replace(answer, stages={"planes": math.nan, "zstd": -1e9, "compare": math.inf,
+                                                           "nothing": 7.0, "write": 3.0})
+
+    packed = site.pack(Given(Boasts()))
+    assert not packed.stages.keys() & {"compare", "nothing"}
+    assert all(0 <= seconds < 60 for stage, seconds in packed.stages.items() if stage != "write"), "of this machine"
+    assert packed.stages["write"] >= 3.0 * packed.segments
 
 
 def test_parity_that_is_shorter_than_its_group(site: Site) -> None:

@@ -82,6 +82,28 @@ def test_a_unit_that_came_back_for_a_key_does_not_wait_for_its_turn(site: Site) 
     site.comes_back(site.pack(Given(slow_first)))
 
 
+def test_only_what_came_back_for_a_key_goes_out_with_keys(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One worker, here, asks for each of the first orders; what is known of it is no worker too many."""
+    monkeypatch.setattr("airbundle.transfer.crew._WORKERS_MAX", 1)
+    executor = Given()
+    site.comes_back(site.pack(executor))
+    asked = sum(isinstance(orders.parse_reply(reply), orders.KeyWanted) for reply in executor.replies)
+    with_keys = [letter for raw in executor.letters if (letter := orders.parse_letter(raw)).keys]
+    assert len(with_keys) == asked > 1
+    assert len(executor.letters) > 2 * asked, "and the orders to combine"
+
+
+def test_a_worker_too_many(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airbundle.transfer.crew._WORKERS_MAX", 1)
+    keys = [Receiver(STANDARD, b"j" * 16).public for _ in range(2)]
+
+    def two(raw: bytes) -> bytes:
+        return orders.write_letter(orders.KeyWanted(keys[orders.parse_letter(raw).serial % 2]))
+
+    with pytest.raises(MediumError, match="ask for the key of this job again and again"):
+        site.pack(Given(two))
+
+
 @pytest.mark.parametrize("choice", ["no read-back", "padded", "one at a time"])
 def test_other_ways_to_pack(site: Site, choice: str) -> None:
     with ThreadPoolExecutor(2) as executor:

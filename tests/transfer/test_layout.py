@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airbundle.errors import MediumError, UsageError
-from airbundle.transfer.layout import ALONE, Team, bound, default_lose, lay_out, require_lose
+from airbundle.transfer.layout import ALONE, Team, Teams, bound, default_lose, lay_out, require_lose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,3 +141,13 @@ def test_more_than_can_be_lost(lose: int, drives_: int) -> None:
 
 def test_what_may_be_lost_unless_it_is_said() -> None:
     assert [default_lose(count) for count in (1, 2, 3, 4, 64)] == [0, 0, 1, 1, 1]
+
+
+def test_parity_is_numbered_behind_all_data() -> None:
+    teams = Teams([Team(0, 0, 3, (1, 2, 3, 4, 5)), Team(1, 3, 1, (2, 3, 4)), Team(2, 4, 2, (1, 2, 3))])
+    assert [teams.team(number).number for number in range(6)] == [0, 0, 0, 1, 2, 2]
+    rows = [(0, 0), (0, 1), (3, 0), (3, 1), (4, 0)]
+    numbers = [teams.number(teams.team(first), row) for first, row in rows]
+    assert numbers == [6, 7, 8, 9, 10]
+    assert (len(teams), teams.most_parity) == (3, 2)
+    assert (len(Teams([])), Teams([]).most_parity) == (0, 0)
