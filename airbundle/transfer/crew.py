@@ -119,7 +119,7 @@ class Crew:
                 sent.answer = self._taken(sent)
                 if sent.answer is None:
                     # All keys: whoever takes it now may be another one than the one that asked.
-                    sent.serial, sent.future = self._submit(sent.order, dict(self._keys) if sent.asked else {})
+                    sent.serial, sent.future = self._submit(sent.order, dict(self._keys))
             except Exception as error:  # noqa: BLE001 - raised where it is waited for
                 sent.error = error
             if sent.is_settled:
