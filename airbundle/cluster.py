@@ -29,6 +29,7 @@ _ADDRESS: Final = re.compile(r"(?P<way>tcp|tls)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^
 _TIMEOUT: Final = 10.0
 _LOOK_AGAIN: Final = 1.0
 _PATIENCE: Final = 30.0
+_FORGETTING: Final = 2.0  # seconds for workers to let go of the keys
 
 
 @contextlib.contextmanager
@@ -43,10 +44,10 @@ def workers_of(address: str, *, timeout: float = _TIMEOUT, patience: float = _PA
     require_safe(address)
     client = _connected(address, timeout)
     try:
-        if not _count_workers(client):
-            raise MediumError("this cluster has no workers", where=shown(address), hint="start some: dask worker "
-                              f"{address}")
-        with DaskWorkers(client, patience=patience, look_again=look_again) as executor:
+        lack = lacking(client, address, timeout)
+        if lack:
+            raise MediumError(lack, where=shown(address), hint=f"start scheduler and workers: dask worker {address}")
+        with DaskWorkers(client, address, patience=patience, look_again=look_again) as executor:
             yield executor
     finally:
         client.close(timeout=timeout)
@@ -55,8 +56,9 @@ def workers_of(address: str, *, timeout: float = _TIMEOUT, patience: float = _PA
 class DaskWorkers(Executor):
     """The executor of a client, which waits for ever for what is gone; here that ends with BrokenExecutor."""
 
-    def __init__(self, client: Client, *, patience: float = _PATIENCE, look_again: float = _LOOK_AGAIN) -> None:
-        self._patience, self._look_again = patience, look_again
+    def __init__(self, client: Client, address: str, *, patience: float = _PATIENCE,
+                 look_again: float = _LOOK_AGAIN) -> None:
+        self._patience, self._look_again, self._address = patience, look_again, address
         self._client, self._inner = client, client.get_executor(pure=False)
         self._pending: set[Future[Any]] = set()
         self._broken = ""
@@ -79,11 +81,16 @@ class DaskWorkers(Executor):
         """What is still under way is given up: whoever waits for it has stopped."""
         del wait, cancel_futures
         self._closed.set()
-        self._watcher.join()
+        self._watcher.join(_FORGETTING)
         if not self._broken:
-            with contextlib.suppress(Exception):  # a cluster that has gone just now has forgotten everything
-                self._inner.shutdown(wait=False)
-                self._client.run(forget_jobs)
+            forgetting = threading.Thread(target=self._forget, daemon=True)  # a worker may hang, and is not waited for
+            forgetting.start()
+            forgetting.join(_FORGETTING)
+
+    def _forget(self) -> None:
+        with contextlib.suppress(Exception):  # a cluster that has gone just now has forgotten everything
+            self._inner.shutdown(wait=False)
+            self._client.run(forget_jobs)
 
     def _pass_on(self, inner: Future[Any], outer: Future[Any]) -> None:
         with self._lock:
@@ -103,18 +110,16 @@ class DaskWorkers(Executor):
         """Until it is closed look whether scheduler and workers are there; a while without them is the end."""
         missing_since = None
         while not self._closed.wait(self._look_again):
-            lack = self._lack()
-            missing_since = (missing_since or time.monotonic()) if lack else None
+            asked = time.monotonic()
+            try:
+                lack = lacking(self._client, self._address, self._patience)
+            except UsageError as error:
+                self._break(error.what)
+                return
+            missing_since = (missing_since or asked) if lack else None
             if missing_since is not None and time.monotonic() - missing_since >= self._patience:
                 self._break(lack)
                 return
-
-    def _lack(self) -> str:
-        """What is missing of the cluster; empty for nothing."""
-        if self._client.status == "running":
-            with contextlib.suppress(Exception):  # whatever it is: nobody answered
-                return "" if _count_workers(self._client) else "no worker is left"
-        return "the scheduler does not answer"
 
     def _break(self, why: str) -> None:
         with self._lock:
@@ -125,8 +130,27 @@ class DaskWorkers(Executor):
                 outer.set_exception(BrokenExecutor(why))
 
 
-def _count_workers(client: Client) -> int:
-    return len(client.scheduler_info(n_workers=-1)["workers"])
+def lacking(client: Client, address: str, timeout: float) -> str:
+    """What a cluster lacks; empty for nothing. Who does not answer within `timeout` seconds does not answer.
+
+    Raises UsageError where others than this machine could take part without TLS.
+    """
+    try:
+        found = client.sync(client.scheduler.identity, n_workers=-1, callback_timeout=timeout)
+    except Exception:  # noqa: BLE001 - whatever it is: nobody answered
+        return "the scheduler does not answer"
+    if not address.startswith("tls:"):
+        for member in (found["address"], *found["workers"]):
+            _require_here(member)
+    return "" if found["workers"] else "no worker is there"
+
+
+def _require_here(member: str) -> None:
+    """Returns for a scheduler or worker that only this machine can reach."""
+    found = _ADDRESS.fullmatch(member)
+    if found is None or not _is_here(found["host"].strip("[]")):
+        raise UsageError("a member of this cluster can be reached from the network, without TLS", where=shown(member),
+                         hint="start scheduler and workers with --host 127.0.0.1, or take TLS (docs/cluster.md)")
 
 
 def require_safe(address: str) -> None:
@@ -152,9 +176,18 @@ def _connected(address: str, timeout: float) -> Client:
         from distributed import Client  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise UsageError("Dask is not installed", hint="pip install 'airbundle[cluster]'") from error
+    made: Future[Client] = Future()
+
+    def connect() -> None:
+        try:
+            made.set_result(Client(address, timeout=timeout, set_as_default=False))
+        except BaseException as error:  # noqa: BLE001 - raised below
+            made.set_exception(error)
+
+    threading.Thread(target=connect, daemon=True).start()  # Dask waits for ever for what speaks another language
     try:
-        return Client(address, timeout=timeout, set_as_default=False)
-    except (OSError, TimeoutError, TypeError, ValueError) as error:
+        return made.result(2 * timeout)
+    except Exception as error:
         raise MediumError(f"the scheduler cannot be reached: {error}", where=shown(address),
                           hint="look whether it runs, and whether its certificates are those of Dask's configuration "
                           "here") from error

@@ -6,7 +6,7 @@ The steps of each slice, instead of those of `here.py`:
 2. read the slice here too: the SHA-256 of files is carried on, which goes from the first byte to the last, and each
    chunk is digested
 3. compare what the worker says that it sealed; then read what it wrote past the page cache, check it against its root,
-   open it, and compare every chunk with the digests of step 2
+   and its parity by random sums, open it, and compare every chunk with the digests of step 2
 4. journal, rename; when a group is complete, send the order to combine it, and check the parity against the members by
    their prints (`prints.py`)
 
@@ -17,9 +17,9 @@ twentieth of it, are checked against their roots (`media/recheck.py`).
 
 from __future__ import annotations
 
-import math
 import os
 import threading
+import time
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -42,6 +42,7 @@ from airbundle.transfer.job import (
     changed_source,
     chunk_digests,
     expected_segment,
+    finished_before,
     is_on_medium,
     names_of,
     read_slice,
@@ -50,7 +51,7 @@ from airbundle.transfer.job import (
 )
 from airbundle.transfer.journal import Finished
 from airbundle.transfer.orders import CombineOrder, FilePart, Member, ParityTarget, Produced, SealOrder, Terms
-from airbundle.transfer.prints import Prints, combined
+from airbundle.transfer.prints import Prints, combined, is_coded
 from airbundle.transfer.schedule import run_all
 from airbundle.transfer.seal import capacity, largest_place, open_chunks, open_index, shape
 from airbundle.transfer.workspace import Workspaces
@@ -106,6 +107,7 @@ class _Apart:
     def __init__(self, job: Job, crew: Crew) -> None:
         self._job, self._crew, self._ahead = job, crew, job.pace.jobs or _AHEAD
         self.rows: list[Row] = []
+        self._began = time.monotonic()
         self._lock, self._sending = threading.Lock(), threading.Lock()
         room = capacity(job.plan, job.stream)
         pace = replace(job.pace, jobs=0)  # of this machine
@@ -147,7 +149,7 @@ class _Apart:
         with self._sending:
             last = min(number + self._ahead, len(job.stream.slices))
             for part in job.stream.slices[self._next:last]:
-                if part.number not in job.journal.finished:
+                if finished_before(job, part.number) is None:
                     self._sent[part.number] = self._crew.send(self._order(part))
             self._next = max(self._next, last)
 
@@ -171,7 +173,7 @@ class _Apart:
 
     def _kept(self, space: Workspace, part: Slice, chunks: list[bytes]) -> Row | None:
         """A segment of an earlier run, if the medium still gives it. Raises SourceChangedError."""
-        before = self._job.journal.finished.get(part.number)
+        before = finished_before(self._job, part.number)
         if before is None:
             return None
         if self._content(chunks).hex() != before.content:
@@ -196,7 +198,7 @@ class _Apart:
         row = self._row(made, DATA, team, number - team.first, job.stream.largest_body(part), done.host)
         if self._read_back(space, row, done.host):
             self._open(space, row, part, chunks, done.host)
-        settle(job, Finished(row, content.hex()))
+        settle(job, Finished(row, content.hex(), checked=job.reads_back))
         return row
 
     def _open(self, space: Workspace, row: Row, part: Slice, chunks: list[bytes], host: str) -> None:
@@ -210,7 +212,8 @@ class _Apart:
                 job.meter.alive()
         except DamagedError as error:
             raise self._lied(row, host, f"does not open: {error.what}") from error
-        found = [(chunk.length, bytes.fromhex(chunk.digest)) for chunk in index.chunks if chunk.codec != FILLER]
+        found = [(chunk.length, bytes.fromhex(chunk.digest)) for chunk in index.chunks
+                 if chunk.codec != FILLER or not job.plan.pad]
         wanted = [(cut.length, digest) for cut, digest in zip(job.stream.chunks(part), chunks, strict=True)]
         if (index.start, index.length, found, index.files) != (
                 part.start, part.length, wanted, tuple(job.stream.spans(part))):
@@ -248,7 +251,7 @@ class _Apart:
     def _parity_kept(self, space: Workspace, team: Team, members: _Members, row: int) -> bool:
         """Whether an earlier run has put the parity there, of these very members."""
         job, number = self._job, self._job.teams.number(team, row)
-        before = job.journal.finished.get(number)
+        before = finished_before(job, number)
         if before is not None and is_on_medium(job, space, before.row) and self._fits(space, team, members, row):
             with self._lock:
                 self.rows.append(before.row)
@@ -286,7 +289,7 @@ class _Apart:
                     raise self._lied(row, done.host, "is not as long as its group")
                 if self._read_back(space, row, done.host) and not self._fits(space, team, group.members, at):
                     raise self._lied(row, done.host, "is not the parity of its group")
-            settle(job, Finished(row, ""))
+            settle(job, Finished(row, "", checked=job.reads_back))
             with self._lock:
                 self.rows.append(row)
 
@@ -349,6 +352,8 @@ class _Apart:
         findings, image = check_segment(space, descriptor, expected_segment(self._job.plan, row), stage="read back")
         if not findings.clean:
             raise self._lied(row, host, "is not what the worker says that it wrote")
+        if not is_coded(space.engine, image, self._job.entropy):
+            raise self._lied(row, host, "has parity that could not repair it")
         space.image = image
         return image
 
@@ -359,9 +364,10 @@ class _Apart:
 
     def _count(self, done: Done) -> None:
         """What a worker says of its time, as far as it makes sense."""
+        passed = time.monotonic() - self._began
         for stage in STAGES:
-            seconds = done.stages.get(stage, math.nan)
-            if math.isfinite(seconds) and seconds > 0:
+            seconds = done.stages.get(stage, 0.0)
+            if 0 < seconds <= passed:
                 self._job.meter.stages.add(stage, seconds)
 
     def _folder(self, volume: int) -> bytes:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 from airbundle.codec.engines import best_engine
 from airbundle.format.catalog import DATA, PARITY, Row, row_of
 from airbundle.media import volume as volumes
-from airbundle.transfer.job import changed_source, chunk_digests, is_on_medium, read_slice, require_open, settle
+from airbundle.transfer.job import (
+    changed_source,
+    chunk_digests,
+    finished_before,
+    is_on_medium,
+    read_slice,
+    require_open,
+    settle,
+)
 from airbundle.transfer.journal import Finished
 from airbundle.transfer.parity import OuterParity
 from airbundle.transfer.readback import require_image
@@ -86,7 +94,7 @@ class _Here:
         job, rows = self.job, []
         for row in range(grown.team.parity):
             number = job.teams.number(grown.team, row)
-            before = job.journal.finished.get(number)
+            before = finished_before(job, number)
             if before is not None:
                 sealed = self.parity.finish(grown, row, bytes.fromhex(before.row.salt))
                 if sealed.root.hex() == before.row.root and is_on_medium(job, space, before.row):
@@ -107,7 +115,7 @@ class _Here:
 
 def _kept(job: Job, space: Workspace, part: Slice) -> Finished | None:
     """A segment of an earlier run, in the buffer, if what is on the medium still gives its root."""
-    finished = job.journal.finished.get(part.number)
+    finished = finished_before(job, part.number)
     return finished if finished is not None and is_on_medium(job, space, finished.row) else None
 
 
@@ -142,6 +150,6 @@ def _put(job: Job, space: Workspace, sealed: Sealed, role: str, team: Team, posi
     if job.reads_back:
         with space.stages("read back"):
             require_image(volume, space, temporary, sealed.image)
-    finished = Finished(row, sealed.content.hex())
+    finished = Finished(row, sealed.content.hex(), checked=True)
     settle(job, finished)
     return finished

@@ -76,6 +76,12 @@ def changed_source(job: Job, part: Slice) -> SourceChangedError:
                               hint="remove the folder of that run and run the same command again")
 
 
+def finished_before(job: Job, number: int) -> Finished | None:
+    """What an earlier run has made of a segment; nothing where that run believed a worker, and this one reads back."""
+    before = job.journal.finished.get(number)
+    return before if before is not None and (before.checked or not job.reads_back) else None
+
+
 def names_of(row: Row) -> tuple[str, str]:
     """The name of a segment, and the one that it has before."""
     name = volumes.segment_name(row.number)

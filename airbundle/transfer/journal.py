@@ -58,10 +58,14 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Finished(msgspec.Struct, frozen=True, tag="segment"):
-    """A segment whose bytes are durable on the medium under its temporary name."""
+    """A segment whose bytes are durable on the medium under its temporary name.
+
+    It is `checked` if it was made here, or read back and opened; otherwise a worker elsewhere says what it is.
+    """
 
     row: Row
     content: str
+    checked: bool
 
 
 class LaidOut(msgspec.Struct, frozen=True, tag="layout"):

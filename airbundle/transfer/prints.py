@@ -1,4 +1,4 @@
-"""Whether parity is that of its group, without making it again: sums of blocks with random coefficients.
+"""Whether parity is what it has to be, without making it again: sums of blocks with random coefficients (Freivalds).
 
 The print of a segment is the sum of its data blocks, each times a random coefficient, a few times over. Sums keep what
 is linear: the print of parity is the same combination of the members' prints as parity is of the members. Who does not
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from airbundle.codec.galois import PRODUCTS
+from airbundle.codec.galois import PRODUCTS, cauchy, multiply
+from airbundle.transfer.image import layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,6 +42,25 @@ class Prints:
             engine.combine(coefficients, image.payloads, sources, range(_ROWS), out_blocks=part)
             found ^= part
         return found
+
+
+def is_coded(engine: Engine, image: Image, entropy: Callable[[int], bytes]) -> bool:
+    """Whether the parity blocks of a segment are those of its data blocks (S-2).
+
+    A random sum of the rows of parity is that sum of the rows of the matrix, times the data.
+    """
+    layout = layout_of(image.place.geometry)
+    random = np.frombuffer(entropy(_ROWS * layout.m), np.uint8).reshape(_ROWS, layout.m)
+    matrix = multiply(random, cauchy(layout.k, layout.m))
+    found, wanted = np.empty((2, _ROWS, image.payloads.shape[1]), np.uint8)
+    for stripe in range(layout.stripes):
+        data = layout.data_blocks(stripe)
+        engine.combine(random, image.payloads, layout.parity_blocks(stripe), range(_ROWS), out_blocks=found)
+        engine.combine(np.ascontiguousarray(matrix[:, :data.size]), image.payloads, data, range(_ROWS),
+                       out_blocks=wanted)
+        if not np.array_equal(found, wanted):
+            return False
+    return True
 
 
 def combined(coefficients: bytes, prints: Sequence[Blocks]) -> Blocks:
