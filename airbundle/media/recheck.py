@@ -5,8 +5,8 @@ there before is gone. So what came first on a volume, its README and its first s
 cache after every twentieth of what the volume is to hold, and at the end. Where nothing is read back, the segment that
 made the twentieth full is read with them.
 
-In between half a MiB is read, in pieces all over the segment, its first and last bytes among them: what wraps around
-comes in one stretch, from the front. Before a statement is written it is all of the segment.
+In between a quarter of a MiB is read, in pieces all over the segment, its first and last bytes among them: what wraps
+around comes in one stretch, from the front. Before a statement is written it is all of the segment.
 
 What a drive keeps in memory of its own is not seen through, and neither is what the file system wrote for itself.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _SHARE: Final = 20
 _PIECES: Final = 16
-_PIECE: Final = 32 * KIB
+_PIECE: Final = 16 * KIB
 _WHOLE_PIECE: Final = 8 * MIB
 
 

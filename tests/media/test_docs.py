@@ -39,6 +39,6 @@ def test_codes_and_figures() -> None:
         errors.PulledError.code, errors.UnreliableDriveError.code}
     assert {errors.PulledError.exit_status, errors.UnreliableDriveError.exit_status} == {9}
     assert (recheck._SHARE, rate._SHARE, rate._SECONDS) == (20, 5, 10.0)
-    assert (recheck._PIECES, recheck._PIECE) == (16, 32 * limits.KIB)
+    assert (recheck._PIECES, recheck._PIECE) == (16, 16 * limits.KIB)
     assert limits.SEGMENT_STORED_MAX == 288 * limits.MIB
     assert f"{plan.FAT_FILES_MAX:,} segments" in TEXT

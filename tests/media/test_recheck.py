@@ -104,7 +104,7 @@ def test_in_pieces_and_as_a_whole(volume: VolumeWriter) -> None:
     read = [0] * len(content)
     for at, length in recheck._places(len(content)):
         read[at:at + length] = [1] * length
-    assert 512 * KIB <= sum(read) <= 544 * KIB
+    assert 256 * KIB <= sum(read) <= 272 * KIB
     assert (read[0], read[-1]) == (1, 1)
     gaps = "".join(map(str, read)).split("1")
     assert max(map(len, gaps)) < len(content) / 15
