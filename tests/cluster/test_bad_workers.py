@@ -234,12 +234,12 @@ def test_times_that_cannot_be(site: Site) -> None:
     class Boasts(Liar):
         def answer(self, _order: Order, answer: Answer) -> Answer:
             return msgspec.structs.replace(answer, stages={"planes": math.nan, "zstd": -1e9, "compare": math.inf,
-                                                           "nothing": 7.0, "write": 3.0})
+                                                           "nothing": 7.0, "parity": 1.7e308, "write": 1e-4})
 
     packed = site.pack(Given(Boasts()))
     assert not packed.stages.keys() & {"compare", "nothing"}
-    assert all(0 <= seconds < 60 for stage, seconds in packed.stages.items() if stage != "write"), "of this machine"
-    assert packed.stages["write"] >= 3.0 * packed.segments
+    assert all(0 <= seconds < 60 for seconds in packed.stages.values()), "of this machine"
+    assert packed.stages["write"] >= 1e-4 * packed.segments
 
 
 def test_parity_that_is_shorter_than_its_group(site: Site) -> None:
