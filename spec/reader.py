@@ -485,10 +485,10 @@ class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
             self.statement, self.valid = statement, valid
             self.catalog = Segment(statement.value["catalog"], statement, "envelopes", self)
             repair([self.catalog])
-            if not self.catalog.lost():
+            if not self.catalog.lost() and None not in self.catalog.places:  # parity too (D-2)
                 break
             self.beyond.append(f"T-7: no catalog of revision {statement.value['revision']}")
-        need(not self.catalog.lost(), "T-7", "no catalog can be had", self.status_of_loss())
+        need(len(self.beyond) < len(self.candidates), "T-7", "no catalog can be had", self.status_of_loss())
         body = b"".join(filter(None, self.catalog.places[: self.catalog.n]))  # its root was checked (G-2)
         table = 8 + int.from_bytes(body[:8], "little")
         end = table + 8 + int.from_bytes(body[table : table + 8], "little")

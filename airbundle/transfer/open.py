@@ -67,8 +67,9 @@ class Bundle:
     whose catalog cannot be had. `preamble_raw` is the catalog's, which holds, `segments_preamble` that of the data
     segments. `sidecar` is a folder beside the volumes whose copies are used and not judged.
 
-    `segments` are the files that may hold a segment; `held`, by path of the volume, what its files claim with a sound
-    block at one of their ends; `stands_for` is what `transfer/whose.py` makes of that.
+    `segments` are the files that may hold a segment, `untried` those that L-6 leaves out; `held`, by path of the
+    volume, what its files claim with a sound block at one of their ends; `stands_for` is what `transfer/whose.py` makes
+    of that.
     """
 
     volumes: tuple[VolumeReader, ...]
@@ -89,6 +90,7 @@ class Bundle:
     preamble_raw: bytes | None = None
     segments_preamble: bytes | None = None
     segments: dict[int, list[tuple[VolumeReader, str]]] = field(default_factory=dict)
+    untried: dict[int, list[tuple[VolumeReader, str]]] = field(default_factory=dict)
     held: dict[str, set[tuple[str, Geometry]]] = field(default_factory=dict)
     stands_for: dict[str, frozenset[int]] = field(default_factory=dict)
     used: set[tuple[str, str]] = field(default_factory=set)
@@ -210,6 +212,7 @@ def _map_files(bundle: Bundle) -> None:
                 strange.setdefault(number, []).append((reader, name))
     for number, places in strange.items():
         bundle.segments.setdefault(number, []).extend(places[:limits.CLAIMANTS_MAX])
+        bundle.untried[number] = places[limits.CLAIMANTS_MAX:]
 
 
 def _open_catalog(bundle: Bundle, work: Workspace | None) -> None:
@@ -284,20 +287,25 @@ class Opened:
     manifest: Manifest
 
 
-def require_preamble(bundle: Bundle) -> Preamble:
-    """(5) The preamble, which names the packer in clear: nobody needs a key to see a second name over a bundle.
+def check_preambles(bundle: Bundle) -> Preamble | None:
+    """(5) Those that are there name the packer in clear: nobody needs a key to see a second name over a bundle.
 
-    Raises DamagedError or IncompleteError (K-7), FormatError or ForgedError (K-2, G-10).
+    Gives the catalog's, if it is there. Raises FormatError or ForgedError (K-2, G-10).
     """
-    if bundle.preamble_raw is None:
+    here = [_parsed_preamble(bundle, raw, rule) for raw, rule in (
+        (bundle.preamble_raw, "K-2"), (bundle.segments_preamble, "G-10")) if raw is not None]
+    if len({preamble.commitment for preamble in here}) > 1:  # G-10
+        raise ForgedError("the preambles of catalog and segments promise different keys", rule="G-10",
+                          hint="do not use this bundle: its packer gave different recipients different keys")
+    return here[0] if bundle.preamble_raw is not None else None
+
+
+def require_preamble(bundle: Bundle) -> Preamble:
+    """The catalog's. Raises DamagedError or IncompleteError (K-7), and what `check_preambles` raises."""
+    preamble = check_preambles(bundle)
+    if preamble is None:
         kind = IncompleteError if volumes_absent(bundle) or copies_absent(bundle) else DamagedError  # D-3
         raise kind("no copy of the preamble can be repaired", where=bundle.volumes[0].path, rule="K-7")
-    preamble = _parsed_preamble(bundle, bundle.preamble_raw, "K-2")
-    if bundle.segments_preamble is not None:
-        packed = _parsed_preamble(bundle, bundle.segments_preamble, "G-10")
-        if packed.commitment != preamble.commitment:  # G-10
-            raise ForgedError("the preambles of catalog and segments promise different keys", rule="G-10",
-                              hint="do not use this bundle: its packer gave different recipients different keys")
     return preamble
 
 

@@ -34,7 +34,7 @@ from airbundle.media import volume as volumes
 from airbundle.transfer.check import Findings, check_file, check_files
 from airbundle.transfer.content import Contents
 from airbundle.transfer.image import layout_of
-from airbundle.transfer.open import Bundle, Opened, open_bundle, open_manifest, require_preamble
+from airbundle.transfer.open import Bundle, Opened, check_preambles, open_bundle, open_manifest
 from airbundle.transfer.progress import Meter, Tick
 from airbundle.transfer.replace import exact_copy
 from airbundle.transfer.report import Report
@@ -80,8 +80,7 @@ def verify(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None, keyring
     check_catalogs(bundle, tally)  # (2)
     inside: tuple[Opened, Contents] | None = None
     try:
-        if bundle.preamble_raw is not None:
-            require_preamble(bundle)
+        check_preambles(bundle)
         if keyring:  # (5)
             opened = open_manifest(bundle, keyring)
             inside = opened, Contents(opened.manifest, len(bundle.data_rows))
@@ -179,6 +178,7 @@ def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents]
                                    key=np.count_nonzero, default=None)
         for reader, name, findings in found:
             tally.count(reader, name, findings, size=sizes[row.number], right_name=volumes.segment_name(row.number))
+        _count_untried(bundle, tally, row, [reader for reader, _, _ in found])
     _bring_back(bundle, tally, gone, spaces, meter, look_inside)
     return failures[0] if failures else None
 
@@ -243,6 +243,14 @@ def _read_twins(bundle: Bundle, row: Row, space: Workspace, found: Found) -> Fou
             twins += [twin for twin in read_segment(bundle, row, space, from_medium=True, only=reader)
                       if twin[1] == right_name or (twin[1], geometry) in bundle.held.get(reader.path, ())]
     return twins
+
+
+def _count_untried(bundle: Bundle, tally: Tally, row: Row, seen: list[VolumeReader]) -> None:
+    """What lies under other names beyond L-6, in folders of which no file of the segment was read (V-6)."""
+    geometry, right_name = bundle.expected(row).geometry, volumes.segment_name(row.number)
+    for reader, name in bundle.untried.get(row.number, ()):
+        if reader not in seen and (name, geometry) in bundle.held[reader.path]:
+            tally.note(reader, name, f"belongs under the name {right_name}")
 
 
 def _count_missing(bundle: Bundle, tally: Tally, row: Row, found: Found) -> None:

@@ -63,6 +63,7 @@ class Lies:
     sealed: Hook = same
     shape: Hook = same
     padded: Hook = same
+    catalog: Hook = same
     parts: Hook = same
     sealed_as: int = 0
     fillers: int = 0
@@ -92,7 +93,8 @@ def forge(place: Path, keys: Keys, lies: Lies, files: dict[str, bytes] | None = 
     raw = encoding.encode(manifest) if isinstance(manifest, Manifest) else manifest
     sealed, salt = seal_manifest(later, len(rows), raw, entropy=entropy)
     body = lies.body(write_body(lies.table(write_table(rows)), lies.sealed(sealed)))
-    catalog = finish_catalog(later, len(rows), salt, body, Workspace(4 * len(body) + 4 * MIB, best_engine()))
+    catalog = finish_catalog(later, len(rows), salt, body, Workspace(
+        4 * len(body) + 4 * MIB, lies.catalog(best_engine())))
     references = [PreambleRef(len(one), suite.hash(one).hex()) for one in (packed, preamble)]
     statement = lies.statement(Statement(
         airbundle=1, bundle=context.bundle_id.hex(), suite=suite.name, packer=context.packer_id.hex(), revision=0,

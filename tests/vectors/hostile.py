@@ -19,6 +19,7 @@ from airbundle.format.cost import PassphraseCost
 from airbundle.format.preamble import ENVELOPE_PASSPHRASE, SealedKey, write_preamble_bytes
 from tests.transfer.forge import Lies
 from tests.vectors.bases import COST, PASSPHRASE, stream
+from tests.vectors.firsts import first_vectors, of_no_bundle
 from tests.vectors.inside import manifest_vectors, path_vectors, sealed_vectors
 from tests.vectors.lies import (
     Hostile,
@@ -48,7 +49,7 @@ ZERO_OUT = [{"do": "write", "file": f"1/0000000{number}.abs", "at": 2 * 4096, "z
 
 def hostile_vectors() -> list[Hostile]:
     return [*_blocks(), *_keys(), *_statements(), *_records(), *sealed_vectors(), *manifest_vectors(),
-            *path_vectors()]
+            *path_vectors(), *first_vectors()]
 
 
 def _records() -> list[Hostile]:
@@ -131,7 +132,7 @@ def _blocks() -> list[Hostile]:
         Hostile("G-6", "body", "A parity segment longer than its data member.",
                 table(two + b"3968", two.replace(b",1,2,1,", b",2,2,1,") + b"7936")),
         Hostile("G-1", "and-preamble", "A row out of order, and a preamble of another bundle: the table comes first.",
-                dataclasses.replace(table(b'[1,"parity"', b'[2,"parity"'), preamble=_of_no_bundle)),
+                dataclasses.replace(table(b'[1,"parity"', b'[2,"parity"'), preamble=of_no_bundle)),
         Hostile("G-1", "and-stranger", "A row out of order, for a key that has no envelope.",
                 table(b'[1,"parity"', b'[2,"parity"'), more={"key": "second-standard"}),
         Hostile("G-2", "nothing-sealed", "A sealed manifest of no bytes: only who opens it sees that it is none.",
@@ -157,10 +158,6 @@ def _long_root(raw: bytes) -> bytes:
     rows = json.loads(raw)["rows"]
     rows[1][-1] += "00" * 16
     return json.dumps({"rows": rows}, separators=(",", ":")).encode()
-
-
-def _of_no_bundle(raw: bytes) -> bytes:
-    return write_preamble_bytes(dataclasses.replace(parse_preamble(raw), bundle_id=bytes(16)))
 
 
 def _no_manifest(raw: bytes) -> bytes:

@@ -12,7 +12,7 @@ from tests.vectors.damage import B, Base, Splices, copy_block, delete, leaf, no_
 
 def several_vectors(bases: dict[str, Base]) -> list[dict[str, Any]]:
     return [*_together(bases["stripes"]), *_wide(bases["wide"]), *_drives(bases["drives"]),
-            *_beside(bases["countersigned"])]
+            *_beside(bases["countersigned"]), _without_preamble(bases["plain"])]
 
 
 def _together(base: Base) -> list[dict[str, Any]]:
@@ -157,6 +157,9 @@ def _drives(base: Base) -> list[dict[str, Any]]:
         [{"do": "copy", "file": "2/00000000.abs", "from": "1/00000000.abs"}, zeros("2/00000000.abs", 2)])
     add("V-6", "elsewhere", "A further copy of a segment under another name on another volume.",
         [{"do": "copy", "file": "2/FILE0000.CHK", "from": "1/00000000.abs"}])
+    add("L-6", "elsewhere", "64 files begin with a block of a segment, a further one lies elsewhere: reported.", [
+        *(copy_block(f"1/f{at:02}", 0, "1/00000000.abs", 0) for at in range(64)),
+        copy_block("2/FILE0000.CHK", 0, "1/00000000.abs", 0)])
     add("D-5", "ends-gone-elsewhere", "The same, and no block at its ends says what it is: none of the bundle's.",
         [{"do": "copy", "file": "2/FILE0000.CHK", "from": "1/00000000.abs"},
          *(zeros("2/FILE0000.CHK", at) for at in (0, 7))])
@@ -188,7 +191,19 @@ def _beside(base: Base) -> list[dict[str, Any]]:
         both | {"name": "malformed-beside", "comment": "Its statement names the bundle and is malformed.", "splices": [
             *delete(*second), write("2/statement.json", 0, _malformed(base.files["2/statement.json"]))]},
         both | {"name": "unreadable-beside", "comment": "Two copies of a volume; one has no statement to be read.",
-                "splices": [{"do": "truncate", "file": f"2/{name}", "size": 1000} for name in names]}]
+                "splices": [{"do": "truncate", "file": f"2/{name}", "size": 1000} for name in names]},
+        both | {"rule": "T-1", "name": "beside-malformed",
+                "comment": "One statement is of another type, the other one malformed: none of them says anything.",
+                "splices": [*delete(*(f"{at}/{name}" for at in "12" for name in names)),
+                            write("1/statement.json", 0, base.files["1/statement.json"].replace(
+                                b"airbundle.statement", b"airbundle.receipt")),
+                            write("2/statement.json", 0, _malformed(base.files["2/statement.json"]))]}]
+
+
+def _without_preamble(base: Base) -> dict[str, Any]:
+    return {"base": "plain", "rule": "D-1", "name": "nothing-given-no-preamble", "key": "",
+            "comment": "Nothing to unpack with, and the preamble is lost everywhere: that comes first.",
+            "splices": no_preambles(base, [file for file in base.files if file.endswith(".abs")])}
 
 
 def _malformed(raw: bytes) -> bytes:

@@ -15,7 +15,7 @@ import pytest
 
 from airbundle import api
 from airbundle.cli.words import read_passphrase
-from airbundle.errors import ForgedError, UsageError
+from airbundle.errors import ForgedError, UnsignedError, UsageError
 from airbundle.format import limits
 from airbundle.transfer import finding
 from tests.vectors import run
@@ -104,7 +104,23 @@ def test_to_say_which_bundle_is_meant(people: Path, spot: Path) -> None:
     with pytest.raises(ForgedError) as caught:
         api.verify([str(mine)], trust=trust, bundle=bundle, pace=run.PACE)
     assert caught.value.rule == "T-4"
+    with pytest.raises(UsageError):
+        api.verify([str(mine), str(other)], trust=trust, bundle="00" * 16, pace=run.PACE)
+    for name in ("statement.json", "statement.rec"):
+        (mine / name).write_bytes(b"")
+    with pytest.raises(UnsignedError):  # its blocks say it, where no statement can be read
+        api.verify([str(mine), str(other)], trust=trust, bundle=bundle, pace=run.PACE)
     shutil.rmtree(spot / "meant")
+
+
+@pytest.mark.parametrize("place", ["nowhere.pub", "nowhere/nowhere.pub", ""])
+def test_keys_that_are_not_there(people: Path, volume: Path, tmp_path: Path, place: str) -> None:
+    """K-17: what was named and is no file cannot be used."""
+    (tmp_path / "nowhere").write_text("a file")
+    words = [str(volume), "--trust", str(tmp_path / place)]
+    assert run._run(run.Outcome(), "verify", words) == 2
+    with pytest.raises(UsageError):
+        api.load_private(str(tmp_path / place))
 
 
 def test_too_many_entries(people: Path, volume: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +131,12 @@ def test_too_many_entries(people: Path, volume: Path, monkeypatch: pytest.Monkey
     assert verified(people, volume) == (4, 4)
     assert verified(people, volume, trust="officer-standard") == (4, 4)
     assert verified(people, volume, volume.parent / "nowhere") == (2, 2)
+    for name in ("00000001.abs", "catalog-copy.abs", "statement.rec"):  # and so in one that only holds the volume
+        (volume / name).unlink()
+    assert verified(people, volume.parent) == (11, 11)
+    for at in range(5):
+        (volume.parent / f"file {at}").touch()
+    assert verified(people, volume.parent) == (4, 4)
 
 
 @pytest.mark.parametrize(("whole", "answer"), [(True, 0), (False, 11)])
@@ -192,3 +214,14 @@ def test_files_with_a_passphrase(people: Path, spot: Path, tmp_path: Path, conte
             read_passphrase(str(tmp_path / "passphrase"))
     else:
         assert read_passphrase(str(tmp_path / "passphrase")) == PASSPHRASE
+
+
+@pytest.mark.parametrize(("gone", "answer"), [(0, 10), (1, 11), (2, 4)])
+def test_not_everything_is_read(people: Path, volume: Path, gone: int, answer: int) -> None:
+    """What spec/verify.md says of 10: a segment without a file is lost whole, any other counts as it was written."""
+    (volume / "00000001.abs").write_bytes(b"")
+    for number in range(gone):
+        (volume / f"0000000{number}.abs").unlink()
+    trust = api.load_trust(str(people / "packer-standard.pub"))
+    assert run._caught(run.Outcome(), "verify", lambda: api.verify(
+        [str(volume)], trust=trust, fast=True, pace=run.PACE)) == answer
