@@ -25,7 +25,7 @@ def read_key_file(path: str) -> bytes:
     """All of a small file. Raises UsageError when it is not there, no file, or too big; MediumError."""
     try:
         fd = system.open_file(path, os.O_RDONLY | system.NONBLOCK)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UsageError("there is no such file", where=shown(path), hint="check the path") from None
     except OSError as error:
         raise medium_error(error, path) from error

@@ -105,6 +105,9 @@ def _one_bundle(readers: list[VolumeReader], wanted: str, where: str) -> tuple[V
     claimed = stated or [_held_bundles(reader) for reader in readers]
     there = set().union(*claimed)
     ids = {claim for claim in there if claim.startswith(wanted)}
+    if wanted and not ids:  # D-7: a folder without a statement that can be read has its blocks to say it
+        there |= set().union(*(_held_bundles(reader) for reader in readers if not named[reader]))
+        ids = {claim for claim in there if claim.startswith(wanted)}
     if wanted and not ids:
         raise UsageError(f"no volume of bundle {wanted} here", where=where,
                          hint="there is: " + (", ".join(sorted(there)) or "nothing that can be read"))

@@ -140,6 +140,7 @@ def fill(staging: StagingTree, bundle: Bundle, opened: Opened, *, include: Seque
     Raises AirbundleError with what was found so far, a Filled, as its report.
     """
     began = time.monotonic()
+    contents = Contents(opened.manifest, len(bundle.data_rows))  # G-5 comes before what is asked for (D-2)
     files, folders = _wanted(opened, include)
     tally = Tally([], [], [])
     check_statements(bundle, tally)
@@ -152,7 +153,7 @@ def fill(staging: StagingTree, bundle: Bundle, opened: Opened, *, include: Seque
             _remember_wrong(landing, reader, name, findings)
         resumed = bool(landing.done)
         try:
-            _take_all(staging, bundle, opened, landing, tally, files, pace or Pace(), meter)
+            _take_all(staging, bundle, opened, contents, landing, tally, files, pace or Pace(), meter)
         except AirbundleError as failure:
             error = explained(failure, [reader.presence for reader in bundle.volumes])
             if isinstance(error, IncompleteError) or (isinstance(error, MediumError) and _is_on(error, bundle.volumes)):
@@ -175,9 +176,8 @@ def fill(staging: StagingTree, bundle: Bundle, opened: Opened, *, include: Seque
                       tuple(landing.witnesses))
 
 
-def _take_all(staging: StagingTree, bundle: Bundle, opened: Opened, landing: Landing, tally: Tally,
+def _take_all(staging: StagingTree, bundle: Bundle, opened: Opened, contents: Contents, landing: Landing, tally: Tally,
               files: dict[int, FileRow], pace: Pace, meter: Meter) -> None:
-    contents = Contents(opened.manifest, len(bundle.data_rows))
     rows = _needed(bundle, contents, files, landing)
     size = sum(opened.manifest.segments[row.number].length for row in rows)
     require_space(staging.path, size)
@@ -210,14 +210,15 @@ def _is_on(error: AirbundleError, readers: tuple[VolumeReader, ...]) -> bool:
 
 
 def _wanted(opened: Opened, include: Sequence[str]) -> tuple[dict[int, FileRow], list[str]]:
-    """Files by number, and folders, that match one of the patterns; all without any. Raises UsageError for none."""
+    """Files by number, and folders, that match a pattern; all without any. UsageError for a pattern without (D-2)."""
     def matches(path: str) -> bool:
         return not include or any(fnmatch.fnmatchcase(path, pattern) for pattern in include)
 
     files = {number: file for number, file in enumerate(opened.manifest.files) if matches(file.path)}
     folders = [folder for folder in opened.manifest.folders if matches(folder)]
-    if include and not files and not folders:
-        raise UsageError(f"no file matches {', '.join(include)}", hint="airbundle inspect --key lists them")
+    paths = [*(file.path for file in files.values()), *folders]
+    if left := [pattern for pattern in include if not fnmatch.filter(paths, pattern)]:
+        raise UsageError(f"no file matches {', '.join(left)}", hint="airbundle inspect --key lists them")
     return files, folders
 
 

@@ -219,6 +219,8 @@ class TestInclude:
     def test_nothing(self, three: Spread, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="no file matches"):
             visit(three, 1, tmp_path / "back", include=["nowhere"])
+        with pytest.raises(UsageError, match=r"no file matches nowhere$"):
+            visit(three, last_volume(three), tmp_path / "back", include=["three", "nowhere"])
         assert not list(tmp_path.iterdir())
 
 
