@@ -128,7 +128,7 @@ def _parse(frame: Bytes, hash_by_suite: HashBySuite) -> tuple[bytes, int]:
         raise FormatError("a record that does not match its digest", rule="R-3")
     if length > STATEMENT_MAX:
         raise FormatError(f"a record of {length} bytes", rule="R-2")
-    if any(raw[_CONTENT_AT + length :]):
+    if raw[_CONTENT_AT + length :].strip(b"\0"):
         raise FormatError("a record with bytes behind its content", rule="R-2")
     return raw[_CONTENT_AT : _CONTENT_AT + length], suite_number
 
@@ -143,19 +143,22 @@ def _copy_of(frame: Bytes, engine: Engine) -> Bytes:
 
 
 def _corrected(copy: Bytes, engine: Engine) -> Bytes | None:
-    """The frame with up to 32 wrong bytes a column put right, or None if a column has more.
+    """The frame with up to 32 wrong bytes a column put right, or None if a column has more, or no magic comes out.
 
     Columns that are codewords already, which is cheap to see by encoding again, are not decoded.
     """
     rows = _rows(copy).copy()
     bad = np.flatnonzero((_rows(_copy_of(copy[:_FRAME_SIZE], engine)) != rows).any(axis=0))
     decoder: Any = reedsolo.RSCodec(_PARITY, nsize=_ROWS, fcr=0, prim=POLYNOMIAL, generator=GENERATOR, c_exp=8)
-    for column in bad:
-        try:
-            codeword = decoder.decode(rows[:, column].tobytes())[1]
-        except reedsolo.ReedSolomonError:
+    for some in (bad[bad < len(MAGIC)], bad[bad >= len(MAGIC)]):
+        for column in some:
+            try:
+                codeword = decoder.decode(rows[:, column].tobytes())[1]
+            except reedsolo.ReedSolomonError:
+                return None
+            rows[:, column] = np.frombuffer(codeword, np.uint8)
+        if rows[0, :len(MAGIC)].tobytes() != MAGIC:  # as where a copy was cut off: no record, whatever the rest gives
             return None
-        rows[:, column] = np.frombuffer(codeword, np.uint8)
     return rows[:_CONTENT_ROWS].reshape(-1)
 
 

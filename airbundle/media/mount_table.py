@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -33,8 +34,9 @@ def mounts() -> list[MountRow]:
         return [parse_mount(line) for line in table]
 
 
+@functools.lru_cache(maxsize=256)
 def parse_mount(line: str) -> MountRow:
-    """One line of the table."""
+    """One line of the table, which is read again and again, and seldom another one."""
     front, _, back = line.rstrip("\n").partition(" - ")
     fields, (kind, source) = front.split(" "), back.split(" ")[:2]
     return MountRow(" ".join(fields[:3]), _plain(fields[4]), kind, _plain(source), frozenset(fields[5].split(",")))

@@ -71,7 +71,7 @@ def _claims_at(reader: VolumeReader, name: str, starts: Iterable[int], most: int
         block = b"" if start < 0 and geometry.block_size != -start else reader.peek(name, start, geometry.block_size)
         digest = hash_by_suite(geometry.suite)(block[HASHED_AT:]).ljust(HASHED_AT - DIGEST_AT, b"\0")
         right = len(block) == geometry.block_size and block[DIGEST_AT:HASHED_AT] == digest
-        found.append(Claim(geometry, right and not any(block[HEADER_SIZE + header.payload_length:])))  # B-7
+        found.append(Claim(geometry, right and not block[HEADER_SIZE + header.payload_length:].strip(b"\0")))  # B-7
         if found[-1].sound or len(found) >= most:
             break
     return found

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import io
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -17,6 +17,7 @@ import reedsolo
 
 from airbundle import api
 from airbundle.errors import AirbundleError
+from airbundle.media import system
 from airbundle.transfer.workspace import Pace
 from tests.transfer.workshop import digests
 
@@ -90,9 +91,11 @@ def ask_package(vector: Vector, place: Path, people: Path) -> Outcome:
         return [_key(str(people / f"{vector.key}.key"))] if vector.key else []
 
     target = place / "unpacked"
-    found.verify = _caught(found, "verify", lambda: api.verify(volumes, trust=_trust(*files), pace=PACE))
-    found.unpack = _caught(found, "unpack", lambda: api.unpack(
-        volumes, str(target), trust=_trust(*files), keys=keys(), passphrase=passphrase, pace=PACE))
+    # Of buffers of 2 MiB some KiB are used here: in small pages no more is cleared.
+    with system.use(replace(system.features(), huge_pages=False)):
+        found.verify = _caught(found, "verify", lambda: api.verify(volumes, trust=_trust(*files), pace=PACE))
+        found.unpack = _caught(found, "unpack", lambda: api.unpack(
+            volumes, str(target), trust=_trust(*files), keys=keys(), passphrase=passphrase, pace=PACE))
     found.tree = tree_of(target)
     return found
 
