@@ -413,10 +413,10 @@ def read_statement(path: str) -> Statement:  # not yet believed (T-1)
     sizes = len(data) <= 95 * KIB and len(payload) <= 16 * KIB and 1 <= len(keys) == len(envelope["signatures"]) <= 10
     need(sizes, "T-5", "its length (L-5) or signatures", NOT_BELIEVED)
     suite, value = decode(payload, "payload")
-    numbers = [volume["number"] for volume in value["volumes"]]
+    numbers, old, new = [one["number"] for one in value["volumes"]], value["preamble"], value["envelopes"]
     need((value["series"] is None) == (value["sequence"] is None), "T-5", "series and sequence")
     need(value["lose"] < len(numbers) <= 64 and numbers == [*range(1, len(numbers) + 1)], "T-5", "volumes (T-6)")
-    need(value["revision"] or value["preamble"] == value["envelopes"], "G-10", "preambles of revision 0")
+    need(old == new or (value["revision"] and old["hash"] != new["hash"]), "G-10", "its two preambles")
     return Statement(payload, value, suite, keys, data)
 def holds(statement: Statement, keyid: str, key: PublicKey) -> Any:  # every part of a signature (T-2)
     pae = f"DSSEv1 {len(PAYLOAD_TYPE)} {PAYLOAD_TYPE} {len(statement.payload)} ".encode() + statement.payload

@@ -95,8 +95,9 @@ def _check(statement: Statement) -> None:
         raise FormatError("the volumes are not numbered from 1", rule="T-5")
     if statement.lose and statement.lose >= len(statement.volumes):
         raise FormatError(f"{statement.lose} of {len(statement.volumes)} volumes may be lost", rule="T-6")
-    if statement.revision == 0 and statement.envelopes != statement.preamble:
-        raise FormatError("a statement of revision 0 names two preambles", rule="G-10")
+    alike = statement.revision == 0 or statement.envelopes.hash == statement.preamble.hash
+    if alike and statement.envelopes != statement.preamble:
+        raise FormatError("a statement names two preambles that have to be one", rule="G-10")
     if statement.catalog.role != CATALOG:
         raise FormatError("the catalog's row has another role", rule="T-5")
     if statement.catalog.group or statement.catalog.position or statement.catalog.volume:

@@ -271,7 +271,9 @@ def find_volumes(path: str) -> list[str]:
     is not followed (V-1). A folder that was renamed is still a volume (V-2).
     """
     require_folder(path)
-    path = os.path.realpath(path) if os.path.islink(path.rstrip("/")) else path.rstrip("/") or path
+    path, real = path.rstrip("/") or path, os.path.realpath(path)
+    if os.path.basename(path) != os.path.basename(real):  # a link that the person made, `.` or `..`
+        path = real
     if path.lower().endswith(VOLUME_SUFFIX):
         return [path]
     found: list[str] = []

@@ -113,7 +113,7 @@ def _prepare(bundle: Bundle, place: Place, volume: VolumeWriter) -> None:
                  bundle.expected(bundle.statement.catalog).place.stored_size)
     wanted = {row.number for row in place.rows}
     with volumes.VolumeReader(volume.path) as reader:
-        for name in reader.listing().files:
+        for name in reader.listing().files:  # damaged ones too: what has a segment's name has to be it (D-4)
             number = volumes.segment_number(name)
             if number is not None and number not in wanted and any(
                     claim.geometry.bundle == bundle.id for claim in claims_of(reader, name)):

@@ -226,6 +226,8 @@ def _keys() -> list[Hostile]:
                                     document=signers("stranger-standard").document), more=passphrase),
         Hostile("G-10", "revision-0", "Two preambles in a statement of revision 0.", Lies(
             statement=lambda s: replace(s, envelopes=replace(s.envelopes, hash="00" * 32)))),
+        Hostile("G-10", "one-of-two-lengths", "A later statement names one preamble, with two lengths.", Lies(
+            statement=lambda s: replace(s, revision=1, envelopes=replace(s.envelopes, length=s.envelopes.length + 1)))),
     ]
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from airbundle import api
 from airbundle.cli.words import read_passphrase
-from airbundle.errors import ForgedError, UnsignedError, UsageError
+from airbundle.errors import AirbundleError, ForgedError, UnsignedError, UsageError
 from airbundle.format import limits
 from airbundle.transfer import finding
 from tests.vectors import run
@@ -225,3 +225,32 @@ def test_not_everything_is_read(people: Path, volume: Path, gone: int, answer: i
     trust = api.load_trust(str(people / "packer-standard.pub"))
     assert run._caught(run.Outcome(), "verify", lambda: api.verify(
         [str(volume)], trust=trust, fast=True, pace=run.PACE)) == answer
+
+
+@pytest.mark.parametrize("way", [".", "inner/..", "../{name}"])
+def test_a_folder_has_the_name_that_its_parent_lists(people: Path, volume: Path, monkeypatch: pytest.MonkeyPatch,
+                                                     way: str) -> None:
+    """D-7: with nothing left but its README it is still given, and no statement can be read."""
+    (volume / "inner").mkdir()
+    monkeypatch.chdir(volume)
+    assert verified(people, way.format(name=volume.name)) == (0, 0)
+    for file in volume.iterdir():
+        if file.is_file() and file.name != "README.txt":
+            file.unlink()
+    assert verified(people, way.format(name=volume.name)) == (5, 5)
+
+
+@pytest.mark.parametrize(("name", "status"), [
+    ("V-6-renamed", 10), ("V-6-elsewhere", 10), ("D-4-lacks", 10), ("D-4-record", 11), ("D-4-drive-lost", 11)])
+def test_who_reads_a_part_takes_segments_as_written(people: Path, spot: Path, name: str, status: int) -> None:
+    """verify.md: wherever and under whatever name they lie."""
+    vector = VECTORS[name]
+    place = spot / f"in-part-{name}"
+    lay_out(vector, place)
+    trust = api.load_trust(*(str(people / f"{one}.pub") for one in vector.trust))
+    try:
+        found = 10
+        api.verify(run.given(vector, place), trust=trust, pace=run.PACE, fast=True)
+    except AirbundleError as error:
+        found = error.exit_status
+    assert found == status

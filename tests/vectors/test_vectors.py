@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 VECTORS = read_vectors()
 CHAPTERS = sorted({vector.chapter for vector in VECTORS})
-SIZE_MAX, FILE_MAX, SECONDS_EACH = 4 << 20, 1 << 20, 0.025
+SIZE_MAX, FILE_MAX, SECONDS_MAX = 4 << 20, 1 << 20, 10
 
 
 def of(chapter: str) -> list[Vector]:
@@ -28,7 +28,7 @@ def of(chapter: str) -> list[Vector]:
 
 
 def test_the_package(people: Path, spot: Path) -> None:
-    """Each in less than 25 ms of work on average; an error names the rule that was broken, or the one that noticed."""
+    """In less than 10 s of work; an error names the rule that was broken, or the one that noticed."""
     wrong: list[tuple[object, ...]] = []
     began = time.process_time()
     for vector in VECTORS:
@@ -40,7 +40,7 @@ def test_the_package(people: Path, spot: Path) -> None:
         elif found.rule != (vector.shows or vector.rule) and found.result != "verified":
             wrong.append((vector.name, found.rule, vector.shows or vector.rule, found.said))
     assert not wrong
-    assert time.process_time() - began < SECONDS_EACH * len(VECTORS)
+    assert time.process_time() - began < SECONDS_MAX
 
 
 @pytest.mark.skipif(not run.READER.exists(), reason="spec/reader.py is not there yet")

@@ -159,6 +159,7 @@ def record(content: bytes) -> bytes:
     return record_of(MAGIC + digest.ljust(48, b"\0") + rest)
 
 
+@functools.lru_cache(maxsize=64)
 def record_of(frame: bytes) -> bytes:
     """A frame and its parity, three times (R-1)."""
     parity = [0] * PARITY
