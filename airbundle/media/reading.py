@@ -6,7 +6,6 @@ Each file is checked against the scan after each read, so bytes of two states of
 from __future__ import annotations
 
 import bisect
-import itertools
 import os
 import threading
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
@@ -22,7 +21,8 @@ from airbundle.media.source import check_unchanged, open_source
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airbundle.media.source import Source, SourceFile
+    from airbundle.media.source import Source
+    from airbundle.media.source_files import SourceFile
 
 _READAHEAD_FROM: Final = 4 * MIB
 _SMALL: Final = MIB // 4
@@ -41,8 +41,7 @@ class SourceReader:
 
     def __init__(self, source: Source, *, descriptors: int = 64) -> None:
         self.total = source.total
-        self._files = [file for file in source.files if file.size]
-        self._starts = [0, *itertools.accumulate(file.size for file in self._files)]
+        self._files = source.files
         self._open: Descriptors[int] = Descriptors(self._open_one, descriptors)
         self._small_files = threading.Lock()  # threads that read them side by side only wait for the interpreter
 
@@ -50,8 +49,9 @@ class SourceReader:
         """Fill `out` from position `start` of the stream. Raises SourceChangedError, MediumError."""
         done = 0
         for number, offset, length in self._places(start, len(out)):
-            file, view = self._files[number], out[done : done + length]
-            if length == file.size and length < _SMALL:  # nothing else will be read from it
+            view = out[done : done + length]
+            if length < _SMALL and length == self._files.size(number):  # nothing else will be read from it
+                file = self._files[number]
                 with self._small_files:
                     fd = open_source(file)
                     try:
@@ -60,7 +60,7 @@ class SourceReader:
                         os.close(fd)
             else:
                 with self._open.borrow(number) as fd:
-                    _read(fd, file, view, offset)
+                    _read(fd, self._files[number], view, offset)
             done += length
 
     def pieces(self, start: int, length: int) -> Iterator[Piece]:
@@ -79,13 +79,13 @@ class SourceReader:
 
     def _places(self, start: int, length: int) -> Iterator[tuple[int, int, int]]:
         assert 0 <= start <= start + length <= self.total, (start, length, self.total)
-        end = start + length
-        number = bisect.bisect_right(self._starts, start) - 1
+        starts, end = self._files.starts, start + length
+        number = bisect.bisect_right(starts, start) - 1  # of those that begin here the last: the others are empty
         while start < end:
-            offset = start - self._starts[number]
-            size = min(self._files[number].size - offset, end - start)
-            yield number, offset, size
-            start += size
+            after = min(starts[number + 1], end)
+            if after > start:
+                yield number, start - starts[number], after - start
+            start = after
             number += 1
 
     def _open_one(self, number: int) -> int:

@@ -12,36 +12,35 @@ import re
 import stat
 import unicodedata
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from airbundle.errors import FormatError, SourceChangedError, SourceError, UsageError
 from airbundle.format import limits
 from airbundle.format.names import SafePath, check_paths, require_assigned, shown
 from airbundle.media import system
 from airbundle.media.faults import medium_error, reporting
+from airbundle.media.source_files import FoundFiles, identity_of, without_device
+
+if TYPE_CHECKING:
+    from airbundle.media.source_files import SourceFile, SourceFiles
 
 SALVAGE_MARKER: Final = "AIRBUNDLE-SALVAGED.txt"
 _PROBLEMS_SHOWN: Final = 20
 _CACHED_MODEL: Final = re.compile(r"(?:models|datasets|spaces)--.+")
 
 
-class SourceFile(NamedTuple):
-    """One file: its path in the bundle, where its bytes are, its size in bytes, and its `identity_of` when scanned."""
-
-    path: SafePath
-    location: str
-    size: int
-    identity: str
-
-
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A scanned source: files and empty folders in order of their paths (P-5), `total` bytes."""
+    """A scanned source: files and empty folders in order of their paths (P-5)."""
 
     root: str
-    files: tuple[SourceFile, ...]
+    files: SourceFiles
     folders: tuple[SafePath, ...]
-    total: int
+
+    @property
+    def total(self) -> int:
+        """Bytes of all files."""
+        return self.files.total
 
 
 def scan(path: str) -> Source:
@@ -51,7 +50,7 @@ def scan(path: str) -> Source:
     root = os.path.realpath(path)
     with reporting(path):
         found = os.stat(root)
-    work = _Scan(root, _blobs_beside(root))
+    work = _Scan(root, _blobs_beside(root), FoundFiles(root))
     if stat.S_ISDIR(found.st_mode):
         work.walk()
     else:
@@ -59,21 +58,8 @@ def scan(path: str) -> Source:
         name = os.path.basename(os.path.abspath(path))
         if os.path.lexists(os.path.join(os.path.dirname(os.path.abspath(path)), SALVAGE_MARKER)):
             work.problem(name, "comes from a salvage, which nobody signed")
-        work.take(name, root, found)
+        work.take(name, found, root)
     return work.result()
-
-
-def identity_of(found: os.stat_result) -> str:
-    """What stays the same as long as a file is not changed: device, inode, size and times in nanoseconds.
-
-    One string, of which a million cost a third of what the numbers would.
-    """
-    return f"{found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
-
-
-def without_device(identity: str) -> str:
-    """The same without the number of the device, which is each machine's own."""
-    return identity.partition(" ")[2]
 
 
 def open_source(file: SourceFile) -> int:
@@ -125,7 +111,7 @@ class _Scan:
 
     root: str
     blobs: str
-    files: list[SourceFile] = field(default_factory=list)
+    files: FoundFiles
     folders: list[SafePath] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -158,41 +144,41 @@ class _Scan:
             waiting.append((name + "/", location))
 
     def _entry(self, name: str, entry: os.DirEntry[str]) -> None:
-        location = entry.path
+        location, elsewhere = entry.path, ""
         if entry.is_symlink():
-            target = self._followed(name, location)
-            if target is None:
+            elsewhere = self._followed(name, location)
+            if not elsewhere:
                 return
-            location = target
+            location = elsewhere
         try:  # not `with reporting`: a context takes half as long again as the call, for each file
             found = os.stat(location, follow_symlinks=False)
         except OSError as error:
             raise medium_error(error, location) from error
-        self.take(name, location, found)
+        self.take(name, found, elsewhere)
 
-    def _followed(self, name: str, location: str) -> str | None:
-        """The regular file that a link may be followed to, or None and a problem."""
+    def _followed(self, name: str, location: str) -> str:
+        """The regular file that a link may be followed to, or nothing and a problem."""
         try:
             target = os.path.realpath(location, strict=True)
             folder = stat.S_ISDIR(os.stat(target).st_mode)
         except OSError:
             self.problem(name, "is a link that leads nowhere")
-            return None
+            return ""
         if folder:
             self.problem(name, "is a link to a folder")
         elif _inside(target, self.root) or (self.blobs and _inside(target, self.blobs)):
             return target
         else:
             self.problem(name, "is a link that leads out of the source")
-        return None
+        return ""
 
-    def take(self, name: str, location: str, found: os.stat_result) -> None:
+    def take(self, name: str, found: os.stat_result, elsewhere: str = "") -> None:
         if not stat.S_ISREG(found.st_mode):
             self.problem(name, "is a pipe, a socket or a device")
             return
         path = self._parsed(name)
         if path is not None:
-            self.files.append(SourceFile(path, location, found.st_size, identity_of(found)))
+            self.files.add(path, found, elsewhere)
 
     def _parsed(self, name: str) -> SafePath | None:
         try:
@@ -202,12 +188,12 @@ class _Scan:
             return None
 
     def result(self) -> Source:
-        self.files.sort(key=lambda file: file.path.sort_key)
-        self.folders.sort(key=lambda folder: folder.sort_key)
+        files = self.files.in_order()
+        self.folders.sort()
         try:
-            check_paths((file.path for file in self.files), self.folders)
+            check_paths(files.paths, self.folders)
         except FormatError as error:
-            self.problems.extend(_collisions([*(file.path for file in self.files), *self.folders]) or [str(error)])
+            self.problems.extend(_collisions([*files.paths, *self.folders]) or [str(error)])
         if self.problems:
             listed = sorted(self.problems)
             lines = listed[:_PROBLEMS_SHOWN]
@@ -219,8 +205,7 @@ class _Scan:
                 where=shown(self.root),
                 hint="rename or remove them:\n" + "\n".join(lines),
             )
-        total = sum(file.size for file in self.files)
-        return Source(self.root, tuple(self.files), tuple(self.folders), total)
+        return Source(self.root, files, tuple(self.folders))
 
 
 def _collisions(paths: list[SafePath]) -> list[str]:

@@ -39,7 +39,7 @@ def boot_id() -> str:
     return ""
 
 
-def save_document(path: str, content: bytes) -> None:
+def save_document(path: str, content: bytes | memoryview) -> None:
     """Write a small file whole or not at all. Raises MediumError."""
     temporary = f"{path}.{os.getpid()}.part"
     with reporting(path):

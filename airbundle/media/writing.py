@@ -33,7 +33,7 @@ from airbundle.media.volume import README_NAME, busy, is_litter, segment_number,
 from airbundle.stages import Stages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 _BUNDLE: Final = slice(72, 88)
 _LENGTH: Final = slice(60, 64)
@@ -185,13 +185,15 @@ class VolumeWriter:
             return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in self._folder.entries()
                     if entry.is_file(follow_symlinks=False)}
 
-    def require(self, wanted: Mapping[str, int]) -> None:
+    def require(self, wanted: Iterable[tuple[str, int]]) -> None:
         """Raise MediumError unless each of these files is still there, with so many bytes."""
-        found = self.sizes()
-        for name, size in wanted.items():
-            if found.get(name) != size:
-                raise MediumError("what was written is gone or has another size",
-                                  where=shown(os.path.join(self.path, name)),
+        for name, size in wanted:
+            where = os.path.join(self.path, name)
+            found = None
+            with reporting(where), contextlib.suppress(FileNotFoundError):
+                found = self._folder.status(name)
+            if found is None or not stat.S_ISREG(found.st_mode) or found.st_size != size:
+                raise MediumError("what was written is gone or has another size", where=shown(where),
                                   hint="stop what deletes files there, then run the same command again")
 
     def fill(self, name: str, data: bytes | memoryview) -> None:
@@ -278,7 +280,7 @@ class VolumeWriter:
                     if not written.is_held(read, size, whole=whole):
                         raise self.differs(name, "does not hold any more what was written to it")
             except FileNotFoundError:
-                self.require({name: written.size})
+                self.require([(name, written.size)])
 
     @contextlib.contextmanager
     def _reading(self, name: str) -> Iterator[tuple[Callable[[int, int], memoryview], int]]:

@@ -63,8 +63,9 @@ def plan_hash(found: Source, identity: PrivateIdentity, lock: Lock, declared: De
     """
     suite = identity.public.suite
     facts = {
-        "root": os.fsencode(found.root).hex(), "files": [f"{file.identity} {file.path}" for file in found.files],
-        "folders": list(map(str, found.folders)), "packer": identity.public.key_id.hex(),
+        "root": os.fsencode(found.root).hex(), "files": suite.hash(found.files.identities).hex(),
+        "paths": suite.hash("\0".join((*found.files.paths, "", *found.folders)).encode()).hex(),
+        "packer": identity.public.key_id.hex(),
         "lock": lock.facts,
         "declared": repr(declared), "options": repr(options), "lose": lose, "writer": WRITER,
     }

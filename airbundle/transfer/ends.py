@@ -6,7 +6,8 @@ before statements, on all volumes. So whatever is stopped, a volume with a valid
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+from typing import TYPE_CHECKING, TypeAlias
 
 from airbundle.codec.engines import best_engine
 from airbundle.codec.record import encode_record
@@ -16,10 +17,13 @@ from airbundle.media import volume as volumes
 from airbundle.transfer.readback import require_content
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from airbundle.crypto.suites import Suite
     from airbundle.media.writing import VolumeWriter
+
+Held: TypeAlias = "Iterable[tuple[str, int]]"
+"""Names of a volume's files, and how many bytes each has to have."""
 
 
 def prepare_ends(volume: VolumeWriter, readme: bytes, catalog_size: int) -> None:
@@ -32,7 +36,7 @@ def prepare_ends(volume: VolumeWriter, readme: bytes, catalog_size: int) -> None
         volume.preallocate(volumes.CATALOG_NAME, catalog_size)
 
 
-def write_ends(held: Sequence[tuple[VolumeWriter, Mapping[str, int]]], *, catalog: bytes, document: bytes,
+def write_ends(held: Sequence[tuple[VolumeWriter, Held]], *, catalog: bytes | memoryview, document: bytes,
                suite: Suite, reads_back: bool = True) -> None:
     """Fill both ends of each volume, and read them back; with each come its segments' files and their sizes.
 
@@ -45,7 +49,7 @@ def write_ends(held: Sequence[tuple[VolumeWriter, Mapping[str, int]]], *, catalo
         volume.discard_leftovers()
         volume.sync(whole=True)
     for volume, sizes in held:
-        volume.require({**sizes, **{name: len(catalog) for name in catalogs}})
+        volume.require(itertools.chain(sizes, ((name, len(catalog)) for name in catalogs)))
     for volume, _ in held:
         _fill(volume, {volumes.RECORD_NAME: record}, reads_back=reads_back)
         _fill(volume, {volumes.STATEMENT_NAME: document}, reads_back=reads_back)
@@ -57,7 +61,7 @@ def encoded_record(document: bytes, suite: Suite) -> bytes:
     return encode_record(document, suite_number=suite.number, hash_by_suite=hash_by_suite, engine=best_engine())
 
 
-def _fill(volume: VolumeWriter, files: Mapping[str, bytes], *, reads_back: bool) -> None:
+def _fill(volume: VolumeWriter, files: Mapping[str, bytes | memoryview], *, reads_back: bool) -> None:
     for name, content in files.items():
         volume.fill(name, content)
     for name, content in files.items() if reads_back else ():

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from airbundle.transfer.schedule import Turns
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from airbundle.stages import Stages
     from airbundle.transfer.slices import Slice, Stream
 
@@ -24,8 +26,9 @@ class FileDigests:
         self._stages = stages
         self._files = stream.source.files
         self._turns = Turns()
-        self._digests: list[str] = []
-        self._left = self._files[0].size if self._files else 0
+        self._digests = bytearray()
+        self._done = 0
+        self._left = self._files.size(0) if self._files else 0
         self._sha = hashlib.sha256()
 
     def take(self, part: Slice, content: memoryview) -> None:
@@ -40,11 +43,12 @@ class FileDigests:
         """A worker failed: whoever waits for its slice stops too."""
         self._turns.stop()
 
-    def result(self) -> list[str]:
+    def result(self) -> Iterator[str]:
         """Hexadecimal digests in the order of the files, after the last slice."""
-        while len(self._digests) < len(self._files):  # the last file, and empty ones behind it
+        while self._done < len(self._files):  # the last file, and empty ones behind it
             self._next_file()
-        return self._digests
+        size = self._sha.digest_size
+        return (self._digests[at:at + size].hex() for at in range(0, len(self._digests), size))
 
     def _update(self, content: memoryview) -> None:
         while len(content):
@@ -56,7 +60,8 @@ class FileDigests:
             content = content[len(piece):]
 
     def _next_file(self) -> None:
-        self._digests.append(self._sha.hexdigest())
+        self._digests += self._sha.digest()
+        self._done += 1
         self._sha = hashlib.sha256()
-        if len(self._digests) < len(self._files):
-            self._left = self._files[len(self._digests)].size
+        if self._done < len(self._files):
+            self._left = self._files.size(self._done)

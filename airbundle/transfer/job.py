@@ -71,7 +71,7 @@ def chunk_digests(job: Job, part: Slice, content: memoryview) -> list[bytes]:
 
 def changed_source(job: Job, part: Slice) -> SourceChangedError:
     """What to say of a slice that no longer gives what an earlier run has sealed."""
-    names = [job.stream.source.files[n].path for n in range(part.first, min(part.first + 3, part.last + 1))]
+    names = job.stream.source.files.paths[part.first:min(part.first + 3, part.last + 1)]
     return SourceChangedError("changed since an earlier run read it", where=", ".join(names),
                               hint="remove the folder of that run and run the same command again")
 

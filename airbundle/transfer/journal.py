@@ -90,9 +90,14 @@ class Mounted(msgspec.Struct, frozen=True, tag="mounted"):
 
 
 class Ending(msgspec.Struct, frozen=True, tag="final"):
-    """The very bytes of catalog and statement: made once, so that no second valid statement can exist."""
+    """What catalog `number` is made of, and the very bytes of the statement: so no second valid one can exist.
 
-    catalog: bytes
+    `body` is without padding; with `salt` it gives the same catalog at any time, which has more than twice its bytes.
+    """
+
+    number: int
+    salt: bytes
+    body: bytes
     statement: bytes
 
 

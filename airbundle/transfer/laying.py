@@ -162,8 +162,8 @@ def _finish(bundle: Bundle, place: Place, volume: VolumeWriter, space: Workspace
         replace_ends(volume, catalog, _document_there(bundle, volume.path), bundle.suite)
         volume.discard_leftovers()
     else:
-        sizes = {volumes.segment_name(row.number): bundle.expected(row).place.stored_size for row in place.rows}
-        write_ends([(volume, sizes)], catalog=catalog, document=_document(bundle), suite=bundle.suite)
+        held = [(volumes.segment_name(row.number), bundle.expected(row).place.stored_size) for row in place.rows]
+        write_ends([(volume, held)], catalog=catalog, document=_document(bundle), suite=bundle.suite)
 
 
 def _document(bundle: Bundle) -> bytes:

@@ -101,7 +101,7 @@ class FilePart(msgspec.Struct, frozen=True, array_like=True):
     path: str
     location: bytes
     size: int
-    identity: str
+    identity: bytes
 
 
 class SealOrder(msgspec.Struct, frozen=True, array_like=True, tag="seal"):

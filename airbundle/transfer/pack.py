@@ -20,6 +20,7 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from airbundle.format import limits
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from airbundle.crypto.identities import PrivateIdentity
     from airbundle.crypto.locks import Lock
     from airbundle.format.catalog import Row
+    from airbundle.transfer.ends import Held
     from airbundle.transfer.job import Segments
     from airbundle.transfer.layout import Team
     from airbundle.transfer.seal import SealPlan
@@ -106,10 +108,10 @@ def pack(source: str, targets: Sequence[str], *, identity: PrivateIdentity, lock
                 job = Job(stream, reader, plan, drives, journal, FileDigests(stream, meter.stages), Teams(teams), pace,
                           meter, reads_back, entropy)
                 rows, kept = segments(job)
-                held = _stored_sizes(plan, rows, len(drives))
+                held = partial(_stored_sizes, plan, rows)
                 if journal.ending is None:
                     for number, volume in enumerate(drives, 1):
-                        volume.require(held[number])
+                        volume.require(held(number))
                     media = drives.rows(serials=declared.record_serials)
                     journal.add(make_ending(plan, stream, rows, job.digests.result(), declared=declared, lose=lose,
                                             identity=identity, created=created, media=media, entropy=entropy))
@@ -142,10 +144,7 @@ def _prepare(drives: Drives, journal: Journal, plan: SealPlan, stream: Stream, t
         volume.expect(sum(team.volumes.count(number) for team in teams) * largest, reads_back=reads_back)
 
 
-def _stored_sizes(plan: SealPlan, rows: Sequence[Row], drives: int) -> dict[int, dict[str, int]]:
-    """What the files of the segments have to be, by volume."""
-    sizes: dict[int, dict[str, int]] = {number: {} for number in range(1, drives + 1)}
-    for row in rows:
-        place = Placement(geometry_of(plan, row), len(plan.preamble))
-        sizes[row.volume][volumes.segment_name(row.number)] = place.stored_size
-    return sizes
+def _stored_sizes(plan: SealPlan, rows: Sequence[Row], number: int) -> Held:
+    """What the files of the segments on volume `number` have to be."""
+    return ((volumes.segment_name(row.number), Placement(geometry_of(plan, row), len(plan.preamble)).stored_size)
+            for row in rows if row.volume == number)

@@ -12,7 +12,6 @@ import os
 import time
 from collections import Counter
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import TYPE_CHECKING, Final, Self
 
 from airbundle.codec.compress import Compressor
@@ -136,10 +135,9 @@ def open_stream(path: str, options: Options, lose: int | None = None) -> tuple[S
 
     def read(number: int, offset: int, length: int) -> bytes:
         out = bytearray(length)
-        reader.read(starts[number] + offset, memoryview(out))
+        reader.read(source.files.starts[number] + offset, memoryview(out))
         return bytes(out)
 
-    starts = list(accumulate((file.size for file in source.files), initial=0))
     return source, cut_stream(source, options.slice_size(source.total, lose or 0), read), reader
 
 
@@ -289,7 +287,7 @@ def shared(targets: Sequence[str], lose: int) -> tuple[str, ...]:
 
 def catalog_body(stream: Stream, suite: Suite) -> int:
     """Bytes that table and sealed manifest of `stream` take, about."""
-    names = sum(len(file.path.encode()) + 96 for file in stream.source.files)
+    names = sum(len(path.encode()) + 96 for path in stream.source.files.paths)
     names += sum(len(path.encode()) + 4 for path in stream.source.folders)
     rows = (156 + 2 * suite.digest_size) * 2 * len(stream.slices)  # at worst a parity segment for each
     return 4 * limits.KIB + names + rows + TAG_SIZE * (names // limits.SEALED_PIECE + 1)

@@ -1,6 +1,6 @@
 """Read back what was written, past the page cache, and compare it with what it was written from.
 
-A large segment is compared in windows with its buffer, a small file as a whole. What differs is the fault of the
+Both a segment and a small file are compared in windows. What differs is the fault of the
 medium, whatever it says of itself.
 """
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from airbundle.errors import MediumError, UnreliableDriveError
+from airbundle.format.limits import MIB
 from airbundle.media import system
 
 if TYPE_CHECKING:
@@ -42,21 +43,24 @@ def holds_image(volume: VolumeWriter, space: Workspace, name: str, image: Image)
     return True
 
 
-def require_content(volume: VolumeWriter, name: str, content: bytes) -> None:
+def require_content(volume: VolumeWriter, name: str, content: bytes | memoryview) -> None:
     """The small file holds `content` and nothing else. Raises MediumError."""
     if not holds_content(volume, name, content):
         raise _differs(volume, name)
 
 
-def holds_content(volume: VolumeWriter, name: str, content: bytes) -> bool:
+def holds_content(volume: VolumeWriter, name: str, content: bytes | memoryview) -> bool:
     """Whether the small file is there and holds `content` and nothing else. Raises MediumError."""
-    found = bytearray(len(content) + 1)
+    wanted, found = memoryview(content), bytearray(min(len(content) + 1, MIB))
     try:
         with volume.opened(name) as descriptor, memoryview(found) as view:
-            count = system.read_into(descriptor, view, 0)
+            for at in range(0, len(wanted) + 1, len(found)):
+                count = system.read_into(descriptor, view, at)
+                if found[:count] != wanted[at:at + len(found)]:
+                    return False
     except FileNotFoundError:
         return False
-    return found[:count] == content
+    return True
 
 
 def _differs(volume: VolumeWriter, name: str, near: str = "") -> UnreliableDriveError:

@@ -306,7 +306,7 @@ class _Yard:
                 volume.discard_leftovers()
                 volume.sync()
             else:
-                write_ends([(volume, {})], catalog=catalog, document=exact[reader.path], suite=bundle.suite)
+                write_ends([(volume, ())], catalog=catalog, document=exact[reader.path], suite=bundle.suite)
 
     def _newer(self, there: Sequence[Envelope]) -> int:
         """A revision above ours that a volume in the target states, as credibly as ours; 0 if none does (T-7)."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import bisect
 import itertools
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, overload
 
 from airbundle.codec.dtypes import Dtype, Run, runs
 from airbundle.errors import UsageError
@@ -19,7 +21,7 @@ from airbundle.format import limits
 from airbundle.format.segment import SEALED_TRAILER, TAG_SIZE, FileSpan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from airbundle.media.source import Source
 
@@ -42,6 +44,34 @@ class Slice:
     last: int
 
 
+class Slices(Sequence[Slice]):
+    """Slices of a stream whose files begin at `starts`, each made when it is asked for.
+
+    `cuts` is where they begin, and where the last one ends: what is kept of a segment has to be little.
+    """
+
+    __slots__ = ("_cuts", "_starts")
+
+    def __init__(self, starts: Sequence[int], cuts: Sequence[int]) -> None:
+        self._starts, self._cuts = starts, cuts
+
+    def __len__(self) -> int:
+        return len(self._cuts) - 1
+
+    @overload
+    def __getitem__(self, number: int) -> Slice: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[Slice]: ...
+
+    def __getitem__(self, number: int | slice) -> Slice | list[Slice]:
+        if isinstance(number, slice):
+            return [self[one] for one in range(*number.indices(len(self)))]
+        number = range(len(self))[number]
+        start, end = self._cuts[number], self._cuts[number + 1]
+        return Slice(number, start, end - start, *_touched(self._starts, start, end))
+
+
 @dataclass(frozen=True, slots=True)
 class Cut:
     """One chunk of the source stream."""
@@ -59,16 +89,17 @@ class Stream:
     """
 
     source: Source
-    starts: tuple[int, ...]
-    row_sums: tuple[int, ...]
+    starts: Sequence[int]
+    row_sums: Sequence[int]
     runs: tuple[Run, ...]
-    slices: tuple[Slice, ...]
+    slices: Sequence[Slice]
 
     @classmethod
     def of(cls, source: Source, starts: Sequence[int], runs: Sequence[Run], slices: Sequence[Slice]) -> Self:
         """With `row_sums` counted."""
-        rows = (len(file.path.encode()) + _FILE_ROW if file.size else 0 for file in source.files)
-        return cls(source, tuple(starts), tuple(itertools.accumulate(rows, initial=0)), tuple(runs), tuple(slices))
+        rows = (len(path.encode()) + _FILE_ROW if source.files.size(number) else 0
+                for number, path in enumerate(source.files.paths))
+        return cls(source, starts, array("Q", itertools.accumulate(rows, initial=0)), tuple(runs), slices)
 
     def chunks(self, part: Slice) -> Iterator[Cut]:
         """The chunks of a slice, in order."""
@@ -84,9 +115,9 @@ class Stream:
     def spans(self, part: Slice) -> Iterator[FileSpan]:
         """The files that have bytes in a slice."""
         for number in range(part.first, part.last + 1):
-            file = self.source.files[number]
-            if file.size:
-                yield FileSpan(str(file.path), self.starts[number], file.size)
+            size = self.source.files.size(number)
+            if size:
+                yield FileSpan(str(self.source.files.paths[number]), self.starts[number], size)
 
     def largest_body(self, part: Slice) -> int:
         """Bytes that the body of a slice never exceeds, however badly it compresses."""
@@ -101,18 +132,18 @@ def cut_stream(source: Source, segment_size: int, read: FileRead) -> Stream:
 
     Raises UsageError when there would be more segments than a catalog may have (L-2).
     """
-    starts = list(itertools.accumulate((file.size for file in source.files), initial=0))
+    starts = source.files.starts
     stream_runs: list[Run] = []
     end = 0
-    for number, file in enumerate(source.files):
-        if file.size >= LARGE_FILE:
-            start = starts[number]
+    for number, start in enumerate(starts[:-1]):
+        size = starts[number + 1] - start
+        if size >= LARGE_FILE:
             _add_run(stream_runs, Run(end, start - end, Dtype.UNKNOWN))  # the small files before it
-            for run in runs(file.size, partial(read, number)):
+            for run in runs(size, partial(read, number)):
                 _add_run(stream_runs, Run(start + run.start, run.length, run.dtype, run.phase))
             end = starts[number + 1]
     _add_run(stream_runs, Run(end, starts[-1] - end, Dtype.UNKNOWN))
-    slices = tuple(_cut_slices(starts, stream_runs, segment_size))
+    slices = Slices(starts, array("Q", _cuts(starts, stream_runs, segment_size)))
     if len(slices) > limits.ROWS_MAX:
         raise UsageError(f"{len(slices)} segments are more than a catalog may have", rule="L-2",
                          hint="take a larger --segment-size")
@@ -130,19 +161,24 @@ def _add_run(stream_runs: list[Run], run: Run) -> None:
         stream_runs.append(run)
 
 
-def _cut_slices(starts: list[int], stream_runs: list[Run], size: int) -> Iterator[Slice]:
-    at, number, total = 0, 0, starts[-1]
+def _cuts(starts: Sequence[int], stream_runs: list[Run], size: int) -> Iterator[int]:
+    """Where slices begin, and where the last one ends."""
+    at, total = 0, starts[-1]
+    yield at
     while at < total:
-        first = bisect.bisect_right(starts, at) - 1
         end = min(at + size, total)
         if end < total:
             run = stream_runs[bisect.bisect_right(stream_runs, end, key=lambda run: run.start) - 1]
             words_at = run.start + run.phase
             if end > words_at:
                 end -= (end - words_at) % run.dtype.width
-        last = bisect.bisect_left(starts, end) - 1
+        first, last = _touched(starts, at, end)
         if last - first >= limits.SEGMENT_FILES_MAX:
-            last = first + limits.SEGMENT_FILES_MAX - 1
-            end = starts[last + 1]
-        yield Slice(number, at, end - at, first, last)
-        at, number = end, number + 1
+            end = starts[first + limits.SEGMENT_FILES_MAX]
+        yield end
+        at = end
+
+
+def _touched(starts: Sequence[int], start: int, end: int) -> tuple[int, int]:
+    """The first and the last file that have bytes in a range that is not empty."""
+    return bisect.bisect_right(starts, start) - 1, bisect.bisect_left(starts, end) - 1

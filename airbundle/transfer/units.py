@@ -14,7 +14,6 @@ import secrets
 import threading
 from collections import OrderedDict
 from contextlib import ExitStack, contextmanager
-from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -28,7 +27,8 @@ from airbundle.format.names import SafePath, shown
 from airbundle.media import volume as volumes
 from airbundle.media.faults import medium_error
 from airbundle.media.reading import SourceReader
-from airbundle.media.source import Source, SourceFile, seen_from_here
+from airbundle.media.source import Source, seen_from_here
+from airbundle.media.source_files import SourceFile, SourceFiles
 from airbundle.media.writing import VolumeWriter
 from airbundle.transfer import orders
 from airbundle.transfer.check import check_segment
@@ -181,12 +181,11 @@ def _seal(desk: _Desk, space: Workspace, order: SealOrder) -> tuple[Produced, ..
 
 def _stream_of(order: SealOrder) -> tuple[Stream, Slice]:
     """The source stream, as far as one slice needs it."""
-    files = tuple(seen_from_here(SourceFile(SafePath.parse(file.path), os.fsdecode(file.location), file.size,
-                                            file.identity)) for file in order.files)
-    starts = tuple(accumulate((file.size for file in files), initial=order.base))
+    files = SourceFiles.of([seen_from_here(SourceFile(SafePath.parse(file.path), os.fsdecode(file.location), file.size,
+                                                      file.identity)) for file in order.files])
+    starts = tuple(order.base + start for start in files.starts)
     part = Slice(order.number, order.start, order.length, 0, len(files) - 1)
-    source = Source("", files, (), starts[-1] - order.base)
-    return Stream.of(source, starts, order.runs, (part,)), part
+    return Stream.of(Source("", files, ()), starts, order.runs, (part,)), part
 
 
 def _combine(desk: _Desk, space: Workspace, order: CombineOrder) -> tuple[Produced, ...]:

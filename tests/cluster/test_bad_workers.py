@@ -22,7 +22,7 @@ from airbundle.errors import (
     UnreliableDriveError,
     UsageError,
 )
-from airbundle.media.source import identity_of
+from airbundle.media.source_files import identity_of
 from airbundle.media.writing import temporary_name
 from airbundle.transfer import orders, units
 from airbundle.transfer.crew import ASKED_MAX

@@ -170,7 +170,7 @@ def test_pieces_cover_a_range(tmp_path: Path) -> None:
 
 def test_an_empty_source(tmp_path: Path) -> None:
     source = scan(str(tmp_path))
-    assert (source.files, source.folders, source.total) == ((), (), 0)
+    assert (list(source.files), source.folders, source.total) == ([], (), 0)
     with SourceReader(source) as reader:
         reader.read(0, memoryview(b""))
 
