@@ -24,7 +24,7 @@ CATALOG: Final = "catalog"
 _LENGTH: Final = struct.Struct("<Q")
 
 
-class Row(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Row(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """One segment: where it belongs, its geometry, its root."""
 
     number: Int53

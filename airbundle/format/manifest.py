@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
-class FileRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class FileRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """One file: path, size in bytes, SHA-256 in hexadecimal."""
 
     path: str
@@ -24,7 +24,7 @@ class FileRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     sha256: Hex32  # its packer's word (G-11)
 
 
-class SliceRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class SliceRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """The slice of the source stream that a data segment holds."""
 
     number: Int53
@@ -88,8 +88,7 @@ def parse_manifest(raw: bytes, require: Callable[[Manifest], None] = lambda _: N
     manifest = encoding.decode(raw, Manifest, limit=limits.MANIFEST_MAX, rule="L-3")
     check_meta(manifest.meta)
     require(manifest)
-    check_paths([SafePath.parse(file.path) for file in manifest.files],
-                [SafePath.parse(folder) for folder in manifest.folders])
+    check_paths((SafePath.parse(file.path) for file in manifest.files), map(SafePath.parse, manifest.folders))
     _check_slices(manifest.segments, manifest.size)
     return manifest
 

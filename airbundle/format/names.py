@@ -54,11 +54,6 @@ class SafePath(str):
         """The folders on the way to it, from the top down."""
         return tuple(accumulate(self.parts[:-1], "{}/{}".format))
 
-    @property
-    def sort_key(self) -> bytes:
-        """What P-5 orders by."""
-        return self.encode()
-
 
 def check_paths(files: Iterable[SafePath], folders: Iterable[SafePath] = ()) -> None:
     """Check order and uniqueness over a whole bundle (P-5): `files` and `folders` each in order, none colliding.
@@ -67,25 +62,19 @@ def check_paths(files: Iterable[SafePath], folders: Iterable[SafePath] = ()) -> 
     """
     spelling: dict[str, str] = {}
     known_folders: set[str] = set()
-    leaves: list[str] = []
     for group in (files, folders):
-        last = b""
+        last = ""
         for path in group:
-            key = path.sort_key
-            if key <= last:
+            if path <= last:  # in the order of code points, which is that of UTF-8
                 raise _refusal(path, "is out of order or twice", "P-5")
-            last = key
-            leaves.append(path)
+            last = path
             parent = path.rpartition("/")[0]
             if parent and parent not in known_folders:  # where it is known, so are those above it
                 for folder in path.above:
                     if folder not in known_folders:
                         known_folders.add(folder)
                         _claim(spelling, folder)
-    for leaf in leaves:
-        if leaf in known_folders:
-            raise _refusal(leaf, "is also a folder", "P-5")
-        _claim(spelling, leaf)
+            _claim(spelling, path)
 
 
 def check_public_text(text: str) -> str:
@@ -138,9 +127,12 @@ def _check_part(text: str, part: str) -> None:
 def _claim(spelling: dict[str, str], path: str) -> None:
     folded = path.lower() if path.isascii() else unicodedata.normalize(
         "NFC", unicodedata.normalize("NFC", path).casefold())
-    if folded in spelling:
-        raise _refusal(path, f"collides with '{shown(spelling[folded])}' where case does not count", "P-5")
-    spelling[folded] = path
+    before = spelling.get(folded)
+    if before == path:  # P-5 leaves no other way to come twice
+        raise _refusal(path, "is also a folder", "P-5")
+    if before is not None:
+        raise _refusal(path, f"collides with '{shown(before)}' where case does not count", "P-5")
+    spelling[folded] = folded if folded == path else path
 
 
 def _encoded(text: str, rule: str) -> bytes:

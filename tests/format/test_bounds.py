@@ -268,6 +268,18 @@ def test_manifests(what: str) -> None:
     assert caught.value.rule == rule
 
 
+def test_files_that_come_one_by_one_give_the_same_manifest() -> None:
+    rows = (FileRow("a", 4, "0" * 64), FileRow("b", 6, "1" * 64))
+    whole = manifest(files=rows)
+    assert write_manifest(manifest(), iter(rows)) == write_manifest(whole)
+    empty = manifest(files=(), segments=())
+    assert write_manifest(manifest(files=rows, segments=()), iter(())) == write_manifest(empty)
+    for wrong, rule in (((rows[1], rows[0]), "P-5"), ((rows[0],), "G-5"), ((FileRow("con", 10, "0" * 64),), "P-3")):
+        with pytest.raises(FormatError) as caught:
+            write_manifest(whole, iter(wrong))
+        assert caught.value.rule == rule
+
+
 def test_sizes_of_documents(monkeypatch: pytest.MonkeyPatch) -> None:
     """At the limit and one byte over, with limits that a test can reach."""
     raw = write_manifest(manifest())

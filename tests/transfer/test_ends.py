@@ -10,15 +10,20 @@ import pytest
 
 from airbundle import api
 from airbundle.cli.main import main
-from airbundle.errors import MediumError
+from airbundle.errors import AirbundleError, MediumError
 from airbundle.media import system
 from airbundle.media import volume as names
 from airbundle.media.writing import VolumeWriter
+from airbundle.transfer import ending
+from airbundle.transfer.seal import finish_catalog
 from tests.transfer.workshop import KIB, PACE, Keys, Packed, noise, pack, write_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
+
+    from airbundle.transfer.seal import Sealed, SealPlan
+    from airbundle.transfer.workspace import Workspace
 
 VERBS = ("pack", "copy", "rebuild")
 
@@ -83,6 +88,28 @@ def test_no_statement_before_what_it_binds_is_proven(
     assert caught.value.exit_status == 9
     assert caught.value.hint
     assert not statements(target)
+
+
+def test_a_catalog_that_comes_out_otherwise_than_it_was_signed_is_not_written(
+        keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made twice, for its root and to be written: memory may forget a bit in between."""
+    source = write_tree(tmp_path / "source", {"one": noise(200 * KIB, 7)})
+    made: list[bytes] = []
+
+    def forgetful(plan: SealPlan, number: int, salt: bytes, body: bytes, work: Workspace) -> Sealed:
+        made.append(body)
+        return finish_catalog(plan, number, salt, body if len(made) == 1 else bytes([*body[:-1], body[-1] ^ 1]), work)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ending, "finish_catalog", forgetful)
+        with pytest.raises(AirbundleError, match="otherwise than it was signed") as caught:
+            pack(keys, source, tmp_path / "drive")
+    assert caught.value.rule == "G-2"
+    assert not statements(tmp_path / "drive")
+    there = {path: path.stat().st_mtime_ns for path in tmp_path.glob("drive/*/0*.abs")}
+    again = pack(keys, source, tmp_path / "drive")
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("drive/*/0*.abs")} == there
+    again.verify()
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import os
+import tracemalloc
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airbundle.format.names import SafePath
+from airbundle.media.source import scan
+from airbundle.media.source_files import SourceFile, SourceFiles, identity_of, without_device
+from airbundle.transfer.slices import Slice, cut_stream
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MANY = 2000
+
+
+def test_columns_give_back_each_file_where_it_lies(tmp_path: Path) -> None:
+    inside = tmp_path / "in"
+    (inside / "b").mkdir(parents=True)
+    for name, size in (("b/z", 5), ("a", 0), ("c", 7)):
+        (inside / name).write_bytes(bytes(size))
+    (inside / "b/link").symlink_to("../c")
+    files = scan(str(inside)).files
+    places = {"a": "a", "b/link": "c", "b/z": "b/z", "c": "c"}
+    assert list(files) == [SourceFile(SafePath(path), str(inside / place), (inside / place).stat().st_size,
+                                      identity_of((inside / place).stat())) for path, place in places.items()]
+    assert list(files.starts) == [0, 0, 7, 12, 19]
+    assert files[-1] == files[3]
+    assert files[1:3] == [files[1], files[2]]
+    with pytest.raises(IndexError):
+        files[4]
+    assert list(SourceFiles.of(list(files))) == list(files)
+
+
+def test_a_file_and_a_slice_take_few_bytes(tmp_path: Path) -> None:
+    """What is kept of each for as long as all are packed: there may be half a million."""
+    for number in range(MANY):
+        (tmp_path / f"{number:06d}").write_bytes(b"x")
+    scan(str(tmp_path))
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        source = scan(str(tmp_path))
+        scanned = tracemalloc.get_traced_memory()[0]
+        stream = cut_stream(source, 1, lambda *_: b"")
+        cut = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(source.files) == len(stream.slices) == MANY
+    assert 100 < (scanned - before) / MANY < 190
+    assert (cut - scanned) / MANY < 20
+
+
+@pytest.mark.parametrize("changed", ["st_ino", "st_size", "st_mtime_ns", "st_ctime_ns"])
+def test_an_identity_tells_every_change(tmp_path: Path, changed: str) -> None:
+    class Status:
+        def __init__(self, **values: int) -> None:
+            self.__dict__.update(values)
+
+    found = tmp_path.stat()
+    values = {name: getattr(found, name) for name in ("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")}
+    other = identity_of(Status(**{**values, changed: values[changed] + 1}))  # type: ignore[arg-type]
+    assert without_device(other) != without_device(identity_of(found))
+    elsewhere = identity_of(Status(**{**values, "st_dev": values["st_dev"] + 1}))  # type: ignore[arg-type]
+    assert elsewhere != identity_of(found)
+    assert without_device(elsewhere) == without_device(identity_of(found))
+
+
+def test_times_before_1970_are_times_like_others(tmp_path: Path) -> None:
+    file = tmp_path / "old"
+    file.write_bytes(b"x")
+    os.utime(file, ns=(-10**18, -10**18))
+    old = scan(str(tmp_path)).files[0].identity
+    os.utime(file, ns=(-10**18, -10**18 + 10**9))
+    assert scan(str(tmp_path)).files[0].identity != old
+
+
+def test_slices_are_made_when_they_are_asked_for(tmp_path: Path) -> None:
+    for name, size in (("a", 3), ("b", 0), ("c", 5), ("d", 0), ("e", 4), ("f", 0)):
+        (tmp_path / name).write_bytes(bytes(size))
+    slices = cut_stream(scan(str(tmp_path)), 4, lambda *_: b"").slices
+    assert list(slices) == [Slice(0, 0, 4, 0, 2), Slice(1, 4, 4, 2, 2), Slice(2, 8, 4, 4, 4)]
+    assert slices[-1] == slices[2]
+    assert slices[1:] == [slices[1], slices[2]]
+    with pytest.raises(IndexError):
+        slices[3]
