@@ -60,8 +60,8 @@ class Turned(Hostile):
     """What `pack` makes of the base `drive`, but with the slices of its segments in the other order."""
 
     def write(self, place: Path) -> None:
-        with mock.patch.object(ending, "write_manifest", lambda honest: encoding.encode(
-                replace(honest, segments=honest.segments[::-1]))):
+        with mock.patch.object(ending, "write_manifest", lambda honest, files: encoding.encode(
+                replace(honest, segments=honest.segments[::-1], files=tuple(files)))):
             make_base(self.base, place)
 
 

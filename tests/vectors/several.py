@@ -94,6 +94,11 @@ def _wide(base: Base) -> list[dict[str, Any]]:
     add("K-7", "halves", "Of a preamble of two blocks each copy lacks one, in every file.",
         [zeros(file, at) for file in base.files if file.endswith(".abs")
          for at in (0, len(base.files[file]) // B - 1)])
+    last = {file: len(content) // B - 1 for file, content in base.files.items()}
+    add("K-7", "two-catalogs", "The preamble is only in the catalog's two files, one block of it in each.",
+        [zeros(file, at) for nth, file in enumerate(files) for at in (nth, last[file] - 1 + nth)]
+        + [zeros(file, at, 2) for file in last if file.endswith(".abs") and file not in files
+           for at in (0, last[file] - 1)])
     seg, more = "1/00000000.abs", "1/copy of 00000000.abs"
     ends = {file: (0, 1, len(base.files[file]) // B - 2, len(base.files[file]) // B - 1) for file in (*files, seg)}
     add("K-7", "hidden", "Forged preambles with digests that fit in four files, more than 64 together; a fifth has it.",

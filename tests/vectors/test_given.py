@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -254,3 +255,15 @@ def test_who_reads_a_part_takes_segments_as_written(people: Path, spot: Path, na
     except AirbundleError as error:
         found = error.exit_status
     assert found == status
+
+
+def test_a_segment_in_the_readme(people: Path, spot: Path) -> None:
+    """D-5: what `README.txt` says does not count, but a segment in it lies under another name (V-6)."""
+    vector = replace(VECTORS["G-7-two-of-four"], given=("1", "2", "3", "4"))
+    one, other, *more = lay_out(vector, spot / "given").values()
+    assert verified(people, one, other, *more) == (0, 0)
+    (other / "README.txt").write_text("something else")
+    assert verified(people, one, other, *more) == (0, 0)
+    shutil.copy(min(one.glob("0*.abs")), other / "README.txt")
+    assert verified(people, one, other, *more) == (11, 11)
+    shutil.rmtree(spot / "given")
