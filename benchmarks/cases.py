@@ -27,6 +27,7 @@ from benchmarks.recipes import (
 
 PEAK_BOUND = 600 << 20
 FLAT_BOUND = 0.15
+JOINED = "joined"  # the kind of growth that has the bytes of many files in few
 MB = 1_000_000
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,6 +68,20 @@ def make_small_files(folder: str, count: int) -> None:
             kind = "bin" if number % 2 else "txt"
             with open(os.path.join(inside, f"{first + number:06d}.{kind}"), "wb") as file:
                 file.write(kinds[kind][at:at + length])
+
+
+def make_joined_files(folder: str, count: int, files: int) -> None:
+    """The very bytes of so many small files in `files` files."""
+    small = folder + ".small"
+    make_small_files(small, count)
+    paths = sorted(os.path.join(place, name) for place, _, names in os.walk(small) for name in names)
+    os.makedirs(folder)
+    for number in range(files):
+        with open(os.path.join(folder, f"{number:06d}.bin"), "wb") as file:
+            for path in paths[number * count // files:(number + 1) * count // files]:
+                with open(path, "rb") as part:
+                    file.write(part.read())
+    shutil.rmtree(small)
 
 
 def real_weights() -> str:

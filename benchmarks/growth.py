@@ -1,7 +1,8 @@
 """What a byte, a file and a segment cost as there are more of them: processor time and memory of airbundle alone.
 
 Bytes are models of 1 and 4 GiB (16 with --growth-to 16G), files are 1,000, 10,000 and 100,000 small ones, segments
-those of models of a sixteenth and of the whole size at the smallest segments. The start of the program, measured with
+those of models of a sixteenth and of the whole size at the smallest segments. What files cost in memory is told by the
+bytes of the most of them in a hundredth as many, "joined". The start of the program, measured with
 a source of one file, is taken off. Each figure is the median by processor time of 3 runs; what is larger than 1 GiB or
 10,000 files, and the segments, are measured once.
 """
@@ -13,8 +14,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.cases import Group
-from benchmarks.datasets import make_model, make_small_files
+from benchmarks.cases import JOINED, Group
+from benchmarks.datasets import make_joined_files, make_model, make_small_files
 from benchmarks.measuring import Cost
 from benchmarks.recipes import AIRBUNDLE_UNREAD, PACK, UNPACK, VERIFY, Recipe, Step
 from benchmarks.rounds import Workshop, discard, run_recipe
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 GIB = 1 << 30
 SMALLEST_SEGMENT = 1 << 20
 MANY = 10_000
+JOINED_FILES = 100  # small files in one
 STEPS = (PACK, VERIFY, UNPACK)
 _KEYS = "{keys}/desk-standard", "{keys}/station-standard"
 CARRIED = Recipe("airbundle", (
@@ -39,7 +41,7 @@ SMALL_SEGMENTS = Recipe("airbundle", (
 
 @dataclass(frozen=True)
 class Grown:
-    """One step over so many units: bytes, files or segments."""
+    """One step over so many units: bytes, files, files that others were joined to, or segments."""
 
     kind: str
     step: str
@@ -54,6 +56,7 @@ def grow(workshop: Workshop, largest: int, files: Sequence[int], runs: int) -> t
     grown = [one for size in sizes for one in _carry(workshop, "bytes", size, CARRIED, runs if size <= GIB else 1)]
     for count in files:
         grown += _carry(workshop, "files", count, CARRIED, runs if count <= MANY else 1)
+    grown += _carry(workshop, JOINED, max(files) // JOINED_FILES, CARRIED, 1)
     top = min(largest, 4 * GIB)
     grown += [one for size in (top // 16, top) for one in _carry(workshop, "segments", size, SMALL_SEGMENTS, 1)]
     return grown, start
@@ -66,6 +69,8 @@ def _carry(workshop: Workshop, kind: str, units: int, recipe: Recipe, runs: int)
     os.makedirs(workshop.at("medium"), exist_ok=True)
     if kind == "files":
         make_small_files(source, units)
+    elif kind == JOINED:
+        make_joined_files(source, units * JOINED_FILES, units)
     else:
         make_model(source, units)
     group = Group(data, data, ())

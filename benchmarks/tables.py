@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.cases import FLAT_BOUND, PEAK_BOUND
+from benchmarks.cases import FLAT_BOUND, JOINED, PEAK_BOUND
 from benchmarks.summaries import rise
 
 if TYPE_CHECKING:
@@ -86,18 +86,29 @@ def peaks_table(peaks: Iterable[Peak]) -> list[str]:
 
 
 def growth_table(rows: Sequence[GrowthRow]) -> list[str]:
-    """Markdown: processor time by unit as there are more units, and how flat it is."""
-    lines = ["| of | step | units | processor | a unit | peak | rise | flat |",
-             "| --- | --- | --: | --: | --: | --: | --: | --- |"]
+    """Markdown: processor time by unit and peak memory as there are more units, and how flat both are."""
+    lines = ["| of | step | units | processor | a unit | rise | flat | peak | rise | flat |",
+             "| --- | --- | --: | --: | --: | --: | --- | --: | --: | --- |"]
     for kind, step in dict.fromkeys((row["kind"], row["step"]) for row in rows):
         alike = [row for row in rows if (row["kind"], row["step"]) == (kind, step)]
-        more = rise([row["nanoseconds_per_unit"] for row in alike])
         for row in alike:
-            last = row is alike[-1] and kind != "segments"
-            end = f"{more:+.0%} | {'yes' if more <= FLAT_BOUND else 'no'}" if last else " | "
+            judged = row is alike[-1] and kind in {"bytes", "files"}
+            time = rise([row["nanoseconds_per_unit"] for row in alike]) if judged else None
             lines.append(f"| {kind} | {step} | {row['units']:,} | {row['processor_seconds']:.2f} s "
-                         f"| {_unit(row['nanoseconds_per_unit'])} | {row['peak_bytes'] // MIB} MiB | {end} |")
+                         f"| {_unit(row['nanoseconds_per_unit'])} | {_flat(time)} | {row['peak_bytes'] // MIB} MiB "
+                         f"| {_flat(_more_memory(rows, row) if judged else None)} |")
     return lines
+
+
+def _more_memory(rows: Sequence[GrowthRow], last: GrowthRow) -> float | None:
+    """By how much the peak lies above the one with less units: of files, with the same bytes in fewer."""
+    kind = JOINED if last["kind"] == "files" else last["kind"]
+    before = [row for row in rows if (row["kind"], row["step"]) == (kind, last["step"]) and row is not last]
+    return last["peak_bytes"] / before[-1]["peak_bytes"] - 1 if before else None
+
+
+def _flat(more: float | None) -> str:
+    return " | " if more is None else f"{more:+.0%} | {'yes' if more <= FLAT_BOUND else 'no'}"
 
 
 def codecs_table(codecs: Mapping[str, object]) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks import datasets, page, picture, recipes, summaries, tables
-from benchmarks.cases import CASES, FLAT_BOUND, GROUPS, PEAK_BOUND
+from benchmarks.cases import CASES, FLAT_BOUND, GROUPS, JOINED, PEAK_BOUND
 from benchmarks.growth import Grown
 from benchmarks.measuring import Cost, measure, stages_in
 from benchmarks.recipes import AIRBUNDLE, BY_HAND, PACK
@@ -89,9 +89,19 @@ def test_growth_takes_the_start_off_and_says_whether_it_is_flat() -> None:
     assert [row["nanoseconds_per_unit"] for row in found] == [1e6, 1e6, 1.1e6]
     assert summaries.rise([1e6, 1.1e6]) == pytest.approx(0.1)
     assert summaries.rise([9.0, 2.0, 1.0, 1.5]) == pytest.approx(-0.25)
-    assert tables.growth_table(found)[-1].endswith("| +10% | yes |")
+    assert "| +10% | yes |" in tables.growth_table(found)[-1]
     found[2]["nanoseconds_per_unit"] = 1e6 * (1.001 + FLAT_BOUND)
-    assert tables.growth_table(found)[-1].endswith("| no |")
+    assert "| +15% | no |" in tables.growth_table(found)[-1]
+
+
+@pytest.mark.parametrize(("peak", "answer"), [(115, "| +15% | yes |"), (116, "| +16% | no |"), (90, "| -10% | yes |")])
+def test_memory_is_flat_in_files_if_the_same_bytes_take_as_much_in_few(peak: int, answer: str) -> None:
+    costs = [("files", 1000, 10), ("files", 100_000, peak), (JOINED, 1000, 100), ("bytes", 10, 100),
+             ("bytes", 20, peak)]
+    found = summaries.growth_rows([Grown(kind, PACK, units, Cost(units, units, size)) for kind, units, size in costs],
+                                  {PACK: 0.0})
+    lines = tables.growth_table(found)[2:]
+    assert [line.endswith(answer) for line in lines] == [False, True, False, False, True]
 
 
 def test_ten_terabytes_are_the_measured_parts_times_their_number() -> None:
@@ -178,6 +188,11 @@ def test_data_are_the_same_each_time_and_of_the_size_asked_for(tmp_path: Path) -
         datasets.make_small_files(str(tmp_path / name / "small"), 501)
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.*"))
     assert len(files) == 4 + 501
+    datasets.make_joined_files(str(tmp_path / "joined"), 501, 5)
+    joined, small = (sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
+                     for name in ("joined", "a/small"))
+    assert len(joined) == len(list(tmp_path.glob("joined*/*"))) == 5
+    assert b"".join(path.read_bytes() for path in joined) == b"".join(path.read_bytes() for path in small)
     assert sum((tmp_path / "a" / path).stat().st_size for path in files[:4]) > 0
     assert all((tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes() for path in files)
 
