@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from itertools import accumulate
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,9 +51,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Bytes of the source stream."""
         return sum(file.size for file in self.files)
 
-    def starts(self) -> list[int]:
+    def starts(self) -> Sequence[int]:
         """Start of each file in the source stream, and the end of the last."""
-        return list(accumulate((file.size for file in self.files), initial=0))
+        return array("Q", accumulate((file.size for file in self.files), initial=0))
 
 
 def write_manifest(manifest: Manifest, files: Iterable[FileRow] | None = None) -> bytes:

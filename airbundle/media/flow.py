@@ -14,7 +14,7 @@ from airbundle.media import system
 from airbundle.stages import Stages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from airbundle.format.names import SafePath
     from airbundle.media.staging import StagingTree
@@ -25,13 +25,13 @@ WINDOW: Final = 16 * MIB
 class StreamWriter:
     """Writes stretches of the stream into staged files. One per worker; not to be shared by threads.
 
-    `starts` are the places of the `paths` in the stream and the end of the last one, in bytes. What belongs to a path
-    that is None is not wanted, and not written.
+    `starts` are the places of the files in the stream and the end of the last one, in bytes; `path_of` gives the path
+    of a file by its number, None for one that is not wanted, and not written.
     """
 
-    def __init__(self, staging: StagingTree, paths: Sequence[SafePath | None], starts: Sequence[int],
+    def __init__(self, staging: StagingTree, path_of: Callable[[int], SafePath | None], starts: Sequence[int],
                  stages: Stages | None = None) -> None:
-        self._staging, self._paths, self._starts = staging, paths, starts
+        self._staging, self._path_of, self._starts = staging, path_of, starts
         self._stages = stages or Stages()
         self._window = memoryview(system.huge_buffer(WINDOW))
         self._at = 0  # place in the stream of the first byte in the window
@@ -85,8 +85,8 @@ class StreamWriter:
                     tail = bytes(self._window[self._end - spare : self._end])
                     length -= spare
                     end -= spare
-            path = self._paths[number]
-            if length and path is not None:
+            path = self._path_of(number) if length else None
+            if path is not None:
                 where = self._first + at - self._at
                 if length >= system.DIRECT_FROM:
                     where = self._align(where, offset)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SALVAGE_MARKER: Final = "AIRBUNDLE-SALVAGED.txt"
 _PROBLEMS_SHOWN: Final = 20
+_MOST: Final = limits.ROWS_MAX * limits.SLICE_MAX
 _CACHED_MODEL: Final = re.compile(r"(?:models|datasets|spaces)--.+")
 
 
@@ -188,6 +189,9 @@ class _Scan:
             return None
 
     def result(self) -> Source:
+        if self.files.total > _MOST:
+            raise SourceError(f"{self.files.total:,} bytes in files", where=shown(self.root), rule="L-2",
+                              hint=f"a bundle carries {_MOST >> 40} TiB at most")
         files = self.files.in_order()
         self.folders.sort()
         try:

@@ -107,6 +107,11 @@ class FoundFiles:
     def __len__(self) -> int:
         return len(self._paths)
 
+    @property
+    def total(self) -> int:
+        """Bytes of all of them, which may be more than there are."""
+        return sum(self._sizes)
+
     def add(self, path: SafePath, found: os.stat_result, elsewhere: str = "") -> None:
         """One more file; `elsewhere` is its location if that is not what its path says."""
         self._paths.append(path)

@@ -78,7 +78,7 @@ class StagingTree:
         What an earlier run has left may have been changed since.
         """
         wanted = {*folders, *(above for path in [*sizes, *folders] for above in SafePath(path).above)}
-        found: set[str] = set()
+        missing = len(sizes) + len(wanted)
         stack = [""]
         with reporting(self.path):
             while stack:
@@ -90,10 +90,10 @@ class StagingTree:
                             stack.append(path)
                         elif not entry.is_file(follow_symlinks=False) or sizes.get(path) != entry.stat().st_size:
                             raise _changed(self._staging, path)
-                        found.add(path)
-        missing = (sizes.keys() | wanted) - found
+                        missing -= 1
         if missing:
-            raise _changed(self._staging, min(missing))
+            raise _changed(self._staging, min(path for path in (*sizes, *wanted)
+                                              if not os.path.lexists(os.path.join(self.path, path))))
 
     def sync(self) -> None:
         """Wait until everything written is on the medium. Raises MediumError."""
@@ -109,10 +109,10 @@ class StagingTree:
                 else:
                     os.unlink(entry.path)
 
-    def require_digests(self, digests: Mapping[str, str]) -> None:
+    def require_digests(self, digests: Iterable[tuple[SafePath, str]]) -> None:
         """Raise MediumError unless each of these files has its SHA-256 (hexadecimal)."""
-        for path, wanted in digests.items():
-            if self.digest(SafePath(path)) != wanted:
+        for path, wanted in digests:
+            if self.digest(path) != wanted:
                 raise _changed(self._staging, path)
 
     def digest(self, path: SafePath) -> str:

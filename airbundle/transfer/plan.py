@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from airbundle.codec.dtypes import Dtype
 
 SAMPLE: Final = 256
-SEGMENTS_WANTED: Final = 64
+SEGMENTS_WANTED: Final = 32
 SEGMENTS_MOST: Final = 100_000
 FAT_FILES_MAX: Final = 32_000  # a folder has 65,536 entries, and a file of ours takes two
 SAMPLE_ERROR: Final = 0.02
@@ -63,7 +63,7 @@ class Options:
     pad: bool = False
 
     def slice_size(self, total: int, lose: int = 0) -> int:
-        """64 MiB. Small bundles have about 64 segments, to fill groups and workers; huge ones not more than 100,000.
+        """64 MiB. Small bundles have about 32 segments, to fill groups and workers; huge ones not more than 100,000.
 
         Less where many may be lost: a worker has a buffer for each parity segment of a group, beside its own.
         """

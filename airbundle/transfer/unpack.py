@@ -15,7 +15,6 @@ was pulled, the staging folder stays, and the same command with the next volume 
 
 from __future__ import annotations
 
-import fnmatch
 import itertools
 import os
 import time
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING
 from airbundle.codec.engines import best_engine
 from airbundle.codec.erasure import weights
 from airbundle.crypto.seal import Opener
-from airbundle.errors import AirbundleError, IncompleteError, MediumError, UsageError
+from airbundle.errors import AirbundleError, IncompleteError, MediumError
 from airbundle.format.catalog import DATA
 from airbundle.format.names import SafePath, shown
 from airbundle.media import volume as volumes
@@ -42,6 +41,7 @@ from airbundle.transfer.seal import open_chunks, open_index
 from airbundle.transfer.sums import RunningSum, add_up
 from airbundle.transfer.verdict import Tally, describe, describe_copies, describe_volumes, elsewhere, make_report
 from airbundle.transfer.verify import check_catalogs, check_statements, read_segment
+from airbundle.transfer.wanted import Wanted
 from airbundle.transfer.whose import copies_absent, copies_here, volumes_absent, volumes_here
 from airbundle.transfer.workspace import Pace, Workspace, Workspaces
 
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from airbundle.crypto.envelope import Keyring
     from airbundle.crypto.trust import TrustSet
     from airbundle.format.catalog import Group, Row
-    from airbundle.format.manifest import FileRow
     from airbundle.media.volume import VolumeReader
     from airbundle.transfer.check import Findings
     from airbundle.transfer.report import Report
@@ -111,9 +110,9 @@ def unpack(readers: tuple[VolumeReader, ...], target: str, *, keyring: Keyring, 
         meter.begin("publishing", 0)
         with meter.stages("sync"):
             staging.publish()  # (5)
-    files, folders = _wanted(opened, include)
-    return UnpackResult(target=target, files=len(files), folders=len(folders),
-                        source_bytes=sum(file.size for file in files.values()), repaired=report.unreadable
+    wanted = Wanted(opened.manifest, include)
+    return UnpackResult(target=target, files=len(wanted), folders=len(wanted.folders),
+                        source_bytes=sum(file.size for file in wanted.files()), repaired=report.unreadable
                         + report.damaged + report.misplaced + report.altered, report=report,
                         seconds=time.monotonic() - began, stages=meter.stages.seconds())
 
@@ -141,7 +140,7 @@ def fill(staging: StagingTree, bundle: Bundle, opened: Opened, *, include: Seque
     """
     began = time.monotonic()
     contents = Contents(opened.manifest, len(bundle.data_rows))  # G-5 comes before what is asked for (D-2)
-    files, folders = _wanted(opened, include)
+    wanted = Wanted(opened.manifest, include)
     tally = Tally([], [], [])
     check_statements(bundle, tally)
     check_catalogs(bundle, tally)
@@ -153,7 +152,7 @@ def fill(staging: StagingTree, bundle: Bundle, opened: Opened, *, include: Seque
             _remember_wrong(landing, reader, name, findings)
         resumed = bool(landing.done)
         try:
-            _take_all(staging, bundle, opened, contents, landing, tally, files, pace or Pace(), meter)
+            _take_all(staging, bundle, opened, contents, landing, tally, wanted, pace or Pace(), meter)
         except AirbundleError as failure:
             error = explained(failure, [reader.presence for reader in bundle.volumes])
             if isinstance(error, IncompleteError) or (isinstance(error, MediumError) and _is_on(error, bundle.volumes)):
@@ -163,11 +162,11 @@ def fill(staging: StagingTree, bundle: Bundle, opened: Opened, *, include: Seque
             error.report = Filled(make_report(bundle, tally, opened=True, began=began, stages=meter.stages),
                                   tuple(landing.witnesses))
             raise error from (None if error is failure else failure)
-        for file in files.values():
+        for file in wanted.files():
             if file.size == 0:  # the others were made when their first bytes came
                 staging.touch(SafePath(file.path))
-        for folder in folders:
-            staging.make_folder(SafePath(folder))
+        for folder in wanted.folders:
+            staging.make_folder(folder)
         staging.keep(kept=False)
         require_unchanged(staging, opened, include=include, digests=resumed)
         staging.keep(kept=kept)
@@ -177,11 +176,11 @@ def fill(staging: StagingTree, bundle: Bundle, opened: Opened, *, include: Seque
 
 
 def _take_all(staging: StagingTree, bundle: Bundle, opened: Opened, contents: Contents, landing: Landing, tally: Tally,
-              files: dict[int, FileRow], pace: Pace, meter: Meter) -> None:
-    rows = _needed(bundle, contents, files, landing)
+              wanted: Wanted, pace: Pace, meter: Meter) -> None:
+    rows = _needed(bundle, contents, wanted, landing)
     size = sum(opened.manifest.segments[row.number].length for row in rows)
     require_space(staging.path, size)
-    work = _work(bundle, opened, contents, staging, landing, tally, pace, meter, files, rows)
+    work = _work(bundle, opened, contents, staging, landing, tally, pace, meter, wanted, rows)
     meter.begin("unpacking", size)
     _take_files(work, rows)  # (3)
     _take_groups(work)  # (4)
@@ -191,10 +190,10 @@ def _take_all(staging: StagingTree, bundle: Bundle, opened: Opened, contents: Co
 def require_unchanged(staging: StagingTree, opened: Opened, *, include: Sequence[str] = (),
                       digests: bool = True) -> None:
     """Raise MediumError unless the tree holds what is wanted and nothing else, with `digests` byte for byte."""
-    files, folders = _wanted(opened, include)
-    staging.require_only({file.path: file.size for file in files.values()}, folders)
+    wanted = Wanted(opened.manifest, include)
+    staging.require_only({file.path: file.size for file in wanted.files()}, wanted.folders)
     if digests:  # what an earlier run, or another program, had in its hands
-        staging.require_digests({file.path: file.sha256 for file in files.values()})
+        staging.require_digests((SafePath(file.path), file.sha256) for file in wanted.files())
 
 
 def _remember_wrong(landing: Landing, reader: VolumeReader, name: str, findings: Findings) -> None:
@@ -209,24 +208,11 @@ def _is_on(error: AirbundleError, readers: tuple[VolumeReader, ...]) -> bool:
     return any(f"{error.where}/".startswith(f"{reader.path}/") for reader in readers)
 
 
-def _wanted(opened: Opened, include: Sequence[str]) -> tuple[dict[int, FileRow], list[str]]:
-    """Files by number, and folders, that match a pattern; all without any. UsageError for a pattern without (D-2)."""
-    def matches(path: str) -> bool:
-        return not include or any(fnmatch.fnmatchcase(path, pattern) for pattern in include)
-
-    files = {number: file for number, file in enumerate(opened.manifest.files) if matches(file.path)}
-    folders = [folder for folder in opened.manifest.folders if matches(folder)]
-    paths = [*(file.path for file in files.values()), *folders]
-    if left := [pattern for pattern in include if not fnmatch.filter(paths, pattern)]:
-        raise UsageError(f"no file matches {', '.join(left)}", hint="airbundle inspect --key lists them")
-    return files, folders
-
-
-def _needed(bundle: Bundle, contents: Contents, files: dict[int, FileRow], landing: Landing) -> list[Row]:
+def _needed(bundle: Bundle, contents: Contents, wanted: Wanted, landing: Landing) -> list[Row]:
     """The data segments that hold something of the files and are not in the staging tree yet."""
     slices = contents.manifest.segments
     return [row for row in bundle.data_rows if row.number not in landing.done and any(
-        number in files for number, _ in contents.touched(slices[row.number].start, slices[row.number].length))]
+        number in wanted for number, _ in contents.touched(slices[row.number].start, slices[row.number].length))]
 
 
 def _landing(staging: StagingTree, bundle: Bundle, include: Sequence[str]) -> Landing:
@@ -243,15 +229,14 @@ def _require_landed(work: _Work) -> None:
 
 
 def _work(bundle: Bundle, opened: Opened, contents: Contents, staging: StagingTree, landing: Landing, tally: Tally,
-          pace: Pace, meter: Meter, files: dict[int, FileRow], rows: Sequence[Row]) -> _Work:
-    paths = [SafePath(file.path) if number in files else None for number, file in enumerate(opened.manifest.files)]
+          pace: Pace, meter: Meter, wanted: Wanted, rows: Sequence[Row]) -> _Work:
     size = bundle.largest_segment()
     lossy = any(not bundle.segments.get(row.number) for row in rows)
     # One worker more than cores: some wait for the target. What is lost takes a second buffer.
     workers = pace.buffers(2 * size if lossy else size)
 
     def writer() -> StreamWriter:
-        return StreamWriter(staging, paths, contents.starts, meter.stages)
+        return StreamWriter(staging, wanted.path, contents.starts, meter.stages)
 
     spaces, helpers = (Workspaces(count, size, best_engine(), writer=writer, stages=meter.stages)
                        for count in (workers, workers if lossy else 0))

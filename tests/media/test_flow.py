@@ -34,7 +34,7 @@ def test_a_large_file_goes_past_the_page_cache_wherever_it_begins(
     stream = noise(starts[-1])
     with StagingTree(str(tmp_path / "target")) as staging:
         monkeypatch.setattr(system, "write_all", counting)
-        writer = StreamWriter(staging, paths, starts)
+        writer = StreamWriter(staging, paths.__getitem__, starts)
         writer.begin(0)
         at = 0
         while at < len(stream):

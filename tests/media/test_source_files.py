@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+import stat
 import tracemalloc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airbundle.errors import SourceError
 from airbundle.format.names import SafePath
 from airbundle.media.source import scan
 from airbundle.media.source_files import SourceFile, SourceFiles, identity_of, without_device
@@ -52,6 +54,31 @@ def test_a_file_and_a_slice_take_few_bytes(tmp_path: Path) -> None:
     assert len(source.files) == len(stream.slices) == MANY
     assert 100 < (scanned - before) / MANY < 190
     assert (cut - scanned) / MANY < 20
+
+
+def test_more_bytes_than_a_bundle_carries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files with holes can say any size: all of them together need not fit into a word."""
+    for name in ("a", "b", "c"):
+        (tmp_path / name).touch()
+    honest = os.stat
+
+    class Huge:
+        st_size = (1 << 63) - 1
+
+        def __init__(self, found: os.stat_result) -> None:
+            self._found = found
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._found, name)
+
+    def huge(*words: Any, **named: Any) -> Any:
+        found = honest(*words, **named)
+        return Huge(found) if stat.S_ISREG(found.st_mode) else found
+
+    monkeypatch.setattr(os, "stat", huge)
+    with pytest.raises(SourceError, match="27,670,116,110,564,327,421 bytes") as caught:
+        scan(str(tmp_path))
+    assert (caught.value.rule, caught.value.hint) == ("L-2", "a bundle carries 64 TiB at most")
 
 
 @pytest.mark.parametrize("changed", ["st_ino", "st_size", "st_mtime_ns", "st_ctime_ns"])
