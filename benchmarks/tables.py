@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 STAGES_SHOWN = 4
 MIB = 1 << 20
+TOLD_FROM = 0.1  # seconds
 HEADLINE = (
     ("pack", "`tar`, `zstd -3`, `age`, `par2 -r10`"),
     ("unpack", "`par2 verify`, `age`, `zstd`, `tar`"),
@@ -93,11 +94,18 @@ def growth_table(rows: Sequence[GrowthRow]) -> list[str]:
         alike = [row for row in rows if (row["kind"], row["step"]) == (kind, step)]
         for row in alike:
             judged = row is alike[-1] and kind in {"bytes", "files"}
-            time = rise([row["nanoseconds_per_unit"] for row in alike]) if judged else None
+            time = rise(_told(alike)) if judged and len(_told(alike)) > 1 else None
             lines.append(f"| {kind} | {step} | {row['units']:,} | {row['processor_seconds']:.2f} s "
                          f"| {_unit(row['nanoseconds_per_unit'])} | {_flat(time)} | {row['peak_bytes'] // MIB} MiB "
                          f"| {_flat(_more_memory(rows, row) if judged else None)} |")
     return lines
+
+
+def _told(rows: Sequence[GrowthRow]) -> list[float]:
+    """What a unit costs, without the sizes that add too little to tell it from noise."""
+    before = [rows[0]["start_seconds"], *(row["processor_seconds"] for row in rows)]
+    return [row["nanoseconds_per_unit"] for row, less in zip(rows, before, strict=False)
+            if row["processor_seconds"] - less >= TOLD_FROM]
 
 
 def _more_memory(rows: Sequence[GrowthRow], last: GrowthRow) -> float | None:

@@ -94,6 +94,13 @@ def test_growth_takes_the_start_off_and_says_whether_it_is_flat() -> None:
     assert "| +15% | no |" in tables.growth_table(found)[-1]
 
 
+def test_what_adds_too_little_is_not_held_against_anything() -> None:
+    found = summaries.growth_rows([grown(1000, 0.55), grown(10_000, 0.56), grown(100_000, 9.56)], {PACK: 0.5})
+    assert [cell.strip() for cell in tables.growth_table(found)[-1].split("|")][6:8] == ["", ""]
+    found = summaries.growth_rows([grown(1000, 0.55), grown(10_000, 1.45), grown(100_000, 12.25)], {PACK: 0.5})
+    assert "| +20% | no |" in tables.growth_table(found)[-1]
+
+
 @pytest.mark.parametrize(("peak", "answer"), [(115, "| +15% | yes |"), (116, "| +16% | no |"), (90, "| -10% | yes |")])
 def test_memory_is_flat_in_files_if_the_same_bytes_take_as_much_in_few(peak: int, answer: str) -> None:
     costs = [("files", 1000, 10), ("files", 100_000, peak), (JOINED, 1000, 100), ("bytes", 10, 100),

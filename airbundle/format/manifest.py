@@ -62,19 +62,20 @@ def write_manifest(manifest: Manifest, files: Iterable[FileRow] | None = None) -
     `files` come in place of the manifest's own and are not kept: half a million rows take 150 MB.
     """
     check_meta(manifest.meta)
-    encoder, rows, ends = msgspec.json.Encoder(), bytearray(b"["), [0]
+    encoder, rows, total = msgspec.json.Encoder(), bytearray(b"["), 0
 
-    def paths() -> Iterator[SafePath]:
+    def written() -> Iterator[SafePath]:
+        nonlocal total
         for row in manifest.files if files is None else files:
             path = SafePath.parse(row.path)
+            rows.extend(b"," if len(rows) > 1 else b"")
             encoder.encode_into(row, rows, len(rows))
-            rows.extend(b",")
-            ends[0] += row.size
+            total += row.size
             yield path
 
-    check_paths(paths(), map(SafePath.parse, manifest.folders))
-    _check_slices(manifest.segments, ends[0])
-    rows[len(rows) - (len(rows) > 1):] = b"]"
+    check_paths(written(), map(SafePath.parse, manifest.folders))  # which takes all rows, one after another
+    _check_slices(manifest.segments, total)
+    rows += b"]"
     raw = encoding.encode(msgspec.structs.replace(manifest, files=msgspec.Raw(rows)))
     if len(raw) > limits.MANIFEST_MAX:
         raise FormatError(f"a manifest of {len(raw)} bytes", rule="L-3")

@@ -132,7 +132,7 @@ def _claim(spelling: dict[str, str], path: str) -> None:
         raise _refusal(path, "is also a folder", "P-5")
     if before is not None:
         raise _refusal(path, f"collides with '{shown(before)}' where case does not count", "P-5")
-    spelling[folded] = folded if folded == path else path
+    spelling[folded] = folded if folded == path else path  # where both are alike, one string is kept and not two
 
 
 def _encoded(text: str, rule: str) -> bytes:

@@ -222,7 +222,7 @@ def _collisions(paths: list[SafePath]) -> list[str]:
             alike.setdefault(unicodedata.normalize("NFC", spelling.casefold()), set()).add(spelling)
     found: dict[str, None] = {}
     for spellings in alike.values():
-        first, *others = sorted(spellings, key=str.encode)
+        first, *others = sorted(spellings)
         for other in others:
             try:
                 check_paths([SafePath.parse(first), SafePath.parse(other)])

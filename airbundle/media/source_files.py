@@ -90,7 +90,7 @@ class SourceFiles(Sequence[SourceFile]):
             return [self[one] for one in range(*number.indices(len(self)))]
         path = self.paths[number]
         number = range(len(self.paths))[number]
-        return SourceFile(path, self._elsewhere.get(path) or os.path.join(self._root, path), self.size(number),
+        return SourceFile(path, self._elsewhere.get(path) or os.path.join(self._root, *path.parts), self.size(number),
                           self.identities[number * _IDENTITY.size:(number + 1) * _IDENTITY.size])
 
 
@@ -109,7 +109,7 @@ class FoundFiles:
 
     @property
     def total(self) -> int:
-        """Bytes of all of them, which may be more than there are."""
+        """The sum of their sizes, which files with holes can push past 64 bits."""
         return sum(self._sizes)
 
     def add(self, path: SafePath, found: os.stat_result, elsewhere: str = "") -> None:

@@ -92,8 +92,8 @@ class StagingTree:
                             raise _changed(self._staging, path)
                         missing -= 1
         if missing:
-            raise _changed(self._staging, min(path for path in (*sizes, *wanted)
-                                              if not os.path.lexists(os.path.join(self.path, path))))
+            raise _changed(self._staging, min(
+                (path for path in (*sizes, *wanted) if not os.path.lexists(os.path.join(self.path, path))), default=""))
 
     def sync(self) -> None:
         """Wait until everything written is on the medium. Raises MediumError."""

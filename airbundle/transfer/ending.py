@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from airbundle.codec.engines import best_engine
 from airbundle.crypto.envelope import parse_preamble
 from airbundle.crypto.signing import pae, sign
-from airbundle.errors import AirbundleError
+from airbundle.errors import MediumError
 from airbundle.format import limits
 from airbundle.format.catalog import CATALOG, Row, row_of, write_body, write_table
 from airbundle.format.dsse import Envelope, parse_envelope, write_envelope
@@ -69,6 +69,8 @@ def make_ending(plan: SealPlan, stream: Stream, rows: Sequence[Row], digests: It
     preamble = PreambleRef(len(plan.preamble), suite.hash(plan.preamble).hex())
     salt, body = _make_body(plan, stream, rows, digests, declared, entropy)
     catalog = _catalog(plan, len(rows), salt, body)
+    if _catalog(plan, len(rows), salt, body).root != catalog.root:  # a wrong one would be signed, and kept for ever
+        raise _forgetful()
     statement = Statement(
         airbundle=1, bundle=context.bundle_id.hex(), suite=suite.name, packer=context.packer_id.hex(), revision=0,
         created=created, expires=expires, series=declared.series, sequence=declared.sequence,
@@ -96,6 +98,11 @@ def _catalog(plan: SealPlan, number: int, salt: bytes, body: bytes) -> Sealed:
     return finish_catalog(plan, number, salt, body, Workspace(3 * len(body) + 4 * limits.MIB, best_engine()))
 
 
+def _forgetful() -> MediumError:
+    return MediumError("the same catalog came out in two ways: this machine does not compute what it should",
+                       rule="G-2", hint="run the same command again; if this comes back, test the machine's memory")
+
+
 def _manifest(plan: SealPlan, stream: Stream, declared: Declared) -> Manifest:
     """The manifest without its files."""
     context, found = plan.context, stream.source
@@ -118,8 +125,7 @@ def write_ending(drives: Drives, plan: SealPlan, ending: Ending, held: Callable[
     payload = parse_envelope(statement, STATEMENT_TYPE).payload
     sealed = _catalog(plan, ending.number, ending.salt, ending.body)
     if sealed.root.hex() != parse_statement(payload).catalog.root:
-        raise AirbundleError("the catalog has come out otherwise than it was signed", rule="G-2",
-                             hint="run the same command again; if this stays so, test this machine's memory")
+        raise _forgetful()
     catalog = sealed.image.blocks.reshape(-1).data
     folder = state_folder("sent", plan.context.bundle_id.hex())
     save_document(os.path.join(folder, volumes.STATEMENT_NAME), statement)

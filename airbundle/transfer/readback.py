@@ -1,7 +1,6 @@
 """Read back what was written, past the page cache, and compare it with what it was written from.
 
-Both a segment and a small file are compared in windows. What differs is the fault of the
-medium, whatever it says of itself.
+All is compared in windows. What differs is the fault of the medium, whatever it says of itself.
 """
 
 from __future__ import annotations

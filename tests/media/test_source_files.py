@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 MANY = 2000
 
 
+class Status:
+    """What the system says of a file, and what a test says instead."""
+
+    @classmethod
+    def like(cls, found: os.stat_result, **instead: int) -> Any:
+        status = cls()
+        status.__dict__.update({name: getattr(found, name) for name in dir(found) if name.startswith("st_")}, **instead)
+        return status
+
+
 def test_columns_give_back_each_file_where_it_lies(tmp_path: Path) -> None:
     inside = tmp_path / "in"
     (inside / "b").mkdir(parents=True)
@@ -62,18 +72,9 @@ def test_more_bytes_than_a_bundle_carries(tmp_path: Path, monkeypatch: pytest.Mo
         (tmp_path / name).touch()
     honest = os.stat
 
-    class Huge:
-        st_size = (1 << 63) - 1
-
-        def __init__(self, found: os.stat_result) -> None:
-            self._found = found
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._found, name)
-
     def huge(*words: Any, **named: Any) -> Any:
         found = honest(*words, **named)
-        return Huge(found) if stat.S_ISREG(found.st_mode) else found
+        return Status.like(found, st_size=(1 << 63) - 1) if stat.S_ISREG(found.st_mode) else found
 
     monkeypatch.setattr(os, "stat", huge)
     with pytest.raises(SourceError, match="27,670,116,110,564,327,421 bytes") as caught:
@@ -83,26 +84,20 @@ def test_more_bytes_than_a_bundle_carries(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("changed", ["st_ino", "st_size", "st_mtime_ns", "st_ctime_ns"])
 def test_an_identity_tells_every_change(tmp_path: Path, changed: str) -> None:
-    class Status:
-        def __init__(self, **values: int) -> None:
-            self.__dict__.update(values)
-
     found = tmp_path.stat()
-    values = {name: getattr(found, name) for name in ("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")}
-    other = identity_of(Status(**{**values, changed: values[changed] + 1}))  # type: ignore[arg-type]
+    other = identity_of(Status.like(found, **{changed: getattr(found, changed) + 1}))
     assert without_device(other) != without_device(identity_of(found))
-    elsewhere = identity_of(Status(**{**values, "st_dev": values["st_dev"] + 1}))  # type: ignore[arg-type]
+    elsewhere = identity_of(Status.like(found, st_dev=found.st_dev + 1))
     assert elsewhere != identity_of(found)
     assert without_device(elsewhere) == without_device(identity_of(found))
 
 
 def test_times_before_1970_are_times_like_others(tmp_path: Path) -> None:
-    file = tmp_path / "old"
-    file.write_bytes(b"x")
-    os.utime(file, ns=(-10**18, -10**18))
-    old = scan(str(tmp_path)).files[0].identity
-    os.utime(file, ns=(-10**18, -10**18 + 10**9))
-    assert scan(str(tmp_path)).files[0].identity != old
+    os.utime(tmp_path, ns=(-10**18, -10**18))
+    found = tmp_path.stat()
+    assert found.st_mtime_ns == -10**18
+    for later in (10**9, 10**18, 2 * 10**18):
+        assert identity_of(Status.like(found, st_mtime_ns=later - 10**18)) != identity_of(found)
 
 
 def test_slices_are_made_when_they_are_asked_for(tmp_path: Path) -> None:

@@ -10,13 +10,14 @@ import pytest
 
 from airbundle import api
 from airbundle.cli.main import main
-from airbundle.errors import AirbundleError, MediumError
+from airbundle.errors import MediumError
 from airbundle.media import system
 from airbundle.media import volume as names
 from airbundle.media.writing import VolumeWriter
 from airbundle.transfer import ending
+from airbundle.transfer.readback import holds_content
 from airbundle.transfer.seal import finish_catalog
-from tests.transfer.workshop import KIB, PACE, Keys, Packed, noise, pack, write_tree
+from tests.transfer.workshop import KIB, MIB, PACE, Keys, Packed, noise, pack, write_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -90,21 +91,23 @@ def test_no_statement_before_what_it_binds_is_proven(
     assert not statements(target)
 
 
-def test_a_catalog_that_comes_out_otherwise_than_it_was_signed_is_not_written(
-        keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is made twice, for its root and to be written: memory may forget a bit in between."""
+@pytest.mark.parametrize("wrong", [1, 2, 3])
+def test_a_catalog_that_comes_out_in_two_ways_is_not_written(
+        keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: int) -> None:
+    """Twice before its root is signed, and again to be written: memory may forget a bit in between."""
     source = write_tree(tmp_path / "source", {"one": noise(200 * KIB, 7)})
     made: list[bytes] = []
 
     def forgetful(plan: SealPlan, number: int, salt: bytes, body: bytes, work: Workspace) -> Sealed:
         made.append(body)
-        return finish_catalog(plan, number, salt, body if len(made) == 1 else bytes([*body[:-1], body[-1] ^ 1]), work)
+        flipped = bytes([*body[:-1], body[-1] ^ 1])
+        return finish_catalog(plan, number, salt, flipped if len(made) == wrong else body, work)
 
     with monkeypatch.context() as patch:
         patch.setattr(ending, "finish_catalog", forgetful)
-        with pytest.raises(AirbundleError, match="otherwise than it was signed") as caught:
+        with pytest.raises(MediumError, match="in two ways") as caught:
             pack(keys, source, tmp_path / "drive")
-    assert caught.value.rule == "G-2"
+    assert (caught.value.rule, caught.value.exit_status) == ("G-2", 9)
     assert not statements(tmp_path / "drive")
     there = {path: path.stat().st_mtime_ns for path in tmp_path.glob("drive/*/0*.abs")}
     again = pack(keys, source, tmp_path / "drive")
@@ -152,3 +155,18 @@ def test_what_the_system_says_is_told_with_a_hint(
     told = capfd.readouterr().err
     assert "/some/where: no space is left" in told
     assert "make room" in told
+
+
+@pytest.mark.parametrize("size", [0, 1, MIB - 1, MIB, MIB + 1, 2 * MIB])
+def test_a_small_file_is_compared_to_its_last_byte(tmp_path: Path, size: int) -> None:
+    """It is read in windows of 1 MiB; what is longer or shorter than it should be is another file."""
+    content = noise(size, 8)
+    cases = {"the same": content, "longer": content + b"x"}
+    if size:
+        cases |= {"shorter": content[:-1], "another end": content[:-1] + bytes([content[-1] ^ 1])}
+    with VolumeWriter.reopen(str(tmp_path)) as volume:
+        for name, held in cases.items():
+            (tmp_path / name).write_bytes(held)
+            assert holds_content(volume, name, content) is (name == "the same"), name
+            assert holds_content(volume, name, memoryview(content)) is (name == "the same"), name
+        assert not holds_content(volume, "absent", content)
