@@ -57,9 +57,15 @@ def test_calls(tmp_path: Path) -> None:
 
 
 def test_memory_is_used_again(tmp_path: Path) -> None:
-    # From twice the size on: once more 2 MiB are taken at some time, or not.
-    small, large = (counted(tmp_path / "w", size)["faults"] for size in (LARGE, 2 * LARGE))
-    assert growth(small, large, LARGE) <= FAULTS_MAX
+    """From twice the size on: once more 2 MiB are taken at some time, or not.
+
+    Now and then the system has no large page to give, and gives small ones; then it is asked again.
+    """
+    for _ in range(3):
+        small, large = (counted(tmp_path / "w", size)["faults"] for size in (LARGE, 2 * LARGE))
+        if growth(small, large, LARGE) <= FAULTS_MAX:
+            return
+    pytest.fail(f"{growth(small, large, LARGE):,.0f} pages for each GiB, three times")
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")

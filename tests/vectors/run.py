@@ -7,7 +7,6 @@ import copy
 import functools
 import hashlib
 import io
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -155,14 +154,18 @@ def ask_reader(vector: Vector, place: Path, people: Path) -> Outcome:
 
 
 def _run(found: Outcome, verb: str, words: list[str]) -> int:
-    """As `python spec/reader.py` does it, without starting Python each time."""
-    said, status = io.StringIO(), 0
-    with mock.patch.object(sys, "argv", [str(READER), verb, *words]), contextlib.redirect_stderr(said), \
-            contextlib.redirect_stdout(said), mock.patch.multiple(
-                reedsolo.RSCodec, encode=_encode, decode=_decode):
-        try:
-            exec(_reader(), {"__name__": "__main__", "__doc__": ""})
-        except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    """As `python spec/reader.py` does it, without starting Python and making its tables each time."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said), mock.patch.multiple(
+            reedsolo.RSCodec, encode=_encode, decode=_decode):
+        status = _main(_reader())([verb, *words])
     found.said[verb] = said.getvalue()
     return status
+
+
+@functools.cache
+def _main(reader: CodeType) -> Callable[[list[str]], int]:
+    """What the reader does with the words of a command line; it keeps nothing from one time to the next."""
+    names: dict[str, Any] = {"__name__": "reader", "__doc__": ""}
+    exec(reader, names)
+    return names["main"]  # type: ignore[no-any-return]
