@@ -47,3 +47,10 @@ def test_what_is_not_assigned_yet() -> None:
     with pytest.raises(FormatError, match="P-6"):
         require_assigned("a" + UNASSIGNED)
     assert require_assigned("a\U0001f468") == "a\U0001f468"
+
+
+def test_a_path_that_comes_twice_is_no_folder() -> None:
+    with pytest.raises(FormatError, match="twice"):
+        check_paths([SafePath.parse("a"), SafePath.parse("a")])
+    with pytest.raises(FormatError, match="also a folder"):
+        check_paths([SafePath.parse("a"), SafePath.parse("a/b")])

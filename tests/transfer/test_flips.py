@@ -53,10 +53,10 @@ def blocks_of(bundle: Packed, path: Path) -> dict[str, int]:
 def test_every_field_of_every_kind_of_block(small: Packed, tmp_path: Path, name: str) -> None:
     before, random_ = digests(small.volume), random.Random(name)
     path = small.volume / name
-    fields = itertools.product(blocks_of(small, path).values(), FIELDS.values())
-    for nth, (number, (start, end)) in enumerate(fields):
-        at = number * 4096 + random_.randrange(start, end)
-        flipped(small, path, at, random_.randrange(1, 256), tmp_path / "back", before, unpack=nth % 5 == 0)
+    for number in blocks_of(small, path).values():
+        for start, end in FIELDS.values():
+            at = number * 4096 + random_.randrange(start, end)
+            flipped(small, path, at, random_.randrange(1, 256), tmp_path / "back", before)
 
 
 def test_each_number_that_a_first_header_may_claim(small: Packed, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_statement_in_all_its_regions(small: Packed, tmp_path: Path) -> None:
     raw = path.read_bytes()
     words = (b'"payload"', b'"payloadType"', b'"signatures"', b'"keyid"', b'"sig"')
     borders = [0, *sorted(raw.index(word) for word in words), len(raw)]
-    places = {random_.randrange(*pair) for pair in itertools.pairwise(borders) for _ in range(15)}
+    places = {random_.randrange(*pair) for pair in itertools.pairwise(borders) for _ in range(25)}
     for at in sorted({0, len(raw) - 1, *places}):
         flipped(small, path, at, 1 << random_.randrange(8), tmp_path / "back", before, unpack=at % 7 == 0)
 
@@ -117,7 +117,7 @@ def test_anywhere(small: Packed, striped: Packed, tmp_path: Path) -> None:
     random_ = random.Random(7)
     for bundle in (small, striped):
         before, files = digests(bundle.volume), bundle.image()
-        for number in range(60):
+        for number in range(100):
             path = files[random_.randrange(len(files))]
             at = random_.randrange(path.stat().st_size)
             flipped(bundle, path, at, random_.randrange(1, 256), tmp_path / "back", before, unpack=number % 5 == 0)
