@@ -23,7 +23,7 @@ from airbundle.format.limits import GIB, KIB, MIB
 from airbundle.media.faults import DAMAGE, medium_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 try:
     import fcntl
@@ -233,14 +233,21 @@ def _read_some(fd: int, view: memoryview, offset: int) -> int:
             os.lseek(fd, offset, os.SEEK_SET)
             with open(fd, "rb", buffering=0, closefd=False) as raw:
                 return raw.readinto(view) or 0
+    return _cached_where_refused(fd, lambda: os.preadv(fd, [view], offset))
+
+
+def _cached_where_refused(fd: int, call: Callable[[], int]) -> int:
+    """What `call` gives; once more through the page cache where this file, or an odd address or length, is refused.
+
+    Whether `fd` goes past the cache now says nothing: another thread may have been refused too, and switched it off.
+    """
     try:
-        return os.preadv(fd, [view], offset)
+        return call()
     except OSError as error:
-        # Direct I/O does not take an odd address, length or tail.
-        if error.errno != errno.EINVAL or not is_direct(fd):
+        if error.errno != errno.EINVAL or not features().direct:
             raise
         set_direct(fd, on=False)
-        return os.preadv(fd, [view], offset)
+        return call()
 
 
 def _read_piece(fd: int, view: memoryview, offset: int) -> int:
@@ -273,18 +280,12 @@ def write_all(fd: int, view: memoryview, offset: int) -> None:
     """Write all of `view` at `offset` in calls of at most 8 MiB. Raises OSError."""
     done = 0
     while done < len(view):
-        piece = view[done : done + CALL]
-        try:
-            done += _write_some(fd, piece, offset + done)
-        except OSError as error:
-            if error.errno != errno.EINVAL or not is_direct(fd):
-                raise
-            set_direct(fd, on=False)
+        done += _write_some(fd, view[done : done + CALL], offset + done)
 
 
 def _write_some(fd: int, view: memoryview, offset: int) -> int:
     if features().positional:
-        return os.pwrite(fd, view, offset)
+        return _cached_where_refused(fd, lambda: os.pwrite(fd, view, offset))
     with _twin_lock:
         os.lseek(fd, offset, os.SEEK_SET)
         return os.write(fd, view)

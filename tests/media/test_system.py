@@ -16,6 +16,7 @@ from airbundle.media import drive, faults, mount_table, system
 from airbundle.media.descriptors import Descriptors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 SIZE = 3 * system.CALL + 12_345
@@ -63,30 +64,49 @@ def test_writing_at_an_offset(tmp_path: Path, both: str) -> None:
     os.close(fd)
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["alone", "after another thread"])
 def test_a_file_system_that_refuses_odd_direct_calls_is_served_through_the_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bool
 ) -> None:
-    fd = system.open_file(str(tmp_path / "f"), os.O_RDWR | os.O_CREAT, direct=True)
-    real_read, real_write = os.preadv, os.pwrite
-
-    def read(fd: int, views: list[memoryview], offset: int) -> int:
-        if system.is_direct(fd):
-            raise OSError(errno.EINVAL, "odd")
-        return real_read(fd, views, offset)
-
-    def write(fd: int, view: memoryview, offset: int) -> int:
-        if system.is_direct(fd):
-            raise OSError(errno.EINVAL, "odd")
-        return real_write(fd, view, offset)
-
-    monkeypatch.setattr(os, "preadv", read)
-    monkeypatch.setattr(os, "pwrite", write)
+    """Where another thread was refused too, the file may go through the cache when this one hears of it."""
+    fd = refused_direct(tmp_path, monkeypatch, lambda fd: system.set_direct(fd, on=first))
     system.write_all(fd, memoryview(b"abc"), 0)
     system.set_direct(fd, on=True)
     back = bytearray(3)
     assert system.read_into(fd, memoryview(back), 0) == 3
     assert back == b"abc"
     os.close(fd)
+
+
+def test_what_is_refused_for_another_reason_is_refused(tmp_path: Path) -> None:
+    fd = system.open_file(str(tmp_path / "f"), os.O_RDWR | os.O_CREAT, direct=True)
+    with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
+        system.write_all(fd, memoryview(b"abc"), -1)
+    os.close(fd)
+
+
+def refused_direct(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[int], None]) -> int:
+    """A file for which direct calls fail as on an overlay of tmpfs, with what happens before the caller hears of it."""
+    fd = system.open_file(str(tmp_path / "f"), os.O_RDWR | os.O_CREAT, direct=True)
+    assert system.is_direct(fd)
+    real_read, real_write = os.preadv, os.pwrite
+
+    def read(fd: int, views: list[memoryview], offset: int) -> int:
+        require_cached(fd)
+        return real_read(fd, views, offset)
+
+    def write(fd: int, view: memoryview, offset: int) -> int:
+        require_cached(fd)
+        return real_write(fd, view, offset)
+
+    def require_cached(fd: int) -> None:
+        if system.is_direct(fd):
+            meanwhile(fd)
+            raise OSError(errno.EINVAL, "odd")
+
+    monkeypatch.setattr(os, "preadv", read)
+    monkeypatch.setattr(os, "pwrite", write)
+    return fd
 
 
 def test_short_reads_are_not_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
