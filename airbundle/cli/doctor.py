@@ -17,6 +17,7 @@ from airbundle.cli.choices import Json
 from airbundle.codec.compress import Codec, Compressor, Expander
 from airbundle.codec.dtypes import Dtype
 from airbundle.codec.engines import NumpyEngine, best_engine
+from airbundle.codec.entropy import has_functions
 from airbundle.codec.erasure import Layout, encode_blocks, recover
 from airbundle.codec.galois import cauchy
 from airbundle.codec.record import encode_record, recover_record
@@ -75,7 +76,9 @@ def machine() -> dict[str, str]:
     missing = [name for name in features.__slots__ if not getattr(features, name)]
     found = {"airbundle": VERSION, "python": platform.python_version(), "system": platform.platform(terse=True),
              "cores": str(system.cpu_count()), "memory": output.human(system.memory_total()),
-             "parity engine": best_engine().name, "trust store": keystore.trust_folder(),
+             "parity engine": best_engine().name,
+             "entropy coder": "libzstd" if has_functions() else "zstandard (slower: it was built without _cffi)",
+             "trust store": keystore.trust_folder(),
              "watching": _watching(), "missing": ", ".join(missing) or "nothing"}
     if isinstance(best_engine(), NumpyEngine):
         found["parity engine"] += " (slower: ISA-L was not found; install pyeclib or libisal2)"

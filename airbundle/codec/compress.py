@@ -22,6 +22,7 @@ import zstandard
 
 from airbundle.codec import planes
 from airbundle.codec.dtypes import Dtype
+from airbundle.codec.entropy import SearchingCoder, literal_coder
 from airbundle.codec.survey import byte_cost, pieces_of, plane_costs
 from airbundle.errors import FormatError
 from airbundle.format.limits import CHUNK_MAX, WINDOW_MAX
@@ -39,20 +40,13 @@ _NOISE: Final = 0.998
 _CLOSE: Final = 0.01
 """Costs that differ by less are equal; the simpler form is taken."""
 _WIDTHS: Final = (2, 4)
+_REPEATING: Final = 0.25
+"""A plane that costs less may be full of repeats, which are looked for; Huffman coding alone gives 0.125 at best."""
+_HEADER_MAX: Final = 1 + 4 * 4
 _GLANCE: Final = 64
 _PLAN_USES: Final = 32
 """A survey costs as much as a digest; for chunks of one known type it is made once in so many."""
 
-# Entropy coding at full speed: matches are so rare in exponents that looking for them costs more than it brings.
-_ENTROPY: Final = zstandard.ZstdCompressionParameters(
-    strategy=zstandard.STRATEGY_FAST,
-    min_match=7,
-    hash_log=7,
-    chain_log=6,
-    search_log=1,
-    target_length=0,
-    window_log=20,
-)
 _TEXT_LEVEL: Final = 3
 
 
@@ -66,18 +60,21 @@ class Codec(enum.StrEnum):
     FILLER = "filler"
 
 
+_PLANES: Final = {Codec.PLANES2: 2, Codec.PLANES4: 4}
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What to try on one chunk: a codec, and for planes the phase and which planes may gain."""
+    """What to try on one chunk: a codec, for planes their phase, and what each row of bytes costs by its sample."""
 
     codec: Codec
     phase: int = 0
-    gains: tuple[bool, ...] = ()
+    costs: tuple[float, ...] = ()
 
     @property
     def width(self) -> int:
         """Bytes of a word; 0 where there are no planes."""
-        return len(self.gains)
+        return _PLANES.get(self.codec, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +91,12 @@ class Compressor:
 
     def __init__(self, stages: Stages | None = None) -> None:
         self._stages = stages or Stages()
-        self._entropy = zstandard.ZstdCompressor(compression_params=_ENTROPY)
+        self._literals, self._repeats = literal_coder(), SearchingCoder()
         self._text = zstandard.ZstdCompressor(level=_TEXT_LEVEL)
         self._expander = Expander()  # what it takes counts as compare
         self._phases: dict[Dtype, int] = {}
         self._recent: dict[Dtype, _Recent] = {}
-        self._packed = np.empty(CHUNK_MAX, np.uint8)
+        self._packed = np.empty(CHUNK_MAX + _HEADER_MAX, np.uint8)
         self._planes = np.empty(CHUNK_MAX, np.uint8)
         self._again = bytearray(CHUNK_MAX)
         self._scratch = {width: planes.new_scratch(width) for width in _WIDTHS}
@@ -115,7 +112,8 @@ class Compressor:
         plan = self._recent_plan(dtype) or self._plan(source, dtype)
         room = source.size - max(1, source.size // _GAIN)
         if plan.codec is Codec.ZSTD:
-            size = self._pack_frame(source, self._text if dtype is Dtype.UNKNOWN else self._entropy, room)
+            size = self._pack_text(source, room) if dtype is Dtype.UNKNOWN else (
+                self._pack_bytes(source, plan.costs[0], self._packed[:room]))
         elif plan.width:
             size = self._pack_planes(source, plan, room)
         else:
@@ -152,7 +150,8 @@ class Compressor:
     def _plan(self, source: Bytes, dtype: Dtype) -> _Plan:
         sample = pieces_of(source)
         if dtype in {Dtype.FLOAT8, Dtype.OPAQUE}:
-            return _Plan(Codec.ZSTD if byte_cost(sample) < _WORTH_TRYING else Codec.RAW)
+            cost = byte_cost(sample)
+            return _Plan(Codec.ZSTD, costs=(cost,)) if cost < _WORTH_TRYING else _Plan(Codec.RAW)
         if dtype is Dtype.UNKNOWN and len(sample) > 1 and byte_cost(sample) > _NOISE:
             return _Plan(Codec.ZSTD if self._frame_cost(source) < _WORTH_TRYING else Codec.RAW)
         widths = {Dtype.FLOAT16: (2,), Dtype.FLOAT32: (4,)}.get(dtype, _WIDTHS)
@@ -169,10 +168,9 @@ class Compressor:
             # By their sample alone, 2-byte floats look a little better in 4 planes than they are: width 2 goes first.
             if costs[phase].mean() < best - (_CLOSE if plan.width else 0):
                 best = float(costs[phase].mean())
-                gains = tuple(bool(cost < _WORTH_TRYING) for cost in costs[phase])
                 if dtype is not Dtype.UNKNOWN:
                     self._phases[dtype] = phase
-                plan = _Plan(Codec.PLANES2 if width == 2 else Codec.PLANES4, phase, gains)
+                plan = _Plan(Codec.PLANES2 if width == 2 else Codec.PLANES4, phase, tuple(costs[phase].tolist()))
         if dtype is Dtype.UNKNOWN and self._frame_cost(source) < best + (_CLOSE if plan.width else 0):
             return _Plan(Codec.ZSTD)
         if not plan.width:
@@ -188,9 +186,9 @@ class Compressor:
         sizes = [len(self._text.compress(source[at : at + run].data)) for at in starts]
         return sum(sizes) / (2 * run)
 
-    def _pack_frame(self, source: Bytes, zstd: zstandard.ZstdCompressor, room: int) -> int:
+    def _pack_text(self, source: Bytes, room: int) -> int:
         with self._stages("zstd"):
-            frame = zstd.compress(source.data)
+            frame = self._text.compress(source.data)
         if len(frame) > room:
             return 0
         self._packed[: len(frame)] = np.frombuffer(frame, np.uint8)
@@ -200,28 +198,35 @@ class Compressor:
         """The packed form of spec chapter 6, and its size; 0 if it would not fit into `room`."""
         width, phase = plan.width, plan.phase
         count = (source.size - phase) // width
-        words = _words(source, phase, width)
         rows = [self._planes[row * count : (row + 1) * count] for row in range(width)]
         with self._stages("planes"):
-            planes.split(words, rows, self._scratch[width])
-        stored = [self._stored(row, gains=gains) for row, gains in zip(rows, plan.gains, strict=True)]
-        header = struct.pack(f"<B{width}I", phase, *(part.size for part in stored))
-        parts = [np.frombuffer(header, np.uint8), source[:phase], *stored, source[phase + count * width :]]
-        if sum(part.size for part in parts) > room:
-            return 0
-        at = 0
-        for part in parts:
-            self._packed[at : at + part.size] = part
-            at += part.size
-        return at
+            planes.split(_words(source, phase, width), rows, self._scratch[width])
+        at = 1 + 4 * width
+        self._packed[at : at + phase] = source[:phase]
+        at += phase
+        sizes = []
+        for row, cost in zip(rows, plan.costs, strict=True):
+            sizes.append(self._store(row, cost, self._packed[at : at + count]))
+            at += sizes[-1]
+        tail = source[phase + count * width :]
+        self._packed[at : at + tail.size] = tail
+        self._packed[: 1 + 4 * width] = np.frombuffer(struct.pack(f"<B{width}I", phase, *sizes), np.uint8)
+        return at + tail.size if at + tail.size <= room else 0
 
-    def _stored(self, row: Bytes, *, gains: bool) -> Bytes:
-        if gains or row[:_GLANCE].max(initial=0) <= 1:  # zeros or signs, in floats that were made from shorter ones
-            with self._stages("zstd"):
-                frame = self._entropy.compress(row.data)
-            if len(frame) < row.size - row.size // _GAIN:
-                return np.frombuffer(frame, np.uint8)
-        return row
+    def _store(self, row: Bytes, cost: float, out: Bytes) -> int:
+        """One plane, coded where that gains, in `out` of the same size; gives the bytes that it takes."""
+        if row[:_GLANCE].max(initial=0) <= 1:  # zeros or signs, in floats that were made from shorter ones
+            cost = 0
+        size = self._pack_bytes(row, cost, out[: row.size - row.size // _GAIN - 1]) if cost < _WORTH_TRYING else 0
+        if not size:
+            out[:] = row
+        return size or row.size
+
+    def _pack_bytes(self, plain: Bytes, cost: float, out: Bytes) -> int:
+        """A frame of bytes that cost so much by their sample; 0 if it does not fit into `out`."""
+        coder = self._literals if cost >= _REPEATING else self._repeats
+        with self._stages("zstd"):
+            return coder.pack(plain, out)
 
     def _comes_back(self, codec: Codec, packed: memoryview, plain: memoryview) -> bool:
         """C-4: whether `packed` expands to `plain` again."""

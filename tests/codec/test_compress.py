@@ -19,7 +19,9 @@ from airbundle.codec.survey import byte_cost, pieces_of, plane_costs
 from airbundle.errors import FormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+    from airbundle.codec.planes import Bytes
 
 MIB = 1 << 20
 COMPRESSOR = Compressor()
@@ -159,54 +161,54 @@ def test_the_survey_finds_the_phase(width: int) -> None:
         assert costs[phase] == pytest.approx([0] + [1] * (width - 1), abs=0.01)
 
 
-def test_planes_of_noise_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    compressor, tried = Compressor(), []
+def packing_by(make_frame: Callable[[Bytes], bytes]) -> Compressor:
+    """A compressor whose coders both make such frames."""
+    class Coder:
+        def pack(self, plain: Bytes, out: Bytes) -> int:
+            frame = make_frame(plain)
+            out[:len(frame)] = np.frombuffer(frame, np.uint8)
+            return len(frame)
 
-    class Spy:
-        def compress(self, data: memoryview) -> bytes:
-            tried.append(len(data))
-            return zstandard.compress(data)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("literal_coder", "SearchingCoder"):
+            patch.setattr(f"airbundle.codec.compress.{name}", Coder)
+        return Compressor()
 
-    monkeypatch.setattr(compressor, "_entropy", Spy())
-    compressor.compress(memoryview(floats("fp32", 100_000)), Dtype.FLOAT32)
+
+def test_planes_of_noise_are_not_tried() -> None:
+    tried = []
+
+    def spy(plain: Bytes) -> bytes:
+        tried.append(plain.size)
+        return zstandard.compress(plain.data)
+
+    packing_by(spy).compress(memoryview(floats("fp32", 100_000)), Dtype.FLOAT32)
     assert tried == [100_000]
 
 
 @pytest.mark.parametrize("size", [4096, MIB])
 @pytest.mark.parametrize("at", [0, 1, 2047, -1])
-def test_the_comparison_sees_every_byte(size: int, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Liar:
-        def compress(self, data: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> bytes:
-            changed = bytearray(data)
-            changed[at] ^= 128
-            return zstandard.compress(bytes(changed))
+def test_the_comparison_sees_every_byte(size: int, at: int) -> None:
+    def lie(plain: Bytes) -> bytes:
+        changed = bytearray(plain)
+        changed[at] ^= 128
+        return zstandard.compress(changed)
 
-    compressor = Compressor()
     plain = memoryview(bytes(size))
-    assert compressor.compress(plain, Dtype.FLOAT8)[0] is Codec.ZSTD
-    monkeypatch.setattr(compressor, "_entropy", Liar())
-    assert compressor.compress(plain, Dtype.FLOAT8)[0] is Codec.RAW
+    assert packing_by(lambda plain: zstandard.compress(plain.data)).compress(plain, Dtype.FLOAT8)[0] is Codec.ZSTD
+    assert packing_by(lie).compress(plain, Dtype.FLOAT8)[0] is Codec.RAW
 
 
-def test_a_packed_chunk_that_does_not_come_back_is_stored_raw(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_packed_chunk_that_does_not_come_back_is_stored_raw() -> None:
     """C-4: zstd is swapped for one that packs other bytes, and for one whose frames are no frames."""
-    plain = floats("bf16", 50_000)
+    def lie(plain: Bytes) -> bytes:
+        changed = bytearray(plain)
+        changed[len(changed) // 2] ^= 1
+        return zstandard.compress(changed)
 
-    class Liar:
-        def compress(self, data: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> bytes:
-            changed = bytearray(data.tobytes())
-            changed[len(changed) // 2] ^= 1
-            return zstandard.ZstdCompressor().compress(bytes(changed))
-
-    class Babbler:
-        def compress(self, data: object) -> bytes:
-            return b"not a frame"
-
-    for broken in (Liar(), Babbler()):
-        compressor = Compressor()
-        monkeypatch.setattr(compressor, "_entropy", broken)
-        for chunk, dtype in ((plain, Dtype.FLOAT16), (bytes(5000), Dtype.FLOAT8)):
-            codec, packed = compressor.compress(memoryview(chunk), dtype)
+    for broken in (lie, lambda _: b"not a frame"):
+        for chunk, dtype in ((floats("bf16", 50_000), Dtype.FLOAT16), (bytes(5000), Dtype.FLOAT8)):
+            codec, packed = packing_by(broken).compress(memoryview(chunk), dtype)
             assert codec is Codec.RAW
             assert packed == chunk
 
