@@ -36,7 +36,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 # === 1. Words and notation (-(-a // b) rounds up) ===
 KIB, MIB, GIB, COLUMNS, COPY, RECORD = 1 << 10, 1 << 20, 1 << 30, 513, 128 << 10, 384 << 10  # of a record: chapter 10
 USAGE, INCOMPLETE, DAMAGED, NOT_BELIEVED, NO_KEY, MACHINE, REPAIRABLE = 2, 3, 4, 5, 8, 9, 11
-TAG, MAGIC = "airbundle/{}/v1\0".format, bytes.fromhex("894142530d0a1a0a")
+TAG, MAGIC, FRONT = "airbundle/{}/v1\0".format, b"\x89ABS\r\n\x1a\n", b"\x89ABS\r\n\x1a\n" + bytes(48)  # a block's
 class Refusal(Exception):  # noqa: N818 - a verdict, not a fault of the program
     """What the reader will not take: the exit status that says so, the rule, and a text."""
 def need(holds: object, rule: str, what: str, status: int = DAMAGED) -> None:  # or it is refused
@@ -139,13 +139,13 @@ class Geometry(namedtuple("Geometry", "version suite kind k m zero T B bundle nu
         size = (n + self.m * self.T + 2 * -(-leaves // max(1, self.B - 128))) * self.B
         return known and code and not rest and self.number in NUMBER and 4 * KIB <= self.B <= MIB and size <= 288 * MIB
     def digest(self, slot: tuple[int, int, int], content: bytes) -> bytes:  # of the block of this kind and index
-        rest = GEOMETRY.pack(*self._replace(kind=slot[0])) + struct.pack("<II", slot[1], len(content))
-        return bytes(SUITES[self.suite].hash(rest + content.ljust(self.B - 128, b"\0")))
+        head = FRONT + GEOMETRY.pack(*self._replace(kind=slot[0])) + struct.pack("<II", slot[1], len(content))
+        return bytes(SUITES[self.suite].hash(head + content.ljust(self.B - 128, b"\0")))
 def block_at(path: str, at: int) -> Block | None:  # with right magic, version and digest (B-4)
     head = read(path, at, 128).ljust(128, b"\0")
     said, (index, length) = Geometry(*GEOMETRY.unpack_from(head, 56)), struct.unpack_from("<II", head, 120)
     if head.startswith(MAGIC) and said.sound() and PREAMBLE <= said.kind <= PARITY and length <= said.B - 128:
-        digest = SUITES[said.suite].hash(head[56:] + (data := read(path, at, said.B))[128:])
+        digest = SUITES[said.suite].hash(FRONT + head[56:] + (data := read(path, at, said.B))[128:])
         if len(data) == said.B and head[8:56] == digest.ljust(48, b"\0") and not any(data[128 + length :]):  # B-7
             return Block(said._replace(kind=0), (said.kind, index, length), digest, data[128 : 128 + length], at)
     return None
@@ -462,13 +462,13 @@ def read_record(data: bytes) -> bytes:  # by digests first, then by the code, co
         with contextlib.suppress(reedsolo.ReedSolomonError):
             frame = bytes(turn(CODE.decode(turn(copy, COLUMNS))[0], 191) if correct else copy[: 191 * COLUMNS])
             magic, digest, version, suite, kind, length = struct.unpack_from("<8s48sHBBI", frame)
-            sound = (magic, version, kind) == (MAGIC, 1, 5) and suite in SUITES and length <= 95 * KIB
-            if sound and SUITES[suite].hash(frame[56:]).ljust(48, b"\0") == digest and not any(frame[64 + length :]):
+            right = (magic, version, kind) == (MAGIC, 1, 5) and suite in SUITES and not any(frame[64 + length :])
+            if right and length <= 95 * KIB and digest == SUITES[suite].hash(FRONT + frame[56:]).ljust(48, b"\0"):
                 return frame[64 : 64 + length]
     return b""
 def make_record(content: bytes, suite: Suite) -> bytes:  # the exact encoding (T-8)
     rest = (struct.pack("<HBBI", 1, suite.number, 5, len(content)) + content).ljust(191 * COLUMNS - 56, b"\0")
-    frame = turn(MAGIC + suite.hash(rest).ljust(48, b"\0") + rest, COLUMNS)
+    frame = turn(MAGIC + suite.hash(FRONT + rest).ljust(48, b"\0") + rest, COLUMNS)
     return turn(bytes(CODE.encode(frame)), 255).ljust(COPY, b"\0") * 3
 class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
     def __init__(self, places: list[str], trusted: dict[str, PublicKey]) -> None:

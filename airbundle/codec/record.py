@@ -19,7 +19,7 @@ import reedsolo
 
 from airbundle.codec.galois import GENERATOR, POLYNOMIAL, systematic
 from airbundle.errors import FormatError
-from airbundle.format.block import DIGEST_AT, HASHED_AT, MAGIC, Kind
+from airbundle.format.block import DIGEST_AT, FIELDS_AT, FRONT, MAGIC, Kind
 from airbundle.format.limits import KIB, STATEMENT_MAX, VERSION
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def encode_record(content: bytes, *, suite_number: int, hash_by_suite: HashBySui
     if len(content) > STATEMENT_MAX:
         raise FormatError(f"{len(content)} bytes do not fit into a record", rule="R-2")
     digested = _HEADER.pack(VERSION, suite_number, Kind.RECORD, len(content)) + content
-    digested = digested.ljust(_FRAME_SIZE - HASHED_AT, b"\0")
-    digest = hash_by_suite(suite_number)(digested).ljust(HASHED_AT - DIGEST_AT, b"\0")
+    digested = digested.ljust(_FRAME_SIZE - FIELDS_AT, b"\0")
+    digest = hash_by_suite(suite_number)(FRONT, digested).ljust(FIELDS_AT - DIGEST_AT, b"\0")
     frame = np.frombuffer(MAGIC + digest + digested, np.uint8)
     return _copy_of(frame, engine).tobytes() * COPIES
 
@@ -120,11 +120,11 @@ def _read(copies: Bytes, hash_by_suite: HashBySuite, engine: Engine) -> tuple[By
 def _parse(frame: Bytes, hash_by_suite: HashBySuite) -> tuple[bytes, int]:
     """Content and suite of a frame. Raises FormatError if it does not match its digest (R-3) or its table."""
     raw = frame.tobytes()
-    version, suite_number, kind, length = _HEADER.unpack_from(raw, HASHED_AT)
+    version, suite_number, kind, length = _HEADER.unpack_from(raw, FIELDS_AT)
     if raw[:DIGEST_AT] != MAGIC or version != VERSION or kind != Kind.RECORD:
         raise FormatError("not a record", rule="R-3")
-    digest = hash_by_suite(suite_number)(memoryview(raw)[HASHED_AT:])
-    if raw[DIGEST_AT:HASHED_AT] != digest.ljust(HASHED_AT - DIGEST_AT, b"\0"):
+    digest = hash_by_suite(suite_number)(FRONT, memoryview(raw)[FIELDS_AT:])
+    if raw[DIGEST_AT:FIELDS_AT] != digest.ljust(FIELDS_AT - DIGEST_AT, b"\0"):
         raise FormatError("a record that does not match its digest", rule="R-3")
     if length > STATEMENT_MAX:
         raise FormatError(f"a record of {length} bytes", rule="R-2")

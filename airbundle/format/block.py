@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
 MAGIC: Final = b"\x89ABS\r\n\x1a\n"
 DIGEST_AT: Final = 8
-HASHED_AT: Final = 56
+FIELDS_AT: Final = 56
 KIND_AT: Final = 59
 INDEX_AT: Final = 120
+FRONT: Final = MAGIC + bytes(FIELDS_AT - DIGEST_AT)
+"""Bytes 0 to 55 as the digest covers them: its own field counts as zeros."""
 _TAIL: Final = struct.Struct("<II")
 _MAGIC_ROW: Final = np.frombuffer(MAGIC, np.uint8)
 
@@ -56,7 +58,7 @@ def parse_header(raw: bytes, digest_size: dict[int, int]) -> Header:
     """Parse the first 128 bytes of a block; `digest_size` maps suite numbers to `h`. Raises FormatError."""
     if len(raw) < HEADER_SIZE or raw[:8] != MAGIC:
         raise FormatError("no block begins here", rule="B-4")
-    fields = GEOMETRY.unpack_from(raw, HASHED_AT)
+    fields = GEOMETRY.unpack_from(raw, FIELDS_AT)
     version, suite, kind, k, m, zero, stripes, size, bundle, number, salt, body = fields
     index, payload_length = _TAIL.unpack_from(raw, INDEX_AT)
     if version != limits.VERSION:
@@ -75,7 +77,7 @@ def parse_header(raw: bytes, digest_size: dict[int, int]) -> Header:
 def headers_of(place: Placement) -> Blocks:
     """Bytes 56 to 127 of each block of the file, shape (blocks, 72)."""
     geometry = place.geometry
-    rows = np.empty((place.block_count, HEADER_SIZE - HASHED_AT), np.uint8)
+    rows = np.empty((place.block_count, HEADER_SIZE - FIELDS_AT), np.uint8)
     data, coded = geometry.data_blocks, geometry.coded_blocks
     _fill(rows[place.data_at:][:data], geometry, Kind.DATA, geometry.payload_size * data)
     _fill(rows[place.parity_at:][:coded - data], geometry, Kind.PARITY, geometry.payload_size * (coded - data))
@@ -89,14 +91,14 @@ def headers_of(place: Placement) -> Blocks:
 def write_header(blocks: Blocks, at: int, count: int, headers: Blocks) -> None:
     """Put magic and fields in front of `count` blocks from place `at`; the digest is left for `write_digests`."""
     blocks[at:at + count, :DIGEST_AT] = _MAGIC_ROW
-    blocks[at:at + count, HASHED_AT:HEADER_SIZE] = headers[at:at + count]
+    blocks[at:at + count, FIELDS_AT:HEADER_SIZE] = headers[at:at + count]
 
 
 def write_digests(blocks: Blocks, at: int, digests: bytes, digest_size: int) -> None:
     """Store the digests of the blocks from place `at`, padded with zeros to 48 bytes (B-7)."""
     rows = np.frombuffer(digests, np.uint8).reshape(-1, digest_size)
     blocks[at:at + len(rows), DIGEST_AT:DIGEST_AT + digest_size] = rows
-    blocks[at:at + len(rows), DIGEST_AT + digest_size:HASHED_AT] = 0
+    blocks[at:at + len(rows), DIGEST_AT + digest_size:FIELDS_AT] = 0
 
 
 def digest_fields_right(blocks: Blocks, digests: Blocks) -> Flags:
@@ -104,7 +106,7 @@ def digest_fields_right(blocks: Blocks, digests: Blocks) -> Flags:
     size = digests.shape[1]
     right: Flags = ((blocks[:, :DIGEST_AT] == _MAGIC_ROW).all(axis=1)
                     & (blocks[:, DIGEST_AT:DIGEST_AT + size] == digests).all(axis=1)
-                    & ~blocks[:, DIGEST_AT + size:HASHED_AT].any(axis=1))
+                    & ~blocks[:, DIGEST_AT + size:FIELDS_AT].any(axis=1))
     return right
 
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from airbundle.errors import DamagedError
 from airbundle.format import limits
-from airbundle.format.block import DIGEST_AT, HASHED_AT, digest_fields_right
+from airbundle.format.block import DIGEST_AT, FIELDS_AT, digest_fields_right
 from airbundle.format.geometry import HEADER_SIZE, Placement
 from airbundle.media import system
 from airbundle.transfer.check import Expected, Findings, judge_image
@@ -254,7 +254,7 @@ def _right_at(image: Image, expected: Expected, leaves: bytes | None, slot: int)
     """`_right` of one place."""
     block, size = image.blocks[slot], expected.suite.digest_size
     index = slot - image.place.data_at
-    if not carries_its_digest(block, expected) or (block[HASHED_AT:HEADER_SIZE] != image.headers[slot]).any():
+    if not carries_its_digest(block, expected) or (block[FIELDS_AT:HEADER_SIZE] != image.headers[slot]).any():
         return False
     return leaves is None or index < 0 or (
         block[DIGEST_AT:DIGEST_AT + size].tobytes() == leaves[index * size:(index + 1) * size])

@@ -12,7 +12,7 @@ import numpy as np
 
 from airbundle.codec.erasure import Layout, encode_blocks
 from airbundle.crypto.suites import Suite, tag
-from airbundle.format.block import HASHED_AT, headers_of, write_digests, write_header
+from airbundle.format.block import DIGEST_AT, FIELDS_AT, headers_of, write_digests, write_header
 from airbundle.format.geometry import HEADER_SIZE, Geometry, Placement
 from airbundle.format.segment import root_parts
 from airbundle.stages import Stages
@@ -46,7 +46,7 @@ class Image:
     @property
     def in_place(self) -> Flags:
         """Which blocks say of themselves that they lie where they do (B-5)."""
-        fits: Flags = (self.blocks[:, HASHED_AT:HEADER_SIZE] == self.headers).all(axis=1)
+        fits: Flags = (self.blocks[:, FIELDS_AT:HEADER_SIZE] == self.headers).all(axis=1)
         return fits
 
 
@@ -56,10 +56,17 @@ def layout_of(geometry: Geometry) -> Layout:
 
 
 def digests(blocks: Blocks, suite: Suite) -> bytes:
-    """`H` over bytes 56 to the end of each block, end to end; `blocks` has shape (count, B) and no gaps."""
+    """The digest of each block, end to end; `blocks` has shape (count, B) and no gaps.
+
+    The digest fields are zero for a moment, and put back: a block is then hashed where it lies, in one call.
+    """
     size, new_hash = blocks.shape[1], suite.new_hash
+    fields = blocks[:, DIGEST_AT:FIELDS_AT].copy()
+    blocks[:, DIGEST_AT:FIELDS_AT] = 0
     flat = blocks.reshape(-1).data
-    return b"".join([new_hash(flat[at + HASHED_AT:at + size]).digest() for at in range(0, len(flat), size)])
+    made = b"".join([new_hash(flat[at:at + size]).digest() for at in range(0, len(flat), size)])
+    blocks[:, DIGEST_AT:FIELDS_AT] = fields
+    return made
 
 
 def digest_rows(blocks: Blocks, suite: Suite) -> Blocks:

@@ -22,7 +22,7 @@ from airbundle.crypto.seal import Opener
 from airbundle.crypto.suites import suite_by_number
 from airbundle.errors import AirbundleError, DamagedError, FormatError, NoKeyError, UsageError
 from airbundle.format import limits
-from airbundle.format.block import HASHED_AT, INDEX_AT, KIND_AT, Kind, digest_fields_right, parse_header
+from airbundle.format.block import FIELDS_AT, INDEX_AT, KIND_AT, Kind, digest_fields_right, parse_header
 from airbundle.format.geometry import HEADER_SIZE, Placement
 from airbundle.media import system
 from airbundle.transfer.claims import DIGEST_SIZES, claims_of, claims_within
@@ -159,7 +159,7 @@ def _preamble_room(blocks: Blocks, sound: Flags, count: int, geometry: Geometry)
     spares = [np.full(1, (count - 2 * geometry.list_blocks - geometry.coded_blocks) // 2)]
     for kind, first in ((Kind.DATA, 0), (Kind.PARITY, geometry.data_blocks)):
         packed = np.frombuffer(geometry.packed(kind), np.uint8)
-        places = np.flatnonzero(sound & (blocks[:, HASHED_AT:INDEX_AT] == packed).all(axis=1))
+        places = np.flatnonzero(sound & (blocks[:, FIELDS_AT:INDEX_AT] == packed).all(axis=1))
         indices = np.ascontiguousarray(blocks[places, INDEX_AT:INDEX_AT + 4]).view("<u4")[:, 0]
         spares.append(places - indices.astype(np.int64) - first - geometry.list_blocks)
     found, votes = np.unique(np.concatenate(spares), return_counts=True)

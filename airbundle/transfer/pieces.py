@@ -20,7 +20,7 @@ import numpy as np
 
 from airbundle.codec.erasure import recover
 from airbundle.format import limits
-from airbundle.format.block import DIGEST_AT, HASHED_AT
+from airbundle.format.block import DIGEST_AT, FIELDS_AT, FRONT
 from airbundle.format.geometry import HEADER_SIZE
 from airbundle.transfer.assemble import Assembled, read_block
 from airbundle.transfer.check import Expected, judge_image
@@ -83,7 +83,7 @@ def _border(head: Blocks, tail: Blocks, expected: Expected) -> int:
     wanted, suite = head[DIGEST_AT:DIGEST_AT + expected.suite.digest_size].tobytes(), expected.suite
     step = max(STEP, min(_CUT_MAX, len(head) // _CUTS))
     for cut in range(step, len(head), step):
-        if suite.hash(head[HASHED_AT:cut].data, tail[cut:].data) == wanted:
+        if suite.hash(FRONT, head[FIELDS_AT:cut].data, tail[cut:].data) == wanted:
             return cut
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from airbundle.format.block import DIGEST_AT, HASHED_AT, Kind
+from airbundle.format.block import DIGEST_AT, FIELDS_AT, FRONT, Kind
 from airbundle.format.geometry import HEADER_SIZE
 from airbundle.transfer.offers import first_fitting
 
@@ -50,7 +50,7 @@ def _payload(expected: Expected, block: bytes, index: int) -> bytes | None:
     """The payload of a sound preamble block of this place."""
     geometry = expected.geometry
     header = geometry.packed(Kind.PREAMBLE) + index.to_bytes(4, "little")
-    digest = expected.suite.hash(block[HASHED_AT:]).ljust(HASHED_AT - DIGEST_AT, b"\0")
-    if len(block) != geometry.block_size or block[DIGEST_AT:HASHED_AT] != digest:
+    digest = expected.suite.hash(FRONT, block[FIELDS_AT:]).ljust(FIELDS_AT - DIGEST_AT, b"\0")
+    if len(block) != geometry.block_size or block[DIGEST_AT:FIELDS_AT] != digest:
         return None
-    return block[HEADER_SIZE:] if block[HASHED_AT:].startswith(header) else None
+    return block[HEADER_SIZE:] if block[FIELDS_AT:].startswith(header) else None

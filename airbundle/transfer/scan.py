@@ -25,7 +25,7 @@ from airbundle.codec.record import COPY_SIZE, intact_copy
 from airbundle.crypto.suites import SUITES, hash_by_suite, suite_by_number
 from airbundle.errors import FormatError
 from airbundle.format import limits
-from airbundle.format.block import DIGEST_AT, HASHED_AT, INDEX_AT, KIND_AT, MAGIC, Kind, parse_header
+from airbundle.format.block import DIGEST_AT, FIELDS_AT, FRONT, INDEX_AT, KIND_AT, MAGIC, Kind, parse_header
 from airbundle.format.dsse import parse_envelope
 from airbundle.format.geometry import GEOMETRY_SIZE, HEADER_SIZE, Geometry
 from airbundle.format.statement import STATEMENT_TYPE
@@ -123,7 +123,7 @@ class _Collector:
 
     def geometry_of(self, header: bytes) -> Geometry | None:
         """What a header says of its segment; None if that breaks B-1 to B-3."""
-        key = header[HASHED_AT:KIND_AT] + b"\0" + header[KIND_AT + 1:HASHED_AT + GEOMETRY_SIZE]
+        key = header[FIELDS_AT:KIND_AT] + b"\0" + header[KIND_AT + 1:FIELDS_AT + GEOMETRY_SIZE]
         number = self.found.numbers.get(key)
         if number is not None:
             return self.found.groups[number]
@@ -270,8 +270,8 @@ def _is_record(copy: Blocks) -> bool:
 def _alike(headers: Blocks) -> Iterator[tuple[int, int]]:
     """Stretches of headers that say the same of their segment."""
     if len(headers):
-        same = headers[:, HASHED_AT:HASHED_AT + GEOMETRY_SIZE].copy()
-        same[:, KIND_AT - HASHED_AT] = 0
+        same = headers[:, FIELDS_AT:FIELDS_AT + GEOMETRY_SIZE].copy()
+        same[:, KIND_AT - FIELDS_AT] = 0
         border = np.flatnonzero((same[1:] != same[:-1]).any(axis=1)) + 1
         ends = [0, *border.tolist(), len(headers)]
         yield from itertools.pairwise(ends)
@@ -282,13 +282,13 @@ def _judge(collector: _Collector, hits: Rows, geometry: Geometry, window: RawWin
 
     `size` stays -1 for those that cannot be blocks of it, lie inside a sound block, or were one too many.
     """
-    size, new_hash = geometry.block_size, suite_by_number(geometry.suite).new_hash
+    size, suite = geometry.block_size, suite_by_number(geometry.suite)
     counts = np.array([0, -(-_PREAMBLE_BYTES // geometry.payload_size), geometry.list_blocks, geometry.data_blocks,
                        geometry.parity_blocks])
     known = (hits["kind"] >= Kind.PREAMBLE) & (hits["kind"] <= Kind.PARITY)
     known[known] &= hits["index"][known] < counts[hits["kind"][known]]
     known &= hits["at"] + size <= len(window.content)
-    view, end, hashed = window.content.data, HASHED_AT, 0
+    view, end, hashed = window.content.data, FIELDS_AT, 0
     for number in np.flatnonzero(known).tolist():
         at = int(hits["at"][number])
         if window.start + at < collector.sound_end:
@@ -298,7 +298,7 @@ def _judge(collector: _Collector, hits: Rows, geometry: Geometry, window: RawWin
             continue
         hashed += size
         hits["size"][number] = size
-        digest = new_hash(view[at + HASHED_AT:at + size]).digest().ljust(end - DIGEST_AT, b"\0")
+        digest = suite.hash(FRONT, view[at + FIELDS_AT:at + size]).ljust(end - DIGEST_AT, b"\0")
         hits["sound"][number] = view[at + DIGEST_AT:at + end] == digest
         if hits["sound"][number]:
             collector.sound_end = window.start + at + size

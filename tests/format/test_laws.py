@@ -23,7 +23,7 @@ from airbundle.crypto.keyfiles import parse_public, write_public
 from airbundle.crypto.suites import hash_by_suite
 from airbundle.errors import FormatError
 from airbundle.format import encoding
-from airbundle.format.block import HASHED_AT, parse_header
+from airbundle.format.block import FIELDS_AT, parse_header
 from airbundle.format.catalog import Table, parse_body, parse_table, write_body
 from airbundle.format.cost import parse_cost
 from airbundle.format.dsse import parse_envelope, write_envelope
@@ -45,7 +45,7 @@ def _index_again(raw: bytes) -> bytes:
 
 def _header_again(raw: bytes) -> bytes:
     header = parse_header(raw, {1: 32, 2: 48})
-    return (raw[:HASHED_AT] + header.geometry.packed(header.kind) + header.index.to_bytes(4, "little")
+    return (raw[:FIELDS_AT] + header.geometry.packed(header.kind) + header.index.to_bytes(4, "little")
             + header.payload_length.to_bytes(4, "little"))
 
 

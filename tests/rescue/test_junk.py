@@ -59,9 +59,9 @@ def test_a_header_in_every_sector_costs_its_sector(tmp_path: Path, monkeypatch: 
         def __init__(self, number: int) -> None:
             self.suite = real(number)
 
-        def new_hash(self, view: memoryview) -> object:
+        def hash(self, front: bytes, view: memoryview) -> bytes:
             hashed.append(len(view))
-            return self.suite.new_hash(view)
+            return self.suite.hash(front, view)
 
     monkeypatch.setattr(scan, "suite_by_number", Counting)
     header = (MAGIC + bytes(48) + LARGEST.packed(Kind.DATA) + bytes(8)).ljust(512, b"x")

@@ -14,6 +14,7 @@ from airbundle.codec.galois import systematic
 from airbundle.crypto.suites import STANDARD
 from airbundle.errors import AirbundleError, DamagedError, FormatError
 from airbundle.format import encoding
+from airbundle.format.block import FRONT
 from airbundle.format.catalog import Table
 from airbundle.format.segment import TRAILER
 from airbundle.media import volume as names
@@ -218,7 +219,7 @@ def test_length_of_the_record(small: Packed, tmp_path: Path, length: int) -> Non
     before, path = digests(small.volume), small.volume / names.RECORD_NAME
     frame = bytearray(path.read_bytes()[:191 * 513])
     struct.pack_into("<I", frame, 60, length)
-    frame[8:40] = STANDARD.hash(bytes(frame[56:]))
+    frame[8:40] = STANDARD.hash(FRONT, bytes(frame[56:]))
     rows = np.zeros((255, 513), np.uint8)
     rows[:191] = np.frombuffer(bytes(frame), np.uint8).reshape(191, 513)
     best_engine().combine(systematic(255, 64), rows, range(191), range(191, 255))

@@ -17,6 +17,7 @@ from airbundle.crypto.keyfiles import NamedIdentity
 from airbundle.crypto.suites import STANDARD, SUITES, suite_by_name
 from airbundle.crypto.trust import TrustSet
 from airbundle.errors import AirbundleError, DamagedError
+from airbundle.format.block import FRONT
 from airbundle.format.catalog import DATA, Row, parse_body, parse_table
 from airbundle.format.dsse import parse_envelope
 from airbundle.format.geometry import Placement
@@ -268,7 +269,7 @@ def kill_blocks(path: Path, size: int, numbers: Any) -> None:
 def with_digest(block: bytes) -> bytes:
     """The block with a digest that fits, as anyone with the drive could store it."""
     suite = next((suite for suite in SUITES if suite.number == block[58]), STANDARD)
-    return block[:8] + suite.hash(block[56:]).ljust(48, b"\0") + block[56:]
+    return block[:8] + suite.hash(FRONT, block[56:]).ljust(48, b"\0") + block[56:]
 
 
 def hole(files: list[Path], at: int, length: int) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airbundle.crypto.suites import STANDARD
+from airbundle.format.block import FRONT
 from tests.vectors.bases import PASSPHRASE
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Base:
         """Change a block and give it a digest that fits, as anyone can."""
         block = bytearray(self.block(file, number))
         block[at:at + len(content)] = content
-        digest = STANDARD.hash(bytes(block[56:])).ljust(48, b"\0")
+        digest = STANDARD.hash(FRONT, bytes(block[56:])).ljust(48, b"\0")
         return [write(file, number * B + 8, digest), write(file, number * B + at, content)]
 
 
@@ -130,7 +131,7 @@ def plain_vectors(base: Base) -> list[dict[str, Any]]:
 def leaf(base: Base, file: str, number: int, at: int, content: bytes) -> bytes:
     block = bytearray(base.block(file, number))
     block[at:at + len(content)] = content
-    return STANDARD.hash(bytes(block[56:]))
+    return STANDARD.hash(FRONT, bytes(block[56:]))
 
 
 def _files(base: Base) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from blake3 import blake3
 
 from airbundle.crypto.envelope import BundleKey, Context, parse_preamble, write_preamble
+from airbundle.format.block import FRONT
 from airbundle.format.cost import PassphraseCost
 from airbundle.format.preamble import ENVELOPE_PASSPHRASE, SealedKey, write_preamble_bytes
 from tests.transfer.forge import Lies
@@ -58,7 +59,7 @@ def _records() -> list[Hostile]:
         def change(frame: bytearray) -> None:
             frame[at:at + len(content)] = content
             if digested:
-                frame[8:56] = blake3(bytes(frame[56:])).digest().ljust(48, b"\0")
+                frame[8:56] = blake3(FRONT + bytes(frame[56:])).digest().ljust(48, b"\0")
 
         return change
 

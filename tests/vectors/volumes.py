@@ -155,7 +155,8 @@ def record(content: bytes) -> bytes:
     suite = 2 if _suite_of(content) == "cnsa2" else 1
     rest = (b"\1\0" + bytes([suite, 5]) + len(content).to_bytes(4, "little") + content)
     rest = rest.ljust(FRAME - 56, b"\0")
-    digest = hashlib.sha384(rest).digest() if suite == 2 else blake3(rest).digest()
+    digested = MAGIC + bytes(48) + rest
+    digest = hashlib.sha384(digested).digest() if suite == 2 else blake3(digested).digest()
     return record_of(MAGIC + digest.ljust(48, b"\0") + rest)
 
 
