@@ -3,6 +3,8 @@
 Every function takes `progress`, called with `Tick(phase, done, total)` from worker threads. Errors are
 `AirbundleError`s with `exit_status`, `hint` and `rule`; those of `verify` and `repair` carry what was found as
 `.report`.
+
+What a verb needs is imported when it is asked for: a start of the command line takes some 30 ms less.
 """
 
 from __future__ import annotations
@@ -21,25 +23,8 @@ from airbundle.media import unplug
 from airbundle.media.drive import device_serial
 from airbundle.media.presence import Presence, pulled_first
 from airbundle.media.staging import require_free
-from airbundle.transfer import copy as copying
 from airbundle.transfer import identity_files
-from airbundle.transfer import inspect as inspecting
-from airbundle.transfer import pack as packing
-from airbundle.transfer import plan as planning
-from airbundle.transfer import repair as repairing
-from airbundle.transfer import rescue as rescuing
-from airbundle.transfer import rewrap as rewrapping
-from airbundle.transfer import salvage as salvaging
-from airbundle.transfer import sign as signing
-from airbundle.transfer import slip as slips
-from airbundle.transfer import unpack as unpacking
-from airbundle.transfer import verify as verifying
-from airbundle.transfer.custody import add_to_chain, read_chain
 from airbundle.transfer.finding import open_sidecar, open_volumes
-from airbundle.transfer.here import segments_here
-from airbundle.transfer.open import open_bundle
-from airbundle.transfer.pack import PackResult
-from airbundle.transfer.plan import Options, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -53,6 +38,8 @@ if TYPE_CHECKING:
     from airbundle.transfer.ending import Declared
     from airbundle.transfer.inspect import Inspection
     from airbundle.transfer.job import Segments
+    from airbundle.transfer.pack import PackResult
+    from airbundle.transfer.plan import Options, Plan
     from airbundle.transfer.progress import Tick
     from airbundle.transfer.repair import RepairResult
     from airbundle.transfer.report import Report
@@ -77,7 +64,9 @@ settle_drives = unplug.settle_drives
 def plan(source: str, output: Sequence[str | int] = (), *, options: Options | None = None,
          lose: int | None = None) -> Plan:
     """What would be written where; `output` are folders or sizes in bytes. Needs no keys."""
-    return planning.make_plan(source, output, options or Options(), lose=lose)
+    from airbundle.transfer.plan import Options, make_plan
+
+    return make_plan(source, output, options or Options(), lose=lose)
 
 
 def pack(source: str, output: str | Sequence[str], *, sign: PrivateIdentity, to: Sequence[PublicIdentity] = (),
@@ -91,16 +80,19 @@ def pack(source: str, output: str | Sequence[str], *, sign: PrivateIdentity, to:
     finished: exactly one of the three (UsageError otherwise). Any `lose` of the volumes may be lost; by default one of
     three or more. With an `executor` its workers make the segments, `pace.jobs` at a time (docs/cluster.md).
     """
+    from airbundle.transfer.here import segments_here
+    from airbundle.transfer.pack import pack as run
+
     targets = [output] if isinstance(output, str) else output
     segments: Segments = segments_here
     if executor is not None:
-        from airbundle.transfer.apart import segments_apart  # noqa: PLC0415 - loaded where it is wanted
+        from airbundle.transfer.apart import segments_apart
 
         segments = partial(segments_apart, executor=executor)
     with pulled_first([Presence.of(path) for path in (source, *targets)]):
-        return packing.pack(source, targets, identity=sign, lock=_lock(to, passphrase, new_passphrase),
-                            declared=declared, options=options, lose=lose, pace=pace, reads_back=read_back,
-                            progress=progress, segments=segments)
+        return run(source, targets, identity=sign, lock=_lock(to, passphrase, new_passphrase),
+                   declared=declared, options=options, lose=lose, pace=pace, reads_back=read_back,
+                   progress=progress, segments=segments)
 
 
 def _lock(to: Sequence[PublicIdentity], passphrase: str | None, tell: Callable[[str], None] | None) -> Lock:
@@ -121,17 +113,21 @@ def verify(volumes: Sequence[str], *, trust: TrustSet | None, keys: Sequence[Pri
     which is used and not judged. With `only_these` the volumes given are judged by themselves; `Report.not_seen` names
     the others.
     """
+    from airbundle.transfer.verify import verify as run
+
     keyring = _keyring(keys, passphrase)
     with opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
-        return verifying.verify(readers, trust=trust, keyring=keyring, fast=fast, pace=pace, progress=progress,
-                                sidecar=copies, only_these=only_these)
+        return run(readers, trust=trust, keyring=keyring, fast=fast, pace=pace, progress=progress,
+                   sidecar=copies, only_these=only_these)
 
 
 def repair(volumes: Sequence[str], *, trust: TrustSet, bundle: str = "", sidecar: str = "",
            progress: Progress | None = None) -> RepairResult:
     """Repair in place, bit for bit. Raises if something cannot be repaired; the rest then is."""
+    from airbundle.transfer.repair import repair as run
+
     with opened(volumes, bundle, alone=True) as readers, _beside(sidecar, readers) as copies:
-        return repairing.repair(readers, trust=trust, progress=progress, sidecar=copies)
+        return run(readers, trust=trust, progress=progress, sidecar=copies)
 
 
 def sign(volumes: Sequence[str], *, sign: PrivateIdentity, trust: TrustSet, bundle: str = "",
@@ -142,8 +138,10 @@ def sign(volumes: Sequence[str], *, sign: PrivateIdentity, trust: TrustSet, bund
     `announce` hears what is about to be signed and may raise to stop. Raises what `verify` raises, before anything is
     written.
     """
+    from airbundle.transfer.sign import sign as run
+
     with opened(volumes, bundle, alone=True) as readers:
-        return signing.sign(readers, identity=sign, trust=trust, pace=pace, progress=progress, announce=announce)
+        return run(readers, identity=sign, trust=trust, pace=pace, progress=progress, announce=announce)
 
 
 def rewrap(volumes: Sequence[str], *, sign: PrivateIdentity, keys: Sequence[PrivateIdentity],
@@ -155,24 +153,30 @@ def rewrap(volumes: Sequence[str], *, sign: PrivateIdentity, keys: Sequence[Priv
     changed by it, and who could open those still can. Of the signatures that are lost those by keys of `trust` are
     counted; the bundle itself is believed by the packer's key alone.
     """
+    from airbundle.transfer.rewrap import rewrap as run
+
     with opened(volumes, bundle, alone=True) as readers:
-        return rewrapping.rewrap(readers, identity=sign, openers=keys, add=add, drop=drop, known=trust, pace=pace,
-                                 progress=progress)
+        return run(readers, identity=sign, openers=keys, add=add, drop=drop, known=trust, pace=pace,
+                   progress=progress)
 
 
 def rebuild(volumes: Sequence[str], output: str, *, trust: TrustSet, bundle: str = "", sidecar: str = "",
             pace: Pace | None = None, progress: Progress | None = None) -> CopyResult:
     """Write whole copies of the volumes that are damaged or lost into the folder `output`; change none."""
+    from airbundle.transfer.copy import rebuild as run
+
     there = pulled_first([Presence.of(output)])
     with there, opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
-        return copying.rebuild(readers, output, trust=trust, pace=pace, progress=progress, sidecar=copies)
+        return run(readers, output, trust=trust, pace=pace, progress=progress, sidecar=copies)
 
 
 def copy(volumes: Sequence[str], output: Sequence[str], *, trust: TrustSet, bundle: str = "",
          pace: Pace | None = None, progress: Progress | None = None) -> CopyResult:
     """Copy volumes onto other media, verified and read back; onto more or fewer, they are laid out anew."""
+    from airbundle.transfer.copy import copy as run
+
     with pulled_first([Presence.of(path) for path in output]), opened(volumes, bundle) as readers:
-        return copying.copy(readers, output, trust=trust, pace=pace, progress=progress)
+        return run(readers, output, trust=trust, pace=pace, progress=progress)
 
 
 def rescue(sources: Sequence[str], output: str, *, trust: TrustSet | None = None, bundle: str = "",
@@ -182,22 +186,29 @@ def rescue(sources: Sequence[str], output: str, *, trust: TrustSet | None = None
     Needs no key. `trust` only says which of several statements is preferred. Returns if everything that the catalogs
     ask for was recovered; raises what is missing otherwise, with the result as `.report`: what was found is written.
     """
-    return rescuing.rescue(sources, output, trust=trust or TrustSet(), bundle_id=bundle, progress=progress)
+    from airbundle.transfer.rescue import rescue as run
+
+    return run(sources, output, trust=trust or TrustSet(), bundle_id=bundle, progress=progress)
 
 
 def unpack(volumes: Sequence[str], output: str, *, keys: Sequence[PrivateIdentity] = (), trust: TrustSet,
            passphrase: str | None = None, bundle: str = "", include: Sequence[str] = (), sidecar: str = "",
            pace: Pace | None = None, progress: Progress | None = None) -> UnpackResult:
     """Unpack into the new folder `output`; it appears only when everything was verified."""
+    from airbundle.transfer.unpack import unpack as run
+
     keyring = _keyring(keys, passphrase)
     require_free(output)  # P-7: before anything is said of the bundle
     with opened(volumes, bundle) as readers, _beside(sidecar, readers) as copies:
-        return unpacking.unpack(readers, output, keyring=keyring, trust=trust, include=include, pace=pace,
-                                progress=progress, sidecar=copies)
+        return run(readers, output, keyring=keyring, trust=trust, include=include, pace=pace,
+                   progress=progress, sidecar=copies)
 
 
 def read_custody(volume: str, *, trust: TrustSet, bundle: str = "") -> CustodyChain:
     """The events of custody on one volume. Raises FormatError where the bundle or an event cannot be read."""
+    from airbundle.transfer.custody import read_chain
+    from airbundle.transfer.open import open_bundle
+
     with opened([volume], bundle) as readers:
         return read_chain(open_bundle(readers, trust), readers[0], trust)
 
@@ -208,6 +219,9 @@ def add_custody(volume: str, *, sign: PrivateIdentity, kind: str, trust: TrustSe
 
     Raises UntrustedError for a bundle that nobody here vouches for.
     """
+    from airbundle.transfer.custody import add_to_chain, read_chain
+    from airbundle.transfer.open import open_bundle
+
     with opened([volume], bundle, alone=True) as readers:
         found, reader = open_bundle(readers, trust), readers[0]
         if found.distrust is not None:
@@ -218,11 +232,15 @@ def add_custody(volume: str, *, sign: PrivateIdentity, kind: str, trust: TrustSe
 
 def make_slip(volume: str, *, trust: TrustSet, bundle: str = "") -> Slip:
     """What the slip of one volume says; `believed` says whether a trusted packer signed it."""
+    from airbundle.transfer.custody import read_chain
+    from airbundle.transfer.open import open_bundle
+    from airbundle.transfer.slip import make_slip as run
+
     with opened([volume], bundle) as readers:
         if len(readers) != 1:
             raise UsageError(f"{len(readers)} volumes here", where=volume, hint="give one: each drive has its slip")
         found = open_bundle(readers, trust)
-        return slips.make_slip(found, readers[0], read_chain(found, readers[0], trust), trust)
+        return run(found, readers[0], read_chain(found, readers[0], trust), trust)
 
 
 def salvage(volumes: Sequence[str], output: str, *, keys: Sequence[PrivateIdentity] = (), trust: TrustSet | None,
@@ -232,17 +250,21 @@ def salvage(volumes: Sequence[str], output: str, *, keys: Sequence[PrivateIdenti
     With `trust` only what its packer signed is read; with None also what nobody here vouches for: then do not run it
     with more rights than it needs.
     """
+    from airbundle.transfer.salvage import salvage as run
+
     keyring = _keyring(keys, passphrase)
     with opened(volumes, bundle) as readers:
-        return salvaging.salvage(readers, output, keyring=keyring, trust=trust, bundle_id=bundle, progress=progress)
+        return run(readers, output, keyring=keyring, trust=trust, bundle_id=bundle, progress=progress)
 
 
 def inspect(volumes: Sequence[str], *, trust: TrustSet | None = None, keys: Sequence[PrivateIdentity] = (),
             passphrase: str | None = None, bundle: str = "") -> Inspection:
     """What a bundle says of itself; with a key or passphrase also its files. `belief` says whether it is verified."""
+    from airbundle.transfer.inspect import inspect as run
+
     keyring = _keyring(keys, passphrase)
     with opened(volumes, bundle) as readers:
-        return inspecting.inspect(readers, trust=trust, keyring=keyring)
+        return run(readers, trust=trust, keyring=keyring)
 
 
 def _keyring(keys: Sequence[PrivateIdentity], passphrase: str | None) -> Keyring:

@@ -1,13 +1,15 @@
 """One command: wall time around its processes, their processor time and the largest resident set of one of them.
 
 A source is read once before the clock starts, so that everybody finds a warm page cache, and what is still being
-written from before is waited for.
+written from before is waited for. So that everybody finds memory too, some is touched and given back: a virtual machine
+may hand its free memory to the host after a second or two, and to touch 400 MiB of that takes 0.8 s instead of 0.02.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import os
 import subprocess
 import sys
@@ -23,6 +25,7 @@ used = resource.getrusage(resource.RUSAGE_CHILDREN)
 sys.stderr.write("\\n" + json.dumps([status, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024]))
 """
 PIECE = 8 << 20
+TOUCHED = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,13 @@ def bytes_in(folder: str) -> int:
 
 
 def warm(folder: str) -> None:
-    """Wait for what is still being written, then read everything once."""
+    """Wait for what is still being written, read everything once, and have the machine's memory at hand."""
     os.sync()
     for root, _, names in os.walk(folder):
         for name in names:
             with contextlib.suppress(OSError), open(os.path.join(root, name), "rb", buffering=0) as file:
                 while file.read(PIECE):
                     pass
+    with mmap.mmap(-1, TOUCHED, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        memory.madvise(mmap.MADV_HUGEPAGE)
+        memory[::mmap.PAGESIZE] = b"x" * (TOUCHED // mmap.PAGESIZE)
