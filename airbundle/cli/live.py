@@ -53,8 +53,8 @@ class WatchView:
         self._done = "done; unmount it" if mounted_by_others else "may be unplugged"
 
     def __enter__(self) -> Self:
-        if not self._json and output.out.is_terminal:
-            self._live = Live(console=output.out, auto_refresh=False, transient=True)
+        if not self._json and output.out().is_terminal:
+            self._live = Live(console=output.out(), auto_refresh=False, transient=True)
             self._live.start()
         elif not self._json:
             output.tell(self._title)
@@ -131,9 +131,9 @@ class WatchView:
         first = " " * _INDENT if text.startswith(" ") else time.strftime("%H:%M:%S ")
         text = first + shown(text.strip())
         if self._live is not None:
-            text = textwrap.fill(text, max(output.out.width, 40), subsequent_indent=" " * _INDENT,
+            text = textwrap.fill(text, max(output.out().width, 40), subsequent_indent=" " * _INDENT,
                                  break_long_words=False, break_on_hyphens=False, drop_whitespace=True)
-        output.out.print(Text(text, style=style))
+        output.out().print(Text(text, style=style))
 
     def _table(self) -> Table:
         grid = Table(box=None, title=Text(self._title), title_justify="left", title_style="bold", pad_edge=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import textwrap
@@ -11,9 +12,6 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from airbundle.errors import UsageError
 from airbundle.format.names import shown
@@ -22,15 +20,35 @@ from airbundle.stages import bound_by
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from rich.console import Console
     from rich.progress import Progress
+    from rich.text import Text
 
     from airbundle.errors import AirbundleError
     from airbundle.media.unplug import SettledDrive
     from airbundle.transfer.progress import Tick
 
 _SURE_AFTER = 5.0  # seconds after which it is said what bounds a run
-err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
-out = Console(highlight=False, soft_wrap=True, emoji=False)
+
+
+@functools.cache
+def out(*, stderr: bool = False) -> Console:
+    """Standard output for a person. Rich is imported when it is needed: with `--json` it hardly ever is."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
+
+
+def err() -> Console:
+    """Standard error, likewise."""
+    return out(stderr=True)
+
+
+def _text(words: str, style: str = "") -> Text:
+    """Text and not markup: what a stranger wrote in a bundle is shown as it is."""
+    from rich.text import Text
+
+    return Text(words, style=style)
 
 
 def human(size: int) -> str:
@@ -73,6 +91,9 @@ def moment(seconds: int | None) -> str:
 
 def table(rows: Iterable[Sequence[object]], *, head: Sequence[str] = (), title: str = "") -> None:
     """A plain table on stdout, made for 80 columns."""
+    from rich.console import Console
+    from rich.table import Table
+
     grid = Table(box=None, show_header=bool(head), title=title or None, title_justify="left", pad_edge=False,
                  title_style="bold")
     rows = [list(row) for row in rows]
@@ -80,14 +101,9 @@ def table(rows: Iterable[Sequence[object]], *, head: Sequence[str] = (), title: 
         grid.add_column(head[number] if number < len(head) else "", overflow="fold",
                         style="dim" if not head and number == 0 else "", no_wrap=not head and number == 0)
     for row in rows:
-        grid.add_row(*(_cell(cell) for cell in row))
+        grid.add_row(*(_text(shown(str(cell)) if cell is not None else "-") for cell in row))
     # Off a terminal nothing is folded: a program, or grep, reads the lines.
-    Console(highlight=False, emoji=False, width=None if out.is_terminal else 1000).print(grid)
-
-
-def _cell(cell: object) -> Text:
-    """Text and not markup: what a stranger wrote in a bundle is shown as it is."""
-    return Text(shown(str(cell)) if cell is not None else "-")
+    Console(highlight=False, emoji=False, width=None if out().is_terminal else 1000).print(grid)
 
 
 def counted(number: int, noun: str) -> str:
@@ -97,23 +113,23 @@ def counted(number: int, noun: str) -> str:
 
 def say(text: str) -> None:
     """A line for the person, on stderr."""
-    err.print(_folded(text), markup=False)
+    err().print(_folded(text), markup=False)
 
 
 def tell(text: str) -> None:
     """Lines of an answer, on stdout."""
     for line in text.splitlines():
-        out.print(Text(shown(line)))
+        out().print(_text(shown(line)))
 
 
 def good(text: str) -> None:
     """The green line, on stdout."""
-    out.print(Text(shown(text), style="bold green"))
+    out().print(_text(shown(text), style="bold green"))
 
 
 def warn(text: str) -> None:
     """A yellow line, on stderr."""
-    err.print(Text(_folded(f"warning: {shown(text)}"), style="yellow"))
+    err().print(_text(_folded(f"warning: {shown(text)}"), style="yellow"))
 
 
 def unplug(drives: Iterable[SettledDrive]) -> None:
@@ -161,18 +177,18 @@ def plain(value: object) -> Any:
 def show_error(error: AirbundleError) -> None:
     """The two lines of an error."""
     head = "airbundle: error:"
-    line = Text(_folded(f"{head} {shown(str(error))}"))
+    line = _text(_folded(f"{head} {shown(str(error))}"))
     line.stylize("bold red", 0, len(head))
-    err.print(line)
+    err().print(line)
     for number, hint in enumerate(error.hint.splitlines()):
         say(f"  {shown(hint)}" if number else f"airbundle: hint: {shown(hint)}")
 
 
 def _folded(text: str) -> str:
     """On a terminal lines are folded between words, never inside one, so that a path can be copied."""
-    if not err.is_terminal:
+    if not err().is_terminal:
         return text
-    return "\n".join(textwrap.fill(line, max(err.width, 20), break_long_words=False, break_on_hyphens=False)
+    return "\n".join(textwrap.fill(line, max(err().width, 20), break_long_words=False, break_on_hyphens=False)
                      for line in text.splitlines())
 
 
@@ -183,8 +199,8 @@ class ProgressView:
         if style not in {"auto", "plain", "json", "none"}:
             raise UsageError(f"--progress {style}", hint="give auto, plain, json or none")
         self._style = "none" if quiet else style
-        if style == "auto":
-            self._style = "fancy" if err.is_terminal and not quiet else ("none" if quiet else "plain")
+        if self._style == "auto":
+            self._style = "fancy" if err().is_terminal else "plain"
         self._lock = threading.Lock()
         self._bar: Progress | None = None
         self._task: Any = None
@@ -201,7 +217,7 @@ class ProgressView:
             )
 
             self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn(
-                "{task.fields[amount]}"), TimeRemainingColumn(), console=err, transient=True)
+                "{task.fields[amount]}"), TimeRemainingColumn(), console=err(), transient=True)
             self._bar.start()
         return self
 
@@ -226,7 +242,7 @@ class ProgressView:
 
     def _show_warning(self, tick: Tick) -> None:
         if self._style == "json":
-            err.print(msgspec.json.encode({"phase": tick.phase, "warning": tick.warning}).decode(), markup=False)
+            err().print(msgspec.json.encode({"phase": tick.phase, "warning": tick.warning}).decode(), markup=False)
         elif self._style != "none":  # above the bar, if there is one; the result says it too
             warn(tick.warning)
 
@@ -256,7 +272,7 @@ class ProgressView:
         if self._style == "json":
             line = msgspec.json.encode({"phase": tick.phase, "done": tick.done, "total": tick.total,
                                         "rate": round(rate), "eta": left, "bound_by": tick.bound_by})
-            err.print(line.decode(), markup=False)
+            err().print(line.decode(), markup=False)
         elif tick.total and tick.done:
             say(f"{tick.phase}: {human(tick.done)} of {human(tick.total)}, {human(round(rate))}/s, "
                 f"{left if left is not None else '?'} s left")
