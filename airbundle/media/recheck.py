@@ -34,20 +34,24 @@ _WHOLE_PIECE: Final = 8 * MIB
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was written to a file: bytes, and digests of pieces and of all; no secret and no signature rests on them."""
+    """What was written to a file: bytes, and digests of pieces and of all; no secret and no signature rests on them.
+
+    Of what is never asked for as a whole there is no digest of all.
+    """
 
     size: int
     pieces: bytes
-    whole: bytes
+    whole: bytes | None
 
     @classmethod
-    def of(cls, read: Reading, size: int) -> Self:
+    def of(cls, read: Reading, size: int, *, whole: bool) -> Self:
         """A file of so many bytes."""
-        return cls(size, _digest(read, _places(size)), _digest(read, _all_places(size)))
+        return cls(size, _digest(read, _places(size)), _digest(read, _all_places(size)) if whole else None)
 
     def is_held(self, read: Reading, size: int, *, whole: bool) -> bool:
         """Whether a file, of so many bytes now, is what was written, by its pieces or as a `whole`."""
         if whole:
+            assert self.whole is not None
             return _digest(read, _all_places(size)) == self.whole
         return _digest(read, _places(size)) == self.pieces
 
@@ -86,7 +90,7 @@ class Recheck:
         self._first = self._first or name
         self._since += size
         if name == self._first or (self._newest and self._is_due()):
-            self._begun[temporary] = Written.of(read, size)
+            self._begun[temporary] = Written.of(read, size, whole=name == self._first)
 
     def settle(self, temporary: str, name: str) -> dict[str, Written]:
         """It got its name. Gives what is to be read again now, by name: mostly nothing."""

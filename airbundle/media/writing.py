@@ -96,7 +96,7 @@ class VolumeWriter:
             kept = {}
             for name in (README_NAME, *there):
                 with contextlib.suppress(FileNotFoundError), self._reading(name) as (read, size):
-                    kept[name] = Written.of(read, size)
+                    kept[name] = Written.of(read, size, whole=True)
             self._recheck = Recheck(total, kept, there[0] if there else "", newest=not reads_back)
 
     def preallocate(self, name: str, size: int) -> None:

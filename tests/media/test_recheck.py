@@ -183,7 +183,22 @@ def test_a_file_of_another_writing_is_not_taken_for_the_first() -> None:
     work.write("00000000.abs", "t0", memory(b"a"), 1)
     work.write("00000001.abs", "t1", memory(b"b"), 1)
     assert work.settle("t1", "00000001.abs") == {}
-    assert work.settle("t0", "00000000.abs") == {"00000000.abs": Written.of(memory(b"a"), 1)}
+    assert work.settle("t0", "00000000.abs") == {"00000000.abs": Written.of(memory(b"a"), 1, whole=True)}
+
+
+def test_a_segment_that_is_not_the_first_is_never_digested_as_a_whole() -> None:
+    """It made a twentieth full: of its 8 MiB a quarter of a MiB is looked at, and not more for each of them."""
+    size, asked = 8 << 20, [0]
+
+    def read(at: int, length: int) -> memoryview:
+        asked[0] += length
+        return memoryview(bytes(length))
+
+    work = Recheck(20 * size, {}, "", newest=True)
+    work.write("00000000.abs", "t0", read, size)
+    assert asked == [size + (256 << 10)]
+    work.write("00000001.abs", "t1", read, size)
+    assert asked == [size + 2 * (256 << 10)]
 
 
 def test_how_a_drive_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
