@@ -15,6 +15,7 @@ import re
 import stat
 import threading
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
@@ -285,8 +286,14 @@ class VolumeWriter:
     @contextlib.contextmanager
     def _reading(self, name: str) -> Iterator[tuple[Callable[[int, int], memoryview], int]]:
         """A file past the page cache, piece by piece, and its size."""
-        with self.opened(name) as fd, memoryview(system.huge_buffer(system.CALL)) as view:
+        view = self._window
+        with self.opened(name) as fd:
             yield lambda at, length: view[:system.read_into(fd, view[:length], at)], os.fstat(fd).st_size
+
+    @cached_property
+    def _window(self) -> memoryview:
+        """Room to read again into; who has the lock of the drive may use it."""
+        return memoryview(system.huge_buffer(system.CALL))
 
     def _write_views(self, fd: int, views: Sequence[memoryview]) -> None:
         began, offset = self._clock(), 0
