@@ -50,6 +50,11 @@ def decode(raw: bytes, kind: type[T], *, limit: int, rule: str) -> T:
     if len(raw) > limit:
         raise FormatError(f"a document has {len(raw)} bytes, at most {limit} are allowed", rule=rule)
     _check_text(raw)
+    return decode_part(raw, kind)
+
+
+def decode_part(raw: bytes | msgspec.Raw, kind: type[T]) -> T:
+    """The same of a part that `decode` has left as it was in its value, without what it has checked of the whole."""
     try:
         value = _decoder(kind).decode(raw)
         again = msgspec.json.encode(value)
@@ -57,7 +62,7 @@ def decode(raw: bytes, kind: type[T], *, limit: int, rule: str) -> T:
         raise FormatError("a document is not UTF-8", rule="E-2") from None
     except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors
         raise FormatError(f"a document is not as it should be: {shown(str(error))[:200]}", rule="E-1") from None
-    if again != raw:
+    if again != bytes(raw):
         raise FormatError("a document is not in its canonical form", rule="E-3")
     return value
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Annotated
+from operator import eq
+from typing import TYPE_CHECKING, Annotated, Final, overload
 
 import msgspec
 
 from airbundle.errors import FormatError
 from airbundle.format import encoding, limits
+from airbundle.format.columns import PathColumn
 from airbundle.format.encoding import Hex16, Hex32, HexDigest, Int53
 from airbundle.format.names import SafePath, check_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
+
+
+_DIGEST: Final = 32
 
 
 class FileRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -23,6 +29,48 @@ class FileRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     path: str
     size: Int53
     sha256: Hex32  # its packer's word (G-11)
+
+
+class FileRows(Sequence[FileRow]):
+    """Rows of files in columns, each made when it is asked for: 50 bytes and a path, where a row takes 260."""
+
+    __slots__ = ("_digests", "paths", "sizes")
+
+    def __init__(self, rows: Iterable[FileRow]) -> None:
+        sizes, digests = array("Q"), bytearray()
+
+        def kept(row: FileRow) -> str:
+            sizes.append(row.size)
+            digests.extend(bytes.fromhex(row.sha256))
+            return row.path
+
+        self.paths = PathColumn(map(kept, rows))
+        self.sizes, self._digests = sizes, bytes(digests)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, number: int) -> FileRow: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[FileRow]: ...
+
+    def __getitem__(self, number: int | slice) -> FileRow | list[FileRow]:
+        if isinstance(number, slice):
+            return [self[one] for one in range(*number.indices(len(self)))]
+        number = range(len(self))[number]
+        digest = self._digests[number * _DIGEST:(number + 1) * _DIGEST]
+        return FileRow(str(self.paths[number]), self.sizes[number], digest.hex())
+
+    def __iter__(self) -> Iterator[FileRow]:
+        digests = (self._digests[at:at + _DIGEST].hex() for at in range(0, len(self._digests), _DIGEST))
+        return map(FileRow, map(str, self.paths), self.sizes, digests)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class SliceRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -43,17 +91,27 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sequence: Int53 | None
     meta: Annotated[tuple[tuple[str, str], ...], msgspec.Meta(max_length=limits.META_PAIRS_MAX)]
     segments: Annotated[tuple[SliceRow, ...], msgspec.Meta(max_length=limits.ROWS_MAX)]
-    files: Annotated[tuple[FileRow, ...], msgspec.Meta(max_length=limits.FILES_MAX)]
+    files: Annotated[Sequence[FileRow], msgspec.Meta(max_length=limits.FILES_MAX)]
     folders: Annotated[tuple[str, ...], msgspec.Meta(max_length=limits.FOLDERS_MAX)]
 
     @property
     def size(self) -> int:
         """Bytes of the source stream."""
-        return sum(file.size for file in self.files)
+        return sum(_sizes(self.files))
 
     def starts(self) -> Sequence[int]:
         """Start of each file in the source stream, and the end of the last."""
-        return array("Q", accumulate((file.size for file in self.files), initial=0))
+        return array("Q", accumulate(_sizes(self.files), initial=0))
+
+
+class _Read(Manifest, frozen=True):
+    """As it is read: half a million rows are decoded one by one, and none is kept."""
+
+    files: Annotated[tuple[msgspec.Raw, ...], msgspec.Meta(max_length=limits.FILES_MAX)]  # type: ignore[assignment]
+
+
+def _sizes(files: Sequence[FileRow]) -> Iterable[int]:
+    return files.sizes if isinstance(files, FileRows) else (file.size for file in files)
 
 
 def write_manifest(manifest: Manifest, files: Iterable[FileRow] | None = None) -> bytes:
@@ -87,10 +145,13 @@ def parse_manifest(raw: bytes, require: Callable[[Manifest], None] = lambda _: N
 
     `require` is asked between them, of what the manifest repeats (G-4), and raises what it likes.
     """
-    manifest = encoding.decode(raw, Manifest, limit=limits.MANIFEST_MAX, rule="L-3")
+    read = encoding.decode(raw, _Read, limit=limits.MANIFEST_MAX, rule="L-3")
+    files = FileRows(encoding.decode_part(row, FileRow) for row in read.files)
+    manifest = Manifest(**{**msgspec.structs.asdict(read), "files": files})
+    del read
     check_meta(manifest.meta)
     require(manifest)
-    check_paths((SafePath.parse(file.path) for file in manifest.files), map(SafePath.parse, manifest.folders))
+    check_paths(map(SafePath.parse, files.paths), map(SafePath.parse, manifest.folders))
     _check_slices(manifest.segments, manifest.size)
     return manifest
 

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self, overload
 
 import numpy as np
 
-from airbundle.format.names import SafePath
+from airbundle.format.columns import PathColumn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from airbundle.format.names import SafePath
 
 _IDENTITY: Final = struct.Struct("<5Q")
 _DEVICE: Final = 8
@@ -54,7 +56,7 @@ class SourceFiles(Sequence[SourceFile]):
 
     __slots__ = ("_elsewhere", "_root", "identities", "paths", "starts")
 
-    def __init__(self, root: str, paths: Sequence[SafePath], sizes: Iterable[int], identities: bytes,
+    def __init__(self, root: str, paths: PathColumn, sizes: Iterable[int], identities: bytes,
                  elsewhere: dict[SafePath, str]) -> None:
         """`elsewhere` are the locations of files that do not lie where their paths say."""
         self._root, self._elsewhere = root, elsewhere
@@ -64,7 +66,7 @@ class SourceFiles(Sequence[SourceFile]):
     @classmethod
     def of(cls, files: Sequence[SourceFile]) -> Self:
         """From files, wherever they lie."""
-        return cls("", [file.path for file in files], (file.size for file in files),
+        return cls("", PathColumn(file.path for file in files), (file.size for file in files),
                    b"".join(file.identity for file in files), {file.path: file.location for file in files})
 
     @property
@@ -124,6 +126,6 @@ class FoundFiles:
         """All of them in order of their paths (P-5), which is that of their code points."""
         order = np.array(sorted(range(len(self._paths)), key=self._paths.__getitem__), np.intp)
         identities = np.frombuffer(self._identities, np.uint8).reshape(-1, _IDENTITY.size)[order]
-        return SourceFiles(self._root, [self._paths[number] for number in order],
+        return SourceFiles(self._root, PathColumn(self._paths[number] for number in order),
                            array("Q", (self._sizes[number] for number in order)), identities.tobytes(),
                            self._elsewhere)

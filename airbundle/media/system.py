@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import itertools
 import mmap
 import os
 import stat
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
@@ -81,14 +82,13 @@ class Features:
         return cls(*(False,) * 9)
 
 
-def _find_syncfs() -> ctypes._NamedFuncPointer | None:
-    try:
-        return ctypes.CDLL(None, use_errno=True).syncfs
-    except (OSError, TypeError, AttributeError):  # no C library by that name, or one without syncfs
-        return None
+def _c_function(name: str) -> Callable[[int], int] | None:
+    with contextlib.suppress(OSError, TypeError, AttributeError):  # no C library by that name, or one without it
+        return cast("Callable[[int], int]", getattr(ctypes.CDLL(None, use_errno=True), name))
+    return None
 
 
-_SYNCFS: Final = _find_syncfs()
+_SYNCFS, _TRIM = _c_function("syncfs"), _c_function("malloc_trim")
 _twin_lock: Final = threading.Lock()
 _active = [Features.detected()]
 
@@ -141,6 +141,12 @@ def memory_total() -> int:
     return total
 
 
+def return_memory() -> None:
+    """Give what was freed back to the system, where the C library can: it keeps more, the larger the pieces were."""
+    if _TRIM is not None:
+        _TRIM(0)
+
+
 def cpu_count() -> int:
     """Processors that this process may use, at least 1."""
     return len(os.sched_getaffinity(0)) if features().affinity else os.cpu_count() or 1
@@ -159,8 +165,7 @@ def open_file(path: str, flags: int, mode: int = 0o666, *, dir_fd: int | None = 
 
 def set_direct(fd: int, *, on: bool) -> None:
     """Switch direct I/O on where it can be, or off."""
-    # Not by a flag of open(2): a file that O_CREAT | O_EXCL made stays when O_DIRECT is then refused.
-    if features().direct:
+    if features().direct:  # not by a flag of open(2): what O_CREAT | O_EXCL made stays when O_DIRECT is refused
         flags = fcntl.fcntl(fd, fcntl.F_GETFL)
         with contextlib.suppress(OSError):
             fcntl.fcntl(fd, fcntl.F_SETFL, flags | _O_DIRECT if on else flags & ~_O_DIRECT)
@@ -352,9 +357,7 @@ def sync_tree(path: str) -> None:
         finally:
             os.close(fd)
     for folder, _, files in os.walk(path, topdown=False):
-        for file in (os.path.join(folder, name) for name in files):
-            if os.path.islink(file):
-                continue
+        for file in itertools.filterfalse(os.path.islink, (os.path.join(folder, name) for name in files)):
             fd = os.open(file, os.O_RDWR | NOFOLLOW | _BINARY)
             try:
                 os.fsync(fd)
@@ -372,10 +375,8 @@ def try_lock(fd: int, *, wait: bool = False) -> bool:
         return True
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
+    except OSError as error:  # others than this one come from file systems without locks
+        return not isinstance(error, BlockingIOError)
     return True
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import bisect
+from itertools import starmap, zip_longest
+from operator import ne
 from typing import TYPE_CHECKING
 
 from airbundle.errors import FormatError
 from airbundle.format.segment import FileSpan
 
 if TYPE_CHECKING:
-    from airbundle.format.manifest import FileRow, Manifest
+    from collections.abc import Iterator
+
+    from airbundle.format.manifest import Manifest
     from airbundle.format.segment import Index
 
 
@@ -27,13 +31,16 @@ class Contents:
         row = self.manifest.segments[number]
         if (index.start, index.length) != (row.start, row.length):
             raise FormatError(f"segment {number} holds another slice than the manifest says", rule="G-5")
-        spans = tuple(FileSpan(file.path, self.starts[at], file.size)
-                      for at, file in self.touched(row.start, row.length))
-        if index.files != spans:
+        spans = map(self._span, self.touched(row.start, row.length))
+        if any(starmap(ne, zip_longest(index.files, spans))):
             raise FormatError(f"segment {number} names other files than the manifest", rule="G-5")
 
-    def touched(self, start: int, length: int) -> list[tuple[int, FileRow]]:
-        """Files that have bytes in `length` bytes from `start`: number and row."""
+    def touched(self, start: int, length: int) -> Iterator[int]:
+        """The numbers of the files that have bytes in `length` bytes from `start`."""
         first = bisect.bisect_right(self.starts, start) - 1
         last = bisect.bisect_left(self.starts, start + length) - 1
-        return [(at, self.manifest.files[at]) for at in range(first, last + 1) if self.manifest.files[at].size]
+        return (at for at in range(first, last + 1) if self.starts[at] < self.starts[at + 1])
+
+    def _span(self, number: int) -> FileSpan:
+        row = self.manifest.files[number]
+        return FileSpan(row.path, self.starts[number], row.size)

@@ -16,8 +16,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from airbundle.crypto.envelope import BundleKey, Context, Keyring, open_preamble, parse_preamble
 from airbundle.crypto.seal import Opener
 from airbundle.crypto.signing import Judgement
@@ -120,6 +118,10 @@ class Bundle:
     def believed_by(self) -> str:
         """Fingerprint of the trusted packer, or nothing."""
         return self.judgement.require_packer().hex if self.judgement else ""
+
+    def forget_body(self) -> None:
+        """Let the catalog's body go: nobody will open its sealed list again, and that has 110 bytes for each file."""
+        self.catalog_body = b""
 
     def number_by_name(self, name: str) -> int | None:
         """Which segment a file of this name should hold; the catalog has names of its own and no other."""
@@ -275,7 +277,7 @@ def _merged_catalog(expected: Expected, work: Workspace, copies: list[tuple[Volu
 def body_of(image: Image) -> bytes:
     """The body that the data blocks of a segment are, end to end."""
     geometry = image.place.geometry
-    return np.ascontiguousarray(image.payloads[:geometry.data_blocks]).tobytes()
+    return image.payloads[:geometry.data_blocks].tobytes()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from airbundle.crypto.seal import Opener
 from airbundle.errors import AirbundleError, IncompleteError, MediumError
 from airbundle.format.catalog import DATA
 from airbundle.format.names import SafePath, shown
+from airbundle.media import system
 from airbundle.media import volume as volumes
 from airbundle.media.flow import StreamWriter
 from airbundle.media.presence import explained
@@ -139,6 +140,8 @@ def fill(staging: StagingTree, bundle: Bundle, opened: Opened, *, include: Seque
     Raises AirbundleError with what was found so far, a Filled, as its report.
     """
     began = time.monotonic()
+    bundle.forget_body()  # it is `opened`
+    system.return_memory()
     contents = Contents(opened.manifest, len(bundle.data_rows))  # G-5 comes before what is asked for (D-2)
     wanted = Wanted(opened.manifest, include)
     tally = Tally([], [], [])
@@ -212,7 +215,7 @@ def _needed(bundle: Bundle, contents: Contents, wanted: Wanted, landing: Landing
     """The data segments that hold something of the files and are not in the staging tree yet."""
     slices = contents.manifest.segments
     return [row for row in bundle.data_rows if row.number not in landing.done and any(
-        number in wanted for number, _ in contents.touched(slices[row.number].start, slices[row.number].length))]
+        number in wanted for number in contents.touched(slices[row.number].start, slices[row.number].length))]
 
 
 def _landing(staging: StagingTree, bundle: Bundle, include: Sequence[str]) -> Landing:
