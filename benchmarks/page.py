@@ -43,7 +43,7 @@ def _head(found: dict[str, Any]) -> list[str]:
         machine["system"], f"Python {machine['python']}", f"airbundle {machine['airbundle']}"])
     how = ("Made by `make bench`; all numbers are in `bench.json`. A ratio is our seconds over theirs, the median of "
            "the ratios of each round (least to most); less is better. Each side ends when its bytes are on the medium, "
-           "and finds its source in the page cache, and a GiB of memory that was touched just before.")
+           "and finds its source in the page cache.")
     peers = "; ".join(f"{name}: {version}" for name, version in found["peers"].items())
     parts = ["# Airbundle beside its peers", "", how, "", f"{described}; {found['made']}.", "", f"Peers: {peers}.", "",
              f"Load average of one minute, before and after: {loads}.", ""]
