@@ -77,7 +77,7 @@ def machine() -> dict[str, str]:
     found = {"airbundle": VERSION, "python": platform.python_version(), "system": platform.platform(terse=True),
              "cores": str(system.cpu_count()), "memory": output.human(system.memory_total()),
              "parity engine": best_engine().name,
-             "entropy coder": "libzstd" if has_functions() else "zstandard (slower: it was built without _cffi)",
+             "entropy coder": "libzstd" if has_functions() else "zstandard (slower: libzstd has no functions for cffi)",
              "trust store": keystore.trust_folder(),
              "watching": _watching(), "missing": ", ".join(missing) or "nothing"}
     if isinstance(best_engine(), NumpyEngine):

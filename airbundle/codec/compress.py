@@ -198,6 +198,8 @@ class Compressor:
         """The packed form of spec chapter 6, and its size; 0 if it would not fit into `room`."""
         width, phase = plan.width, plan.phase
         count = (source.size - phase) // width
+        if count < 1:  # the plan is that of longer chunks
+            return 0
         rows = [self._planes[row * count : (row + 1) * count] for row in range(width)]
         with self._stages("planes"):
             planes.split(_words(source, phase, width), rows, self._scratch[width])

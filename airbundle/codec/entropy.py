@@ -37,7 +37,8 @@ class EntropyCoder(Protocol):
     def pack(self, plain: Bytes, out: Bytes) -> int:
         """Write one frame that holds `plain` to the start of `out`, and give its size.
 
-        0 if it does not fit with a little to spare. Behind the frame `out` may hold anything.
+        0 if `out` has no room for it; libzstd also says so where it would just have been enough. Behind the frame `out`
+        may hold anything.
         """
         ...
 
@@ -65,7 +66,10 @@ class LiteralCoder:
     def __init__(self) -> None:
         if lib is None:
             raise OSError("zstandard has no functions for cffi here")
-        self._context: Any = ffi.gc(lib.ZSTD_createCCtx(), lib.ZSTD_freeCCtx)
+        made = lib.ZSTD_createCCtx()
+        if made == ffi.NULL:
+            raise MemoryError
+        self._context: Any = ffi.gc(made, lib.ZSTD_freeCCtx)
         for parameter, value in (
             (lib.ZSTD_c_windowLog, _WINDOW_LOG), (lib.ZSTD_c_hashLog, _TABLE_LOG),
             (lib.ZSTD_c_strategy, lib.ZSTD_fast), (lib.ZSTD_c_targetLength, _NEVER),
@@ -89,10 +93,11 @@ def literal_coder() -> EntropyCoder:
 @functools.cache
 def has_functions() -> bool:
     """Whether the functions of libzstd are here, and make of a few skewed bytes what they should."""
-    plain = np.random.default_rng(1).binomial(8, 0.5, 1 << 12).astype(np.uint8)
+    numbers = np.arange(1 << 12, dtype=np.uint16) * np.uint16(40_503)  # numpy.random would be one more import
+    plain = np.unpackbits(numbers.view(np.uint8).reshape(-1, 2), axis=1).sum(axis=1, dtype=np.uint8)
     frame = np.empty(plain.size, np.uint8)
     try:
         size = LiteralCoder().pack(plain, frame)
-        return 0 < size < plain.size // 2 and zstandard.decompress(frame[:size].data) == plain.tobytes()
+        return 0 < size < plain.size // 2 and bool(zstandard.decompress(frame[:size].data) == plain.tobytes())
     except (OSError, AttributeError, zstandard.ZstdError):
         return False

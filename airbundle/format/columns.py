@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class PathColumn(Sequence[SafePath]):
-    """Paths that were parsed before, as UTF-8: 8 bytes more than their own length each, where an object takes 60."""
+    """Paths as UTF-8: 8 bytes more than their own length each, where an object takes 60.
+
+    They are taken for parsed: who fills it from outside parses them before anybody else sees it.
+    """
 
     __slots__ = ("_ends", "_text")
 

@@ -54,7 +54,7 @@ def decode(raw: bytes, kind: type[T], *, limit: int, rule: str) -> T:
 
 
 def decode_part(raw: bytes | msgspec.Raw, kind: type[T]) -> T:
-    """The same of a part that `decode` has left as it was in its value, without what it has checked of the whole."""
+    """Like `decode`, for a msgspec.Raw in a value that it gave: size, depth and numbers were checked with the whole."""
     try:
         value = _decoder(kind).decode(raw)
         again = msgspec.json.encode(value)

@@ -58,15 +58,17 @@ def layout_of(geometry: Geometry) -> Layout:
 def digests(blocks: Blocks, suite: Suite) -> bytes:
     """The digest of each block, end to end; `blocks` has shape (count, B) and no gaps.
 
-    The digest fields are zero for a moment, and put back: a block is then hashed where it lies, in one call.
+    The digest fields are zero for a moment, and put back: a block is then hashed where it lies, in one call. So the
+    array has to be writable, and nobody else may read it meanwhile.
     """
     size, new_hash = blocks.shape[1], suite.new_hash
     fields = blocks[:, DIGEST_AT:FIELDS_AT].copy()
     blocks[:, DIGEST_AT:FIELDS_AT] = 0
     flat = blocks.reshape(-1).data
-    made = b"".join([new_hash(flat[at:at + size]).digest() for at in range(0, len(flat), size)])
-    blocks[:, DIGEST_AT:FIELDS_AT] = fields
-    return made
+    try:
+        return b"".join([new_hash(flat[at:at + size]).digest() for at in range(0, len(flat), size)])
+    finally:
+        blocks[:, DIGEST_AT:FIELDS_AT] = fields
 
 
 def digest_rows(blocks: Blocks, suite: Suite) -> Blocks:

@@ -83,7 +83,7 @@ class Bundle:
     sidecar: VolumeReader | None = None
     rows: tuple[Row, ...] = ()
     groups: tuple[Group, ...] = ()
-    catalog_body: bytes = b""
+    catalog_body: bytes | None = None
     catalog_findings: list[tuple[VolumeReader, str, Findings]] = field(default_factory=list)
     preamble_raw: bytes | None = None
     segments_preamble: bytes | None = None
@@ -121,7 +121,12 @@ class Bundle:
 
     def forget_body(self) -> None:
         """Let the catalog's body go: nobody will open its sealed list again, and that has 110 bytes for each file."""
-        self.catalog_body = b""
+        self.catalog_body = None
+
+    def require_body(self) -> bytes:
+        """The body of the catalog, which gave the signed root, where it was not let go."""
+        assert self.catalog_body is not None
+        return self.catalog_body
 
     def number_by_name(self, name: str) -> int | None:
         """Which segment a file of this name should hold; the catalog has names of its own and no other."""
@@ -326,7 +331,7 @@ def open_manifest(bundle: Bundle, keyring: Keyring) -> Opened:
     if preamble.under_passphrase and bundle.distrust is not None:  # K-15: a stranger does not set the cost
         raise bundle.distrust
     key = open_preamble(preamble, keyring)
-    _, sealed = parse_body(bundle.catalog_body)
+    _, sealed = parse_body(bundle.require_body())
     row = bundle.statement.catalog
     opener = Opener(bundle.context, key, row.number, bytes.fromhex(row.salt))
     return Opened(key, preamble, parse_manifest(_open_pieces(opener, sealed), partial(_require_same, bundle, preamble)))

@@ -126,7 +126,7 @@ def rebuilt_catalog(bundle: Bundle, work: Workspace) -> Image:
     expected = bundle.expected(bundle.statement.catalog)
     place, geometry = expected.place, expected.geometry
     image = Image(place, work.blocks(place.block_count, geometry.block_size))
-    body = np.frombuffer(bundle.catalog_body, np.uint8)
+    body = np.frombuffer(bundle.require_body(), np.uint8)
     image.payloads[:geometry.data_blocks] = body.reshape(geometry.data_blocks, geometry.payload_size)
     assert bundle.preamble_raw is not None
     root = finish(image, bundle.suite, work.engine, bundle.preamble_raw)

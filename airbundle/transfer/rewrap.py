@@ -229,7 +229,7 @@ def _make(bundle: Bundle, identity: PrivateIdentity, opened: Opened, preamble: P
     manifest = msgspec.structs.replace(  # G-4
         opened.manifest, recipients=tuple(recipient.hex() for recipient in preamble.recipients))
     sealed, salt = seal_manifest(sealing, number, write_manifest(manifest), entropy=entropy)  # K-10
-    body = write_body(parse_body(bundle.catalog_body)[0], sealed)
+    body = write_body(parse_body(bundle.require_body())[0], sealed)
     catalog = finish_catalog(sealing, number, salt, body, Workspace(3 * len(body) + 4 * limits.MIB))
     payload = write_statement(msgspec.structs.replace(
         bundle.statement, revision=revision, envelopes=PreambleRef(len(raw), bundle.suite.hash(raw).hex()),

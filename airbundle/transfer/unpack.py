@@ -137,7 +137,7 @@ def fill(staging: StagingTree, bundle: Bundle, opened: Opened, *, include: Seque
 
     With `kept` the staging folder stays whatever happens here, so that a later run goes on with it; without, only
     where volumes are missing or one was pulled. `witness` is kept with it, and given back by the run that finishes.
-    Raises AirbundleError with what was found so far, a Filled, as its report.
+    The body of the bundle's catalog is let go. Raises AirbundleError with what was found so far, a Filled, as report.
     """
     began = time.monotonic()
     bundle.forget_body()  # it is `opened`

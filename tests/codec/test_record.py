@@ -69,7 +69,7 @@ def test_the_layout_is_that_of_the_table() -> None:
         assert len(record) == RECORD_SIZE == 384 * KIB
         assert record[:COPY] == record[COPY : 2 * COPY] == record[2 * COPY :]
         assert record[:8] == bytes.fromhex("89 41 42 53 0D 0A 1A 0A")
-        assert record[8 : 8 + size] == hash_by_suite(suite_number)(record[56:FRAME])
+        assert record[8 : 8 + size] == hash_by_suite(suite_number)(record[:8] + bytes(48) + record[56:FRAME])
         assert not any(record[8 + size : 56])
         assert record[56:71] == struct.pack("<HBBI", 1, suite_number, 5, 7) + b"content"
         assert not any(record[71:FRAME])
@@ -219,7 +219,7 @@ def forged(change: Callable[[bytearray], None], *, digest: bool) -> bytearray:
     frame = bytearray(encode(b"content")[:FRAME])
     change(frame)
     if digest:
-        frame[8:56] = hash_by_suite(1)(frame[56:]).ljust(48, b"\0")
+        frame[8:56] = hash_by_suite(1)(bytes(frame[:8]) + bytes(48) + bytes(frame[56:])).ljust(48, b"\0")
     codec = reedsolo.RSCodec(64)
     rows = np.frombuffer(frame, np.uint8).reshape(191, 513)
     copy = np.zeros(COPY, np.uint8)
