@@ -70,7 +70,7 @@ def encode_record(content: bytes, *, suite_number: int, hash_by_suite: HashBySui
         raise FormatError(f"{len(content)} bytes do not fit into a record", rule="R-2")
     digested = _HEADER.pack(VERSION, suite_number, Kind.RECORD, len(content)) + content
     digested = digested.ljust(_FRAME_SIZE - FIELDS_AT, b"\0")
-    digest = hash_by_suite(suite_number)(FRONT, digested).ljust(FIELDS_AT - DIGEST_AT, b"\0")
+    digest = hash_by_suite(suite_number)(FRONT + digested).ljust(FIELDS_AT - DIGEST_AT, b"\0")
     frame = np.frombuffer(MAGIC + digest + digested, np.uint8)
     return _copy_of(frame, engine).tobytes() * COPIES
 
@@ -123,12 +123,12 @@ def _parse(frame: Bytes, hash_by_suite: HashBySuite) -> tuple[bytes, int]:
     version, suite_number, kind, length = _HEADER.unpack_from(raw, FIELDS_AT)
     if raw[:DIGEST_AT] != MAGIC or version != VERSION or kind != Kind.RECORD:
         raise FormatError("not a record", rule="R-3")
-    digest = hash_by_suite(suite_number)(FRONT, memoryview(raw)[FIELDS_AT:])
+    digest = hash_by_suite(suite_number)(FRONT + raw[FIELDS_AT:])
     if raw[DIGEST_AT:FIELDS_AT] != digest.ljust(FIELDS_AT - DIGEST_AT, b"\0"):
         raise FormatError("a record that does not match its digest", rule="R-3")
     if length > STATEMENT_MAX:
         raise FormatError(f"a record of {length} bytes", rule="R-2")
-    if raw[_CONTENT_AT + length :].strip(b"\0"):
+    if raw[_CONTENT_AT + length :] != bytes(len(raw) - _CONTENT_AT - length):
         raise FormatError("a record with bytes behind its content", rule="R-2")
     return raw[_CONTENT_AT : _CONTENT_AT + length], suite_number
 

@@ -69,7 +69,7 @@ def _claims_at(reader: VolumeReader, name: str, starts: Iterable[int], most: int
         geometry = header.geometry
         # V-2: a block at the end ends there. Headers cost nothing to make, so what does not is not even read.
         block = b"" if start < 0 and geometry.block_size != -start else reader.peek(name, start, geometry.block_size)
-        digest = hash_by_suite(geometry.suite)(FRONT, block[FIELDS_AT:]).ljust(FIELDS_AT - DIGEST_AT, b"\0")
+        digest = hash_by_suite(geometry.suite)(FRONT + block[FIELDS_AT:]).ljust(FIELDS_AT - DIGEST_AT, b"\0")
         right = len(block) == geometry.block_size and block[DIGEST_AT:FIELDS_AT] == digest
         found.append(Claim(geometry, right and not block[HEADER_SIZE + header.payload_length:].strip(b"\0")))  # B-7
         if found[-1].sound or len(found) >= most:

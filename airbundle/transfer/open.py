@@ -34,6 +34,7 @@ from airbundle.format.manifest import Manifest, parse_manifest
 from airbundle.format.preamble import BUNDLE_ID_AT
 from airbundle.format.segment import TAG_SIZE
 from airbundle.format.statement import Statement
+from airbundle.media import system
 from airbundle.media import volume as volumes
 from airbundle.transfer.check import Expected, Findings, check_file, check_files
 from airbundle.transfer.claims import claims_of
@@ -121,7 +122,10 @@ class Bundle:
 
     def forget_body(self) -> None:
         """Let the catalog's body go: nobody will open its sealed list again, and that has 110 bytes for each file."""
+        large = len(self.catalog_body or b"") > limits.MIB
         self.catalog_body = None
+        if large:
+            system.return_memory()
 
     def require_body(self) -> bytes:
         """The body of the catalog, which gave the signed root, where it was not let go."""

@@ -50,7 +50,7 @@ def _payload(expected: Expected, block: bytes, index: int) -> bytes | None:
     """The payload of a sound preamble block of this place."""
     geometry = expected.geometry
     header = geometry.packed(Kind.PREAMBLE) + index.to_bytes(4, "little")
-    digest = expected.suite.hash(FRONT, block[FIELDS_AT:]).ljust(FIELDS_AT - DIGEST_AT, b"\0")
+    digest = expected.suite.hash(FRONT + block[FIELDS_AT:]).ljust(FIELDS_AT - DIGEST_AT, b"\0")
     if len(block) != geometry.block_size or block[DIGEST_AT:FIELDS_AT] != digest:
         return None
     return block[HEADER_SIZE:] if block[FIELDS_AT:].startswith(header) else None

@@ -27,7 +27,6 @@ from airbundle.crypto.seal import Opener
 from airbundle.errors import AirbundleError, IncompleteError, MediumError
 from airbundle.format.catalog import DATA
 from airbundle.format.names import SafePath, shown
-from airbundle.media import system
 from airbundle.media import volume as volumes
 from airbundle.media.flow import StreamWriter
 from airbundle.media.presence import explained
@@ -141,7 +140,6 @@ def fill(staging: StagingTree, bundle: Bundle, opened: Opened, *, include: Seque
     """
     began = time.monotonic()
     bundle.forget_body()  # it is `opened`
-    system.return_memory()
     contents = Contents(opened.manifest, len(bundle.data_rows))  # G-5 comes before what is asked for (D-2)
     wanted = Wanted(opened.manifest, include)
     tally = Tally([], [], [])

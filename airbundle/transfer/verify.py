@@ -30,7 +30,6 @@ from airbundle.errors import (
     DamagedError,
 )
 from airbundle.format.catalog import DATA
-from airbundle.media import system
 from airbundle.media import volume as volumes
 from airbundle.transfer.check import Findings, check_file, check_files
 from airbundle.transfer.content import Contents
@@ -88,7 +87,6 @@ def verify(readers: tuple[VolumeReader, ...], *, trust: TrustSet | None, keyring
     except AirbundleError as error:
         failure = error
     bundle.forget_body()
-    system.return_memory()
     failure = check_segments(bundle, tally, inside, fast=fast, pace=pace or Pace(), meter=meter) or failure
     if only_these:
         tally.missing = missing_here(bundle, tally.missing)
