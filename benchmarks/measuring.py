@@ -3,7 +3,8 @@
 A source is read once before the clock starts, so that everybody finds a warm page cache, and what is still being
 written from before is waited for. So that everybody finds memory too, for the page cache above all, it is touched and
 given back: a virtual machine may hand its free memory to the host after a second or two, and to touch 400 MiB of that
-takes 0.8 s instead of 0.02.
+takes 0.8 s instead of 0.02. Such a machine drops programs too that nobody has run for a second: `rounds.rehearse` runs
+them on a small file first.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 import textwrap
 import threading
@@ -29,11 +30,12 @@ if TYPE_CHECKING:
     from airbundle.transfer.progress import Tick
 
 _SURE_AFTER = 5.0  # seconds after which it is said what bounds a run
+_TERMINAL_SIGNS = {"FORCE_COLOR", "TTY_COMPATIBLE"}  # by which rich takes for a terminal what is none
 
 
 @functools.cache
 def out(*, stderr: bool = False) -> Console:
-    """Standard output for a person. Rich is imported when it is needed: with `--json` it hardly ever is."""
+    """Standard output, or error, for a person. Rich is imported when it is needed: off a terminal it may never be."""
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
@@ -42,6 +44,12 @@ def out(*, stderr: bool = False) -> Console:
 def err() -> Console:
     """Standard error, likewise."""
     return out(stderr=True)
+
+
+def _on_terminal() -> bool:
+    """Whether standard error is one, or is said to be one; what it is worth is for rich to say."""
+    said = sys.stderr is not None and sys.stderr.isatty()
+    return (said or not _TERMINAL_SIGNS.isdisjoint(os.environ)) and err().is_terminal
 
 
 def _text(words: str, style: str = "") -> Text:
@@ -122,6 +130,13 @@ def tell(text: str) -> None:
         out().print(_text(shown(line)))
 
 
+def _print_line(text: str) -> None:
+    """A line of our own numbers, on stderr: rich has nothing to add to it."""
+    if sys.stderr is not None:  # it is where a program was started without
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
 def good(text: str) -> None:
     """The green line, on stdout."""
     out().print(_text(shown(text), style="bold green"))
@@ -186,7 +201,7 @@ def show_error(error: AirbundleError) -> None:
 
 def _folded(text: str) -> str:
     """On a terminal lines are folded between words, never inside one, so that a path can be copied."""
-    if not err().is_terminal:
+    if not _on_terminal():
         return text
     return "\n".join(textwrap.fill(line, max(err().width, 20), break_long_words=False, break_on_hyphens=False)
                      for line in text.splitlines())
@@ -200,7 +215,7 @@ class ProgressView:
             raise UsageError(f"--progress {style}", hint="give auto, plain, json or none")
         self._style = "none" if quiet else style
         if self._style == "auto":
-            self._style = "fancy" if err().is_terminal else "plain"
+            self._style = "fancy" if _on_terminal() else "plain"
         self._lock = threading.Lock()
         self._bar: Progress | None = None
         self._task: Any = None
@@ -272,7 +287,7 @@ class ProgressView:
         if self._style == "json":
             line = msgspec.json.encode({"phase": tick.phase, "done": tick.done, "total": tick.total,
                                         "rate": round(rate), "eta": left, "bound_by": tick.bound_by})
-            err().print(line.decode(), markup=False)
+            _print_line(line.decode())
         elif tick.total and tick.done:
-            say(f"{tick.phase}: {human(tick.done)} of {human(tick.total)}, {human(round(rate))}/s, "
-                f"{left if left is not None else '?'} s left")
+            _print_line(f"{tick.phase}: {human(tick.done)} of {human(tick.total)}, {human(round(rate))}/s, "
+                        f"{left if left is not None else '?'} s left")

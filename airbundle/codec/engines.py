@@ -1,7 +1,8 @@
 """Matrices over GF(2^8) times rows of blocks, as fast as the machine can: one primitive, two engines, the same bytes.
 
 `IsalEngine` calls ISA-L through ctypes; `NumpyEngine` needs nothing but numpy. Both release the interpreter lock, take
-blocks where they lie and copy none. Engines keep tables only and may be shared by threads.
+blocks where they lie, and copy no more than a few KiB of each at a time. Engines keep tables only and may be shared by
+threads.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 _TABLES_KEPT: Final = 16
 _WINDOW: Final = 1 << 13
 _PIECE: Final = 1 << 18
+_GATHERED: Final = (1 << 13) + 64
+"""Bytes of each block that ISA-L gets at a time, side by side. Where they lie, blocks of a stripe are a power of two
+apart, and a hundred of them push one another out of the cache; an odd number of lines keeps the pieces from that."""
 _LANES: Final = 8
 
 
@@ -84,10 +88,13 @@ class IsalEngine:
             out[wanted] = 0
             return
         tables = self._tables(coefficients.tobytes(), *coefficients.shape)
-        inputs, outputs = _addresses(blocks, given), _addresses(out, wanted)
-        self.library.ec_encode_data(
-            blocks.shape[1], given.size, wanted.size, tables, inputs.ctypes.data, outputs.ctypes.data
-        )
+        for start in range(0, blocks.shape[1], _GATHERED):
+            pieces = np.ascontiguousarray(blocks[given, start : start + _GATHERED])
+            inputs = _addresses(pieces, np.arange(given.size))
+            outputs = _addresses(out[:, start:], wanted)
+            self.library.ec_encode_data(
+                pieces.shape[1], given.size, wanted.size, tables, inputs.ctypes.data, outputs.ctypes.data
+            )
 
     def accumulate(self, coefficients: Bytes, source: Bytes, targets: Sequence[Bytes]) -> None:
         """See `Engine.accumulate`."""
