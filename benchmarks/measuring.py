@@ -3,8 +3,8 @@
 A source is read once before the clock starts, so that everybody finds a warm page cache, and what is still being
 written from before is waited for. So that everybody finds memory too, for the page cache above all, it is touched and
 given back: a virtual machine may hand its free memory to the host after a second or two, and to touch 400 MiB of that
-takes 0.8 s instead of 0.02. Such a machine drops programs too that nobody has run for a second: `rounds.rehearse` runs
-them on a small file first.
+takes 0.8 s instead of 0.02. Such a machine also drops from its page cache what nobody has used for three seconds: the
+source is read last, and `rounds.rehearse` then runs the programs on a small file.
 """
 
 from __future__ import annotations
@@ -71,14 +71,14 @@ def bytes_in(folder: str) -> int:
 
 
 def warm(folder: str) -> None:
-    """Wait for what is still being written, read everything once, and have the machine's memory at hand."""
+    """Wait for what is still being written, have the machine's memory at hand, and then read everything once."""
     os.sync()
     memory = min(bytes_in(folder) + SPARE, os.sysconf("SC_AVPHYS_PAGES") * mmap.PAGESIZE // 2) // mmap.PAGESIZE
+    with mmap.mmap(-1, memory * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as touched:
+        touched.madvise(mmap.MADV_HUGEPAGE)
+        touched[::mmap.PAGESIZE] = b"x" * memory
     for root, _, names in os.walk(folder):
         for name in names:
             with contextlib.suppress(OSError), open(os.path.join(root, name), "rb", buffering=0) as file:
                 while file.read(PIECE):
                     pass
-    with mmap.mmap(-1, memory * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as touched:
-        touched.madvise(mmap.MADV_HUGEPAGE)
-        touched[::mmap.PAGESIZE] = b"x" * memory
