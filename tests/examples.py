@@ -70,8 +70,8 @@ def matrix() -> str:
     """Chapter 5, S-4 to S-6."""
     geometry, image, root = _segment()
     rows = galois.cauchy(3, 2)
-    lines = ["k = 3, m = 2", *(f"row {number}: {' '.join(f'{value:02x}' for value in row)}" for number, row in
-                                enumerate(rows))]
+    lines = ["k = 3, m = 2; the leaf and the root are those of the block of chapter 4, of segment 7",
+             *(f"row {number}: {' '.join(f'{value:02x}' for value in row)}" for number, row in enumerate(rows))]
     parity = [int(image.payloads[3 + number][0]) for number in range(2)]
     lines.append(f"each byte of the parity of blocks of 00, 01, 02: {parity[0]:02x} and {parity[1]:02x}")
     leaves = b"".join(image.coded[at, 8:40].tobytes() for at in range(5))
@@ -87,7 +87,7 @@ def group() -> str:
     rows = galois.cauchy(3, 1)
     total = int(galois.multiply(rows, np.array([[0x10], [0x20], [0x30]], np.uint8))[0, 0])
     return (f"k = 3, L = 1, coefficients {' '.join(f'{value:02x}' for value in rows[0])}: "
-            f"members with 10, 20, 30 at a place give {total:02x} there")
+            f"members with 10, 20, 30 (hexadecimal) at a place give {total:02x} there")
 
 
 def body() -> str:

@@ -219,7 +219,7 @@ def _noticed(copied: Path, tests: list[str]) -> str:
 
 def _run(copied: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=copied, check=False, capture_output=True, text=True, timeout=600, env={
-        **os.environ, "PYTHONPATH": str(copied), "PYTHONDONTWRITEBYTECODE": "1"})
+        **os.environ, "PYTHONPATH": str(copied), "PYTHONDONTWRITEBYTECODE": "1", "AIRBUNDLE_TESTS_UNTIMED": "1"})
 
 
 if __name__ == "__main__":

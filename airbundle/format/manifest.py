@@ -6,13 +6,13 @@ from array import array
 from collections.abc import Sequence
 from itertools import accumulate
 from operator import eq
-from typing import TYPE_CHECKING, Annotated, Final, overload
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
 from airbundle.errors import FormatError
 from airbundle.format import encoding, limits
-from airbundle.format.columns import PathColumn
+from airbundle.format.columns import PathColumn, Rows
 from airbundle.format.encoding import Hex16, Hex32, HexDigest, Int53
 from airbundle.format.names import SafePath, check_paths
 
@@ -31,7 +31,7 @@ class FileRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     sha256: Hex32  # its packer's word (G-11)
 
 
-class FileRows(Sequence[FileRow]):
+class FileRows(Rows[FileRow]):
     """Rows of files in columns, each made when it is asked for: 50 bytes and a path, where a row takes 260."""
 
     __slots__ = ("_digests", "paths", "sizes")
@@ -50,16 +50,7 @@ class FileRows(Sequence[FileRow]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    @overload
-    def __getitem__(self, number: int) -> FileRow: ...
-
-    @overload
-    def __getitem__(self, number: slice) -> list[FileRow]: ...
-
-    def __getitem__(self, number: int | slice) -> FileRow | list[FileRow]:
-        if isinstance(number, slice):
-            return [self[one] for one in range(*number.indices(len(self)))]
-        number = range(len(self))[number]
+    def _row(self, number: int) -> FileRow:
         digest = self._digests[number * _DIGEST:(number + 1) * _DIGEST]
         return FileRow(str(self.paths[number]), self.sizes[number], digest.hex())
 

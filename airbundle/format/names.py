@@ -82,6 +82,8 @@ def check_public_text(text: str) -> str:
     raw = _encoded(text, "E-4")
     if len(raw) > limits.PUBLIC_TEXT_MAX:
         raise _refusal(text, "is longer than 256 bytes", "E-4")
+    if text.isascii() and text.isprintable():
+        return text
     # What these tables do not assign is left in: a text that was good is not refused by a reader with older ones (P-6).
     if unicodedata.normalize("NFC", text) != text or any(
             unicodedata.category(c) in _NOT_FOR_TEXT or (unicodedata.category(c) == "Zs" and c != " ") for c in text):

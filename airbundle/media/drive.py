@@ -59,8 +59,8 @@ def mount_point(path: str) -> str:
 
 def filesystem_label(path: str) -> str:
     """The file system's label."""
-    source = os.path.realpath(_mount(path)[1])
     with contextlib.suppress(OSError), os.scandir(_LABELS) as labels:
+        source = os.path.realpath(_mount(path)[1])
         for entry in labels:
             if os.path.realpath(entry.path) == source:
                 return _public(_HEX.sub(lambda m: bytes([int(m[1], 16)]), os.fsencode(entry.name)))

@@ -9,16 +9,15 @@ from __future__ import annotations
 import os
 import struct
 from array import array
-from collections.abc import Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final, NamedTuple, Self, overload
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import numpy as np
 
-from airbundle.format.columns import PathColumn
+from airbundle.format.columns import PathColumn, Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from airbundle.format.names import SafePath
 
@@ -47,7 +46,7 @@ def without_device(identity: bytes) -> bytes:
     return identity[_DEVICE:]
 
 
-class SourceFiles(Sequence[SourceFile]):
+class SourceFiles(Rows[SourceFile]):
     """Files below the folder `root`, each made when it is asked for.
 
     `paths` and `identities` (end to end) are columns; `starts` is where each file begins in the source stream, in
@@ -81,17 +80,8 @@ class SourceFiles(Sequence[SourceFile]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    @overload
-    def __getitem__(self, number: int) -> SourceFile: ...
-
-    @overload
-    def __getitem__(self, number: slice) -> list[SourceFile]: ...
-
-    def __getitem__(self, number: int | slice) -> SourceFile | list[SourceFile]:
-        if isinstance(number, slice):
-            return [self[one] for one in range(*number.indices(len(self)))]
+    def _row(self, number: int) -> SourceFile:
         path = self.paths[number]
-        number = range(len(self.paths))[number]
         return SourceFile(path, self._elsewhere.get(path) or os.path.join(self._root, *path.parts), self.size(number),
                           self.identities[number * _IDENTITY.size:(number + 1) * _IDENTITY.size])
 

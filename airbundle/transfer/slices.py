@@ -10,18 +10,18 @@ from __future__ import annotations
 import bisect
 import itertools
 from array import array
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, Self, overload
+from typing import TYPE_CHECKING, Final, Self
 
 from airbundle.codec.dtypes import Dtype, Run, runs
 from airbundle.errors import UsageError
 from airbundle.format import limits
+from airbundle.format.columns import Rows
 from airbundle.format.segment import SEALED_TRAILER, TAG_SIZE, FileSpan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from airbundle.media.source import Source
 
@@ -44,7 +44,7 @@ class Slice:
     last: int
 
 
-class Slices(Sequence[Slice]):
+class Slices(Rows[Slice]):
     """Slices of a stream whose files begin at `starts`, each made when it is asked for.
 
     `cuts` is where they begin, and where the last one ends: what is kept of a segment has to be little.
@@ -58,16 +58,7 @@ class Slices(Sequence[Slice]):
     def __len__(self) -> int:
         return len(self._cuts) - 1
 
-    @overload
-    def __getitem__(self, number: int) -> Slice: ...
-
-    @overload
-    def __getitem__(self, number: slice) -> list[Slice]: ...
-
-    def __getitem__(self, number: int | slice) -> Slice | list[Slice]:
-        if isinstance(number, slice):
-            return [self[one] for one in range(*number.indices(len(self)))]
-        number = range(len(self))[number]
+    def _row(self, number: int) -> Slice:
         start, end = self._cuts[number], self._cuts[number + 1]
         return Slice(number, start, end - start, *_touched(self._starts, start, end))
 

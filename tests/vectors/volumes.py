@@ -76,12 +76,18 @@ def read_archive(path: Path) -> dict[str, bytes]:
 
 def files_of(vector: Vector) -> dict[str, bytes]:
     """Volume number / folder / file: what was stored for the base and for the vector."""
-    found = dict(read_archive(ROOT / "bundles" / f"{vector.base}.tar.xz"))
-    if vector.own:
-        prefix = f"{vector.name}/"
-        stored = read_archive(ROOT / "hostile" / f"{vector.chapter}.tar.xz")
-        found |= {name.removeprefix(prefix): raw for name, raw in stored.items() if name.startswith(prefix)}
-    return with_derived(found)
+    if not vector.own:
+        return files_of_base(vector.base)
+    prefix = f"{vector.name}/"
+    stored = read_archive(ROOT / "hostile" / f"{vector.chapter}.tar.xz")
+    own = {name.removeprefix(prefix): raw for name, raw in stored.items() if name.startswith(prefix)}
+    return with_derived(read_archive(ROOT / "bundles" / f"{vector.base}.tar.xz") | own)
+
+
+@functools.cache
+def files_of_base(base: str) -> dict[str, bytes]:
+    """The same of a base alone; not to be changed."""
+    return with_derived(read_archive(ROOT / "bundles" / f"{base}.tar.xz"))
 
 
 def with_derived(files: dict[str, bytes]) -> dict[str, bytes]:
@@ -121,8 +127,7 @@ def _splice(one: dict[str, Any], folders: dict[str, Path]) -> None:
         case "copy":
             if "base" in one:
                 number, _, file = one["from"].partition("/")
-                stored = with_derived(read_archive(ROOT / "bundles" / f"{one['base']}.tar.xz"))
-                (content,) = (raw for name, raw in stored.items()
+                (content,) = (raw for name, raw in files_of_base(one["base"]).items()
                               if name.startswith(f"{number}/") and name.endswith(f"/{file}"))
             else:
                 content = path_of(one["from"]).read_bytes()
