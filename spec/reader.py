@@ -36,7 +36,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 # === 1. Words and notation (-(-a // b) rounds up) ===
 KIB, MIB, GIB, COLUMNS, COPY, RECORD = 1 << 10, 1 << 20, 1 << 30, 513, 128 << 10, 384 << 10  # of a record: chapter 10
 USAGE, INCOMPLETE, DAMAGED, NOT_BELIEVED, NO_KEY, MACHINE, REPAIRABLE = 2, 3, 4, 5, 8, 9, 11
-TAG, MAGIC, FRONT = "airbundle/{}/v1\0".format, b"\x89ABS\r\n\x1a\n", b"\x89ABS\r\n\x1a\n" + bytes(48)  # a block's
+TAG, MAGIC, FRONT = "airbundle/{}/v1\0".format, b"\x89ABS\r\n\x1a\n", b"\x89ABS\r\n\x1a\n" + bytes(48)  # B-4
 class Refusal(Exception):  # noqa: N818 - a verdict, not a fault of the program
     """What the reader will not take: the exit status that says so, the rule, and a text."""
 def need(holds: object, rule: str, what: str, status: int = DAMAGED) -> None:  # or it is refused

@@ -27,7 +27,7 @@ _NOT_FOR_TEXT: Final = _UNPRINTABLE | {"Cf", "Co"}
 
 
 class SafePath(str):
-    """A path that is safe on every file system; made only by `parse`."""
+    """A path that is safe on every file system: made by `parse`, or again from what was parsed before."""
 
     __slots__ = ()
 
