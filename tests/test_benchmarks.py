@@ -15,8 +15,8 @@ from benchmarks import datasets, page, picture, recipes, summaries, tables
 from benchmarks.cases import CASES, FLAT_BOUND, GROUPS, JOINED, PEAK_BOUND
 from benchmarks.growth import Grown
 from benchmarks.measuring import Cost, measure, stages_in
-from benchmarks.recipes import AIRBUNDLE, BY_HAND, PACK
-from benchmarks.rounds import MANY, Sample, Workshop, discard, in_turn
+from benchmarks.recipes import AIRBUNDLE, BY_HAND, PACK, Recipe, Step
+from benchmarks.rounds import MANY, Sample, Workshop, discard, in_turn, rehearse
 
 ROOT = Path(__file__).parents[1]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -160,6 +160,17 @@ def test_the_page_has_a_section_for_everything_that_was_found() -> None:
 def test_each_recipe_has_every_place_in_the_order_of_rounds() -> None:
     turns = [in_turn([AIRBUNDLE, BY_HAND], number) for number in range(4)]
     assert [turn[0].tool for turn in turns] == [AIRBUNDLE.tool, BY_HAND.tool, BY_HAND.tool, AIRBUNDLE.tool]
+
+
+def test_a_recipe_is_rehearsed_up_to_its_step_on_a_small_file(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    steps = tuple(Step(name, f"stat -c '{name} %n %s' {{source}}/* >> {told}; ls {{drive}} {{back}} >> {told}; "
+                             f"touch {{drive}}/{name}", "source") for name in ("one", "two", "three"))
+    rehearse(Workshop(str(tmp_path)), Recipe("none", steps, ()), steps[1])
+    said = told.read_text()
+    assert re.findall(r"^(one|two|three) .*small\.bin 1048576$", said, re.MULTILINE) == ["one", "two"]
+    assert said.count("\none\n") == 1  # the second step finds what the first one wrote
+    assert list(tmp_path.iterdir()) == [told]
 
 
 def test_a_folder_with_many_files_is_put_aside_and_not_removed_before_others_make_files(tmp_path: Path) -> None:
