@@ -47,7 +47,7 @@ EQUIVALENT = (
 )
 """Mutants that no test can tell from the original: file, change, how the line begins, and why."""
 BUDGETS = ("_SEEN_MAX", "_TRIED_MAX", "_DECODED_MAX", "_SOURCES_MAX", "CANDIDATES_MAX", "CROWD_MAX", "STRAY_SHARE",
-           "HASHED_AGAIN_MAX", "WITHIN_MAX", "CUSTODY_", "IDENTITY_FILE_MAX")
+           "HASHED_AGAIN_MAX", "WITHIN_MAX", "CUSTODY_", "IDENTITY_FILE_MAX", "PATCHES_MAX", "MAPFILE_MAX")
 """Ceilings of work and memory in `limits.py`: one more or less is as good, and no format depends on it."""
 
 SWAPS: dict[type[ast.cmpop], type[ast.cmpop]] = {
