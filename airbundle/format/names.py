@@ -98,16 +98,11 @@ def require_assigned(text: str) -> str:
     return text
 
 
-def printable(text: str) -> bool:
-    """Whether `text` can be shown on a terminal as it is."""
-    return all(c.isprintable() and c not in _DIRECTION for c in text)
-
-
 def shown(text: str) -> str:
-    """`text` with everything that could steer a terminal written as an escape (E-4)."""
-    if printable(text):
+    """`text` with everything that could steer a terminal, marks of direction too, written as an escape (E-4)."""
+    if text.isprintable():
         return text
-    return "".join(c if printable(c) else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def _check_part(text: str, part: str) -> None:

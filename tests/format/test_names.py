@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airbundle.errors import FormatError
-from airbundle.format.names import SafePath, check_paths, check_public_text, require_assigned
+from airbundle.format.names import SafePath, check_paths, check_public_text, require_assigned, shown
 
 UNASSIGNED = "\u0378"
 REFUSED = {
@@ -54,3 +54,9 @@ def test_a_path_that_comes_twice_is_no_folder() -> None:
         check_paths([SafePath.parse("a"), SafePath.parse("a")])
     with pytest.raises(FormatError, match="also a folder"):
         check_paths([SafePath.parse("a"), SafePath.parse("a/b")])
+
+
+def test_what_could_steer_a_terminal_is_escaped_and_nothing_else() -> None:
+    assert shown("Übung, 模型, \U0001f600 and a space") == "Übung, 模型, \U0001f600 and a space"
+    assert shown("\u00e9\x1b[2J\r\n\u202e\u200f\u061c\u2028\xa0\ud800") == (
+        "\u00e9\\x1b[2J\\r\\n\\u202e\\u200f\\u061c\\u2028\\xa0\\ud800")
