@@ -39,6 +39,7 @@ EQUIVALENT = (
     ("crypto/envelope.py", "and <-> or", "elif ours and all(", "chooses the words of one error"),
     ("crypto/locks.py", "1 -> 2", "return preamble_length(", "a bundle has a recipient before this is asked"),
     ("format/segment.py", "12 -> 13", "return TRAILER.pack(", "struct cuts what is too long for its field"),
+    ("format/segment.py", "20 -> 21", 'raise FormatError(f"a chunk of codec', "the words of an error"),
     ("format/block.py", "+ <-> -", "_fill(rows[place.parity_at:]", "what is filled too far is filled again behind it"),
     ("format/dsse.py", "the guard raises nothing", "if len(document.payload) >", "its length is checked again"),
     ("format/holes.py", "1 -> 2", "lines = [(number, text)", "the number of a line in an error's words"),
