@@ -39,9 +39,9 @@ EQUIVALENT = (
     ("crypto/envelope.py", "and <-> or", "elif ours and all(", "chooses the words of one error"),
     ("crypto/locks.py", "1 -> 2", "return preamble_length(", "a bundle has a recipient before this is asked"),
     ("format/segment.py", "12 -> 13", "return TRAILER.pack(", "struct cuts what is too long for its field"),
-    ("format/segment.py", "20 -> 21", 'raise FormatError(f"a chunk of codec', "the words of an error"),
     ("format/block.py", "+ <-> -", "_fill(rows[place.parity_at:]", "what is filled too far is filled again behind it"),
     ("format/dsse.py", "the guard raises nothing", "if len(document.payload) >", "its length is checked again"),
+    ("format/dsse.py", "2 -> 3", "if len(document.payload) >", "its length is checked again"),
     ("format/holes.py", "1 -> 2", "lines = [(number, text)", "the number of a line in an error's words"),
     ("format/preamble.py", "Lt -> LtE", "if len(raw) < at +", "an entry with nothing behind it is refused next"),
     ("crypto/keyfiles.py", "and <-> or", "if cost and secret", "the two are there together or not at all"),
@@ -167,6 +167,8 @@ def why(path: Path, line: int, what: str) -> str:
     text = path.read_text().splitlines()[line - 1].strip()
     if path.name == "limits.py" and any(part in text.partition(":")[0] for part in BUDGETS):
         return "a budget"
+    if text.startswith("raise ") and what[:1].isdigit():
+        return "the words of an error"
     return next((reason for file, change, begin, reason in EQUIVALENT
                  if path.as_posix().endswith(file) and change == what and text.startswith(begin)), "")
 

@@ -98,7 +98,7 @@ class Compressor:
         self._recent: dict[Dtype, _Recent] = {}
         self._packed = np.empty(CHUNK_MAX + _HEADER_MAX, np.uint8)
         self._planes = np.empty(CHUNK_MAX, np.uint8)
-        self._again = bytearray(CHUNK_MAX)
+        self._again = np.empty(CHUNK_MAX, np.uint8)
         self._scratch = {width: planes.new_scratch(width) for width in _WIDTHS}
 
     def compress(self, plain: memoryview, dtype: Dtype) -> tuple[Codec, memoryview]:
@@ -121,7 +121,7 @@ class Compressor:
         self._remember(dtype, plan, size / source.size)
         packed = self._packed[:size].data
         with self._stages("compare"):
-            if size and self._comes_back(plan.codec, packed, plain):
+            if size and self._comes_back(plan.codec, packed, source):
                 return plan.codec, packed
         return Codec.RAW, plain
 
@@ -230,14 +230,14 @@ class Compressor:
         with self._stages("zstd"):
             return coder.pack(plain, out)
 
-    def _comes_back(self, codec: Codec, packed: memoryview, plain: memoryview) -> bool:
-        """C-4: whether `packed` expands to `plain` again."""
-        again = self._again if plain.nbytes == CHUNK_MAX else bytearray(plain.nbytes)
+    def _comes_back(self, codec: Codec, packed: memoryview, source: Bytes) -> bool:
+        """C-4: whether `packed` expands to `source` again."""
+        again = self._again[: source.size]
         try:
-            self._expander.expand(codec, packed, memoryview(again))
+            self._expander.expand(codec, packed, again.data)
         except FormatError:
             return False
-        return again == plain  # of a bytearray this is one memcmp; of memoryviews it goes byte by byte
+        return _are_equal(again, source)
 
 
 class Expander:
@@ -313,6 +313,13 @@ class Expander:
         if len(plain) != size:
             raise FormatError(f"a zstd frame of {size} bytes gives {len(plain)}", rule="C-2")
         return np.frombuffer(plain, np.uint8)
+
+
+def _are_equal(one: Bytes, other: Bytes) -> bool:
+    """Whether two buffers of one size hold the same; by words, and with the interpreter free for other threads."""
+    words = one.size // 8 * 8
+    return np.array_equal(one[:words].view(np.uint64), other[:words].view(np.uint64)) and (
+        np.array_equal(one[words:], other[words:]))
 
 
 def _words(chunk: Bytes, phase: int, width: int) -> Words:

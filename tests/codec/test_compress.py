@@ -186,7 +186,7 @@ def test_planes_of_noise_are_not_tried() -> None:
     assert tried == [100_000]
 
 
-@pytest.mark.parametrize("size", [4096, MIB])
+@pytest.mark.parametrize("size", [4096, 4099, MIB])
 @pytest.mark.parametrize("at", [0, 1, 2047, -1])
 def test_the_comparison_sees_every_byte(size: int, at: int) -> None:
     def lie(plain: Bytes) -> bytes:
