@@ -75,7 +75,8 @@ def warm(folder: str) -> None:
     os.sync()
     memory = min(bytes_in(folder) + SPARE, os.sysconf("SC_AVPHYS_PAGES") * mmap.PAGESIZE // 2) // mmap.PAGESIZE
     with mmap.mmap(-1, memory * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as touched:
-        touched.madvise(mmap.MADV_HUGEPAGE)
+        with contextlib.suppress(OSError):  # a kernel without
+            touched.madvise(mmap.MADV_HUGEPAGE)
         touched[::mmap.PAGESIZE] = b"x" * memory
     for root, _, names in os.walk(folder):
         for name in names:

@@ -108,6 +108,7 @@ def rehearse(workshop: Workshop, recipe: Recipe, last: Step) -> None:
         for step in recipe.steps[:recipe.steps.index(last) + 1]:
             for script in filter(None, (step.before, step.script)):
                 measure(script.format_map(places), workshop.place)
+    os.sync()
 
 
 def discard(workshop: Workshop, folder: str) -> None:

@@ -70,7 +70,7 @@ def matrix() -> str:
     """Chapter 5, S-4 to S-6."""
     geometry, image, root = _segment()
     rows = galois.cauchy(3, 2)
-    lines = ["k = 3, m = 2; the leaf and the root are those of the block of chapter 4, of segment 7",
+    lines = ["k = 3, m = 2; of the segment of which chapter 4 shows data block 1: leaf 0 is of its data block 0",
              *(f"row {number}: {' '.join(f'{value:02x}' for value in row)}" for number, row in enumerate(rows))]
     parity = [int(image.payloads[3 + number][0]) for number in range(2)]
     lines.append(f"each byte of the parity of blocks of 00, 01, 02: {parity[0]:02x} and {parity[1]:02x}")

@@ -167,7 +167,7 @@ def why(path: Path, line: int, what: str) -> str:
     text = path.read_text().splitlines()[line - 1].strip()
     if path.name == "limits.py" and any(part in text.partition(":")[0] for part in BUDGETS):
         return "a budget"
-    if text.startswith("raise ") and what[:1].isdigit():
+    if text.startswith("raise ") and f"[:{what.partition(' ')[0]}]" in text:
         return "the words of an error"
     return next((reason for file, change, begin, reason in EQUIVALENT
                  if path.as_posix().endswith(file) and change == what and text.startswith(begin)), "")

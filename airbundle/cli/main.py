@@ -103,10 +103,11 @@ def _environment(error: BaseException) -> MediumError:
 
 
 def _fail(command: str, error: AirbundleError, as_json: bool) -> int:
-    with contextlib.suppress(OSError):  # a stream that takes nothing changes nothing in what happened
+    # A stream that takes nothing changes nothing in what happened; SystemExit is rich's way out of a broken pipe.
+    with contextlib.suppress(OSError, SystemExit):
         if as_json:
             output.emit_error(command, error)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, SystemExit):
         output.show_error(error)
     return error.exit_status
 

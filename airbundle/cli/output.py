@@ -34,16 +34,21 @@ _TERMINAL_SIGNS = {"FORCE_COLOR", "TTY_COMPATIBLE"}  # by which rich takes for a
 
 
 @functools.cache
-def out(*, stderr: bool = False) -> Console:
-    """Standard output, or error, for a person. Rich is imported when it is needed: off a terminal it may never be."""
+def _console(*, stderr: bool) -> Console:
+    """Rich is imported when it is needed: off a terminal it may never be."""
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
 
 
+def out() -> Console:
+    """Standard output for a person."""
+    return _console(stderr=False)
+
+
 def err() -> Console:
     """Standard error, likewise."""
-    return out(stderr=True)
+    return _console(stderr=True)
 
 
 def _on_terminal() -> bool:

@@ -6,8 +6,8 @@ packed chunk is expanded again and compared with its source, and what does not c
 What to try is decided on a sample of 8 KiB, so that noise costs next to nothing: known floats go into planes of their
 width, other known types are only entropy coded, and unknown bytes are judged at each stride and phase.
 
-An expander trusts no size: each zstd frame is checked in full before zstd sees it (C-2), and the caller's buffer says
-how long a chunk is.
+An expander trusts no size: what the header of a zstd frame declares is checked before zstd sees it (C-2), and the
+caller's buffer says how long a chunk is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import zstandard
 
 from airbundle.codec import planes
 from airbundle.codec.dtypes import Dtype
-from airbundle.codec.entropy import SearchingCoder, literal_coder
+from airbundle.codec.entropy import SearchingCoder, literal_coder, placed
 from airbundle.codec.survey import byte_cost, pieces_of, plane_costs
 from airbundle.errors import FormatError
 from airbundle.format.limits import CHUNK_MAX, WINDOW_MAX
@@ -112,7 +112,7 @@ class Compressor:
         plan = self._recent_plan(dtype) or self._plan(source, dtype)
         room = source.size - max(1, source.size // _GAIN)
         if plan.codec is Codec.ZSTD:
-            size = self._pack_text(source, room) if dtype is Dtype.UNKNOWN else (
+            size = self._pack_text(source, self._packed[:room]) if dtype is Dtype.UNKNOWN else (
                 self._pack_bytes(source, plan.costs[0], self._packed[:room]))
         elif plan.width:
             size = self._pack_planes(source, plan, room)
@@ -186,13 +186,10 @@ class Compressor:
         sizes = [len(self._text.compress(source[at : at + run].data)) for at in starts]
         return sum(sizes) / (2 * run)
 
-    def _pack_text(self, source: Bytes, room: int) -> int:
+    def _pack_text(self, plain: Bytes, out: Bytes) -> int:
+        """A frame of bytes of unknown type; 0 if it does not fit into `out`."""
         with self._stages("zstd"):
-            frame = self._text.compress(source.data)
-        if len(frame) > room:
-            return 0
-        self._packed[: len(frame)] = np.frombuffer(frame, np.uint8)
-        return len(frame)
+            return placed(self._text.compress(plain.data), out)
 
     def _pack_planes(self, source: Bytes, plan: _Plan, room: int) -> int:
         """The packed form of spec chapter 6, and its size; 0 if it would not fit into `room`."""

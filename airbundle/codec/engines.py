@@ -179,6 +179,8 @@ def _checked(
         raise ValueError("targets can be written and are there once")
     if out is blocks and not set(given.tolist()).isdisjoint(wanted.tolist()):
         raise ValueError("a target is a source")
+    if out is not blocks and np.may_share_memory(out, blocks):
+        raise ValueError("targets lie among the sources")
     return given, wanted
 
 

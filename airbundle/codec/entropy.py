@@ -44,7 +44,10 @@ class EntropyCoder(Protocol):
 
 
 class SearchingCoder:
-    """By the class of `zstandard`, looking for repeats as little as its parameters let it: for what has many."""
+    """By the class of `zstandard`, which always looks for repeats: as little as its parameters let it.
+
+    For what has many, and for all else where `LiteralCoder` cannot be had.
+    """
 
     def __init__(self) -> None:
         self._zstd = zstandard.ZstdCompressor(compression_params=zstandard.ZstdCompressionParameters(
@@ -53,11 +56,7 @@ class SearchingCoder:
 
     def pack(self, plain: Bytes, out: Bytes) -> int:
         """See `EntropyCoder.pack`."""
-        frame = self._zstd.compress(plain.data)
-        if len(frame) > out.size:
-            return 0
-        out[: len(frame)] = np.frombuffer(frame, np.uint8)
-        return len(frame)
+        return placed(self._zstd.compress(plain.data), out)
 
 
 class LiteralCoder:
@@ -83,6 +82,14 @@ class LiteralCoder:
         source, target = ffi.from_buffer(plain), ffi.from_buffer(out, require_writable=True)
         size = lib.ZSTD_compress2(self._context, target, out.nbytes, source, plain.nbytes)
         return 0 if lib.ZSTD_isError(size) else int(size)
+
+
+def placed(frame: bytes, out: Bytes) -> int:
+    """The size of a frame that was put to the start of `out`; 0 if that has no room for it."""
+    if len(frame) > out.size:
+        return 0
+    out[: len(frame)] = np.frombuffer(frame, np.uint8)
+    return len(frame)
 
 
 def literal_coder() -> EntropyCoder:

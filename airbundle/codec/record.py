@@ -19,7 +19,7 @@ import reedsolo
 
 from airbundle.codec.galois import GENERATOR, POLYNOMIAL, systematic
 from airbundle.errors import FormatError
-from airbundle.format.block import DIGEST_AT, FIELDS_AT, FRONT, MAGIC, Kind
+from airbundle.format.block import DIGEST_AT, FIELDS_AT, FRONT, MAGIC, Kind, carries_digest
 from airbundle.format.limits import KIB, STATEMENT_MAX, VERSION
 
 if TYPE_CHECKING:
@@ -123,8 +123,7 @@ def _parse(frame: Bytes, hash_by_suite: HashBySuite) -> tuple[bytes, int]:
     version, suite_number, kind, length = _HEADER.unpack_from(raw, FIELDS_AT)
     if raw[:DIGEST_AT] != MAGIC or version != VERSION or kind != Kind.RECORD:
         raise FormatError("not a record", rule="R-3")
-    digest = hash_by_suite(suite_number)(FRONT + raw[FIELDS_AT:])
-    if raw[DIGEST_AT:FIELDS_AT] != digest.ljust(FIELDS_AT - DIGEST_AT, b"\0"):
+    if not carries_digest(raw, hash_by_suite(suite_number)):
         raise FormatError("a record that does not match its digest", rule="R-3")
     if length > STATEMENT_MAX:
         raise FormatError(f"a record of {length} bytes", rule="R-2")

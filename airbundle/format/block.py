@@ -18,7 +18,10 @@ from airbundle.format import limits
 from airbundle.format.geometry import GEOMETRY, GEOMETRY_SIZE, HEADER_SIZE, Geometry, Placement
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
+    from typing_extensions import Buffer
 
     Blocks = npt.NDArray[np.uint8]
     Flags = npt.NDArray[np.bool_]
@@ -72,6 +75,16 @@ def parse_header(raw: bytes, digest_size: dict[int, int]) -> Header:
     if payload_length > geometry.payload_size:
         raise FormatError(f"payload length {payload_length} is larger than the payload", rule="B-7")
     return Header(geometry, Kind(kind), index, payload_length)
+
+
+def carries_digest(block: Buffer, hash_of: Callable[..., bytes]) -> bool:
+    """Whether a block or record begins with its magic and carries its digest: all of it, that field as zeros (B-4).
+
+    `hash_of` is the hash of its suite, over parts end to end.
+    """
+    view = memoryview(block)
+    digest = hash_of(FRONT, view[FIELDS_AT:])
+    return view[:FIELDS_AT] == MAGIC + digest.ljust(FIELDS_AT - DIGEST_AT, b"\0")
 
 
 def headers_of(place: Placement) -> Blocks:

@@ -182,7 +182,7 @@ class VolumeReader:
                 buffer = bytearray(length)
                 with memoryview(buffer) as view:
                     got = system.read_blocks(fd, view, _PIECE, offset=start).length if start >= 0 else 0
-                return bytes(buffer[:got])
+                    return bytes(view[:got])
         except (FileNotFoundError, DamagedError):
             return b""
 
@@ -194,7 +194,7 @@ class VolumeReader:
             buffer = bytearray(size)
             with memoryview(buffer) as view:
                 got = system.read_blocks(fd, view, _PIECE, where=os.path.join(self.path, name)).length
-            return bytes(buffer[:got])
+                return bytes(view[:got])
         finally:
             os.close(fd)
 

@@ -13,7 +13,7 @@ from airbundle.codec.record import COPY_SIZE, RECORD_SIZE
 from airbundle.crypto.suites import SUITES, hash_by_suite
 from airbundle.errors import FormatError
 from airbundle.format import limits
-from airbundle.format.block import DIGEST_AT, FIELDS_AT, FRONT, KIND_AT, MAGIC, Kind, parse_header
+from airbundle.format.block import KIND_AT, MAGIC, Kind, carries_digest, parse_header
 from airbundle.format.geometry import HEADER_SIZE, Geometry
 
 if TYPE_CHECKING:
@@ -69,8 +69,7 @@ def _claims_at(reader: VolumeReader, name: str, starts: Iterable[int], most: int
         geometry = header.geometry
         # V-2: a block at the end ends there. Headers cost nothing to make, so what does not is not even read.
         block = b"" if start < 0 and geometry.block_size != -start else reader.peek(name, start, geometry.block_size)
-        digest = hash_by_suite(geometry.suite)(FRONT + block[FIELDS_AT:]).ljust(FIELDS_AT - DIGEST_AT, b"\0")
-        right = len(block) == geometry.block_size and block[DIGEST_AT:FIELDS_AT] == digest
+        right = len(block) == geometry.block_size and carries_digest(block, hash_by_suite(geometry.suite))
         found.append(Claim(geometry, right and not block[HEADER_SIZE + header.payload_length:].strip(b"\0")))  # B-7
         if found[-1].sound or len(found) >= most:
             break

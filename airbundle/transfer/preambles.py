@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from airbundle.format.block import DIGEST_AT, FIELDS_AT, FRONT, Kind
+from airbundle.format.block import FIELDS_AT, carries_digest, headers_of
 from airbundle.format.geometry import HEADER_SIZE
 from airbundle.transfer.offers import first_fitting
 
@@ -47,10 +47,10 @@ def _fitting(expected: Expected, blocks: dict[tuple[int, int], bytes]) -> bytes 
 
 
 def _payload(expected: Expected, block: bytes, index: int) -> bytes | None:
-    """The payload of a sound preamble block of this place."""
-    geometry = expected.geometry
-    header = geometry.packed(Kind.PREAMBLE) + index.to_bytes(4, "little")
-    digest = expected.suite.hash(FRONT + block[FIELDS_AT:]).ljust(FIELDS_AT - DIGEST_AT, b"\0")
-    if len(block) != geometry.block_size or block[DIGEST_AT:FIELDS_AT] != digest:
+    """The payload of a sound preamble block of this place (B-4, B-5, B-7)."""
+    place = expected.place
+    header = headers_of(place)[place.preambles_at[0] + index].tobytes()
+    end = HEADER_SIZE + int.from_bytes(header[-4:], "little")
+    if len(block) != place.geometry.block_size or block[FIELDS_AT:HEADER_SIZE] != header or block[end:].strip(b"\0"):
         return None
-    return block[HEADER_SIZE:] if block[FIELDS_AT:].startswith(header) else None
+    return block[HEADER_SIZE:] if carries_digest(block, expected.suite.hash) else None

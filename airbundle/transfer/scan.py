@@ -25,7 +25,7 @@ from airbundle.codec.record import COPY_SIZE, intact_copy
 from airbundle.crypto.suites import SUITES, hash_by_suite, suite_by_number
 from airbundle.errors import FormatError
 from airbundle.format import limits
-from airbundle.format.block import DIGEST_AT, FIELDS_AT, FRONT, INDEX_AT, KIND_AT, MAGIC, Kind, parse_header
+from airbundle.format.block import DIGEST_AT, FIELDS_AT, INDEX_AT, KIND_AT, MAGIC, Kind, carries_digest, parse_header
 from airbundle.format.dsse import parse_envelope
 from airbundle.format.geometry import GEOMETRY_SIZE, HEADER_SIZE, Geometry
 from airbundle.format.statement import STATEMENT_TYPE
@@ -288,7 +288,7 @@ def _judge(collector: _Collector, hits: Rows, geometry: Geometry, window: RawWin
     known = (hits["kind"] >= Kind.PREAMBLE) & (hits["kind"] <= Kind.PARITY)
     known[known] &= hits["index"][known] < counts[hits["kind"][known]]
     known &= hits["at"] + size <= len(window.content)
-    view, end, hashed = window.content.data, FIELDS_AT, 0
+    view, hashed = window.content.data, 0
     for number in np.flatnonzero(known).tolist():
         at = int(hits["at"][number])
         if window.start + at < collector.sound_end:
@@ -298,8 +298,7 @@ def _judge(collector: _Collector, hits: Rows, geometry: Geometry, window: RawWin
             continue
         hashed += size
         hits["size"][number] = size
-        digest = suite.hash(FRONT, view[at + FIELDS_AT:at + size]).ljust(end - DIGEST_AT, b"\0")
-        hits["sound"][number] = view[at + DIGEST_AT:at + end] == digest
+        hits["sound"][number] = carries_digest(view[at:at + size], suite.hash)
         if hits["sound"][number]:
             collector.sound_end = window.start + at + size
     return hashed

@@ -220,6 +220,10 @@ def _files(base: Base) -> list[dict[str, Any]]:
         [{"do": "rename", "file": "1", "to": "1/../BACKUP"}])
     ends = [zeros(file, at) for file in (seg, "1/00000001.abs", "1/catalog.abs", "1/catalog-copy.abs") for at in (0, 6)]
     add("K-7", "lost", "Every copy of the preamble is gone.", ends)
+    add("B-4", "preamble-magic", "Every copy of the preamble begins with another magic, digests as before.",
+        [{"do": "write", "file": one["file"], "at": one["at"], "bytes": "58"} for one in ends])
+    add("B-7", "preamble-length", "Every copy of the preamble says another payload length under a digest that fits.",
+        [splice for one in ends for splice in base.resealed(one["file"], one["at"] // B, 124, b"\1")])
     add("K-7", "one-left", "Every copy of the preamble is gone but one.", ends[1:])
     add("K-3", "trust-low-order", "A public key file whose X25519 point has small order.", [],
         trust=["low-order"], result="usage")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import time
 from collections import Counter
+from statistics import mean
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 VECTORS = read_vectors()
 CHAPTERS = sorted({vector.chapter for vector in VECTORS})
 SIZE_MAX, FILE_MAX, SECONDS_MAX = 4 << 20, 1 << 20, 10
+YARDSTICK = 0.0091  # what `yardstick` takes on a quiet machine with 2 cores
 UNTIMED = "AIRBUNDLE_TESTS_UNTIMED" in os.environ  # where coverage watches, or mutants run beside one another
 
 
@@ -31,9 +35,12 @@ def of(chapter: str) -> list[Vector]:
 
 def test_the_package(people: Path, spot: Path) -> None:
     """In less than 10 s of work; an error names the rule that was broken, or the rule that noticed it."""
-    began = time.process_time()
     wrong: list[tuple[object, ...]] = []
-    for vector in VECTORS:
+    took, slower = 0.0, []
+    for number, vector in enumerate(VECTORS):
+        if number % 50 == 0:
+            slower.append(max(1.0, yardstick() / YARDSTICK))
+        began = time.process_time()
         place = spot / vector.name
         lay_out(vector, place)
         found = run.ask_package(vector, place, people)
@@ -41,8 +48,18 @@ def test_the_package(people: Path, spot: Path) -> None:
             wrong.append((vector.name, found.expect, vector.expect, found.said))
         elif found.rule != (vector.shows or vector.rule) and found.result != "verified":
             wrong.append((vector.name, found.rule, vector.shows or vector.rule, found.said))
+        took += time.process_time() - began
     assert not wrong
-    assert UNTIMED or time.process_time() - began < SECONDS_MAX
+    assert UNTIMED or took / mean(slower) < SECONDS_MAX
+
+
+def yardstick() -> float:
+    """Processor seconds of a fixed piece of work that is none of ours: others on the machine make it dearer too."""
+    began = time.process_time()
+    for _ in range(30):
+        rows = json.loads(json.dumps([{"path": f"folder/{one}", "size": one} for one in range(200)]))
+        hashlib.sha256(bytes(bytearray(1 << 18)) + repr(rows).encode()).digest()
+    return time.process_time() - began
 
 
 @pytest.mark.skipif(not run.READER.exists(), reason="spec/reader.py is not there yet")
