@@ -53,8 +53,7 @@ def err() -> Console:
 
 def _on_terminal() -> bool:
     """Whether standard error is one, or is said to be one; what it is worth is for rich to say."""
-    said = sys.stderr is not None and sys.stderr.isatty()
-    return (said or not _TERMINAL_SIGNS.isdisjoint(os.environ)) and err().is_terminal
+    return (sys.stderr.isatty() or not _TERMINAL_SIGNS.isdisjoint(os.environ)) and err().is_terminal
 
 
 def _text(words: str, style: str = "") -> Text:
@@ -137,9 +136,8 @@ def tell(text: str) -> None:
 
 def _print_line(text: str) -> None:
     """A line of our own numbers, on stderr: rich has nothing to add to it."""
-    if sys.stderr is not None:  # it is where a program was started without
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def good(text: str) -> None:

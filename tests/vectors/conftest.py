@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -24,9 +25,15 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def spot() -> Iterator[Path]:
+@contextlib.contextmanager
+def memory() -> Iterator[Path]:
     """A folder in memory, where there is one: some hundred volumes are laid out and thrown away."""
     folder = Path(tempfile.mkdtemp(prefix="vectors-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def spot() -> Iterator[Path]:
+    with memory() as folder:
+        yield folder

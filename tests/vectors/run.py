@@ -90,9 +90,8 @@ def ask_package(vector: Vector, place: Path, people: Path) -> Outcome:
         return [_key(str(people / f"{vector.key}.key"))] if vector.key else []
 
     target = place / "unpacked"
-    # Of buffers of 2 MiB some KiB are used here: in small pages no more is cleared. On what drive a folder lies is not
-    # asked again and again.
-    with system.use(replace(system.features(), huge_pages=False, kernel_files=False)), remembering():
+    # Of buffers of 2 MiB some KiB are used here: in small pages no more is cleared.
+    with system.use(replace(system.features(), huge_pages=False)):
         found.verify = _caught(found, "verify", lambda: api.verify(volumes, trust=_trust(*files), pace=PACE))
         found.unpack = _caught(found, "unpack", lambda: api.unpack(
             volumes, str(target), trust=_trust(*files), keys=keys(), passphrase=passphrase, pace=PACE))
@@ -136,11 +135,6 @@ def _remembered(honest: Callable[[reedsolo.RSCodec, bytes], Any]) -> Callable[[r
 _encode, _decode = _remembered(reedsolo.RSCodec.encode), _remembered(reedsolo.RSCodec.decode)
 
 
-def remembering() -> contextlib.AbstractContextManager[Any]:
-    """While the slow code of records is computed once."""
-    return mock.patch.multiple(reedsolo.RSCodec, encode=_encode, decode=_decode)
-
-
 def ask_reader(vector: Vector, place: Path, people: Path) -> Outcome:
     """The same through the command line of spec/reader.py.
 
@@ -162,7 +156,8 @@ def ask_reader(vector: Vector, place: Path, people: Path) -> Outcome:
 def _run(found: Outcome, verb: str, words: list[str]) -> int:
     """As `python spec/reader.py` does it, without starting Python and making its tables each time."""
     said = io.StringIO()
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said), remembering():
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said), mock.patch.multiple(
+            reedsolo.RSCodec, encode=_encode, decode=_decode):
         status = _main(_reader())([verb, *words])
     found.said[verb] = said.getvalue()
     return status
