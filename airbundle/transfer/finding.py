@@ -14,7 +14,7 @@ from airbundle.format.statement import parse_statement
 from airbundle.media import volume as volumes
 from airbundle.media.volume import VolumeReader
 from airbundle.transfer.claims import claims_of
-from airbundle.transfer.statements import named_statements, read_statements
+from airbundle.transfer.statements import named_statements, read_statement, read_statements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,6 +100,8 @@ def _one_bundle(readers: list[VolumeReader], wanted: str, where: str) -> tuple[V
 
     What a stopped pack left behind is no bundle yet (V-4): blocks only tell where no folder has a statement.
     """
+    if len(readers) == 1 and not wanted and _names_some(readers[0]):
+        return tuple(readers)
     named = {reader: _named_bundles(reader) for reader in readers}
     stated = [ids for ids in named.values() if ids]
     claimed = stated or [_held_bundles(reader) for reader in readers]
@@ -126,6 +128,11 @@ def holds_some(reader: VolumeReader, copies: Sequence[StatementCopy], bundle: st
     """Whether something of the bundle lies in a folder: a copy of its statement, or a block that says so (D-7)."""
     stated = any(copy.volume is reader and _bundle_of(copy) == bundle for copy in copies)
     return stated or bundle in _held_bundles(reader)
+
+
+def _names_some(reader: VolumeReader) -> bool:
+    """Whether a statement under its own name says a bundle; asked until one does, since a record takes long to read."""
+    return any(_bundle_of(read_statement(reader, name)) for name in volumes.STATEMENTS)
 
 
 def _named_bundles(reader: VolumeReader) -> set[str]:

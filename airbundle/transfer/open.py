@@ -184,8 +184,8 @@ def open_bundle(readers: tuple[VolumeReader, ...], trust: TrustSet | None, work:
 def _open_statements(readers: tuple[VolumeReader, ...], trust: TrustSet, sidecar: VolumeReader | None) -> list[Bundle]:
     """(3) The statements that all copies on all volumes give; the first whose catalog can be had holds (T-7)."""
     beside = tuple(read_statements(sidecar)) if sidecar is not None else ()
-    copies = find_statements(readers, beside, trust)
-    chosen = choose_statements((*copies, *beside), trust, readers[0].path)
+    copies, candidates = find_statements(readers, beside, trust)
+    chosen = choose_statements(candidates, readers[0].path)
     readers = tuple(one for one in readers if holds_some(one, copies, chosen[0].statement.bundle)) or readers  # D-7
     copies = tuple(copy for copy in copies if copy.volume in readers)
     here = {copy.envelope.payload for copy in copies if copy.envelope is not None}

@@ -51,25 +51,28 @@ def read_statements(reader: VolumeReader) -> list[StatementCopy]:
 
 def named_statements(reader: VolumeReader) -> list[StatementCopy]:
     """Both copies of the statement on one volume, under their own names."""
-    return [_read_statement(reader, name) for name in volumes.STATEMENTS]
+    return [read_statement(reader, name) for name in volumes.STATEMENTS]
 
 
 def stray_statements(reader: VolumeReader) -> list[StatementCopy]:
     """Records under other names, so many of them as L-6 says: anyone can store more, and each may take 10 s."""
     names = (name for name in reader.listing().files if name not in volumes.STATEMENTS and holds_record(reader, name))
-    return [_read_statement(reader, name) for name in islice(names, limits.STRAY_RECORDS_MAX)]
+    return [read_statement(reader, name) for name in islice(names, limits.STRAY_RECORDS_MAX)]
 
 
 def find_statements(readers: Sequence[VolumeReader], beside: Sequence[StatementCopy],
-                    trust: TrustSet) -> tuple[StatementCopy, ...]:
+                    trust: TrustSet) -> tuple[tuple[StatementCopy, ...], list[Candidate]]:
     """The copies under their own names; the strays of all volumes too if none of those, nor `beside`, is believed.
 
-    So a genuine statement of another bundle that somebody drops here takes part only where it might be the one (V-2).
+    Also what all of them, and those `beside`, are worth. So a genuine statement of another bundle that somebody drops
+    here takes part only where it might be the one (V-2).
     """
     copies = [copy for reader in readers for copy in named_statements(reader)]
-    if all(candidate.judgement is None for candidate in _candidates((*copies, *beside), trust)):
+    found = _candidates((*copies, *beside), trust)
+    if all(candidate.judgement is None for candidate in found):
         copies += [copy for reader in readers for copy in stray_statements(reader)]
-    return tuple(copies)
+        found = _candidates((*copies, *beside), trust)
+    return tuple(copies), found
 
 
 def hash_of_document(raw: bytes) -> str:
@@ -83,7 +86,8 @@ def hash_of_payload(payload: bytes, suite: Suite) -> str:
     return suite.hash(pae(STATEMENT_TYPE, payload)).hex()
 
 
-def _read_statement(reader: VolumeReader, name: str) -> StatementCopy:
+def read_statement(reader: VolumeReader, name: str) -> StatementCopy:
+    """One copy of the statement, by the name of its file."""
     raw, envelope, problem = None, None, ""
     try:
         raw = reader.read_small(name, RECORD_SIZE + 1)
@@ -118,12 +122,11 @@ class Believed:
     distrust: AirbundleError | None
 
 
-def choose_statements(copies: Sequence[StatementCopy], trust: TrustSet, where: str) -> tuple[Believed, ...]:
+def choose_statements(candidates: Sequence[Candidate], where: str) -> tuple[Believed, ...]:
     """The statements that are believed, the highest revision first (T-7); else the first that is there.
 
     Raises UnsignedError without any, ForgedError where two that are believed disagree (T-4).
     """
-    candidates = _candidates(copies, trust)
     if not candidates:
         raise UnsignedError("no copy of the statement can be read", where=where, rule="T-1",
                             hint="without its statement a bundle cannot be believed: ask for another copy of this file")
@@ -149,7 +152,7 @@ def rank_statements(envelopes: Sequence[Envelope], trust: TrustSet, where: str) 
     return (*believed, *sorted(others, key=lambda one: one.statement.revision, reverse=True))
 
 
-def _usable(candidates: Sequence[_Candidate]) -> list[Believed]:
+def _usable(candidates: Sequence[Candidate]) -> list[Believed]:
     return [Believed(candidate.payload, candidate.statement, candidate.judgement, candidate.error)
             for candidate in candidates if candidate.statement is not None]
 
@@ -164,7 +167,7 @@ def _in_order(chosen: Sequence[Believed], where: str) -> tuple[Believed, ...]:
     return tuple(sorted(chosen, key=lambda one: one.statement.revision, reverse=True))
 
 
-def _candidates(copies: Sequence[StatementCopy], trust: TrustSet) -> list[_Candidate]:
+def _candidates(copies: Sequence[StatementCopy], trust: TrustSet) -> list[Candidate]:
     by_payload: dict[bytes, list[Envelope]] = {}
     for copy in copies:
         if copy.envelope is not None:
@@ -173,14 +176,16 @@ def _candidates(copies: Sequence[StatementCopy], trust: TrustSet) -> list[_Candi
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
+class Candidate:
+    """One payload and what the signatures on its copies are worth; without a statement it is malformed."""
+
     payload: bytes
     statement: Statement | None
     judgement: Judgement | None
     error: AirbundleError | None
 
 
-def _weigh(payload: bytes, envelopes: list[Envelope], trust: TrustSet) -> _Candidate:
+def _weigh(payload: bytes, envelopes: list[Envelope], trust: TrustSet) -> Candidate:
     """What one payload and all signatures on its copies are worth."""
     statement = None
     try:
@@ -188,5 +193,5 @@ def _weigh(payload: bytes, envelopes: list[Envelope], trust: TrustSet) -> _Candi
         judgement = judge(envelopes, trust, bytes.fromhex(statement.packer), suite_by_name(statement.suite))  # K-1
         judgement.require_packer()  # T-3, K-11
     except AirbundleError as error:
-        return _Candidate(payload, None if isinstance(error, FormatError) else statement, None, error)
-    return _Candidate(payload, statement, judgement, None)
+        return Candidate(payload, None if isinstance(error, FormatError) else statement, None, error)
+    return Candidate(payload, statement, judgement, None)
