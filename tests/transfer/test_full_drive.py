@@ -33,6 +33,16 @@ def small(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", place], check=True)
 
 
+def make_read_only(place: Path) -> None:
+    """At the first moment at which no file is open for writing: until then mount answers that the place is busy."""
+    for _attempt in range(1000):
+        asked = subprocess.run(["mount", "-o", "remount,ro", place], check=False, capture_output=True)
+        if asked.returncode == 0:
+            return
+        assert b"busy" in asked.stderr
+    raise AssertionError(place)
+
+
 @pytest.mark.parametrize("how", ["full", "read-only"])
 def test_a_drive_stops_taking_bytes_and_another_takes_its_place(
         keys: Keys, small: Path, tmp_path: Path, how: str) -> None:
@@ -54,7 +64,7 @@ def test_a_drive_stops_taking_bytes_and_another_takes_its_place(
                     except OSError:
                         pass
             else:
-                subprocess.run(["mount", "-o", "remount,ro", small], check=True)
+                make_read_only(small)
 
     def run(targets: list[Path], *, progress: bool) -> tuple[str, ...]:
         return api.pack(str(source), list(map(str, targets)), sign=keys.packer, to=[keys.reader.public], pace=PACE,
