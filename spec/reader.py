@@ -3,7 +3,6 @@
     python spec/reader.py {verify | unpack -o DIR} VOLUME... --trust NAME.pub [--key NAME.key | --passphrase-file FILE]
 Exit: 0 whole, 2 usage, 3 more volumes needed, 4 damaged, 5 not believed, 8 no key opens it, 9 machine, 11 repairable.
 """
-# ruff: noqa: D101, D102, D103, PYI024, SLOT002 - what is small is described in its first line, also tuples
 from __future__ import annotations
 
 import base64
@@ -18,9 +17,7 @@ import struct
 import sys
 import tempfile
 import unicodedata
-from collections import ChainMap, defaultdict, namedtuple
-from collections.abc import Callable, Iterable, Iterator, Mapping  # noqa: TC003 - this file is read, not only run
-from pathlib import Path
+from collections import ChainMap, abc, defaultdict, namedtuple
 from typing import Any
 
 import reedsolo
@@ -30,8 +27,7 @@ from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes, hpke
 from cryptography.hazmat.primitives.asymmetric import ed25519, mldsa, mlkem, x25519
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from cryptography.hazmat.primitives.kdf import argon2, hkdf
 
 # === 1. Words and notation (-(-a // b) rounds up) ===
 KIB, MIB, GIB, COLUMNS, COPY, RECORD = 1 << 10, 1 << 20, 1 << 30, 513, 128 << 10, 384 << 10  # of a record: chapter 10
@@ -42,7 +38,7 @@ class Refusal(Exception):  # noqa: N818 - a verdict, not a fault of the program
 def need(holds: object, rule: str, what: str, status: int = DAMAGED) -> None:  # or it is refused
     if not holds:
         raise Refusal(status, rule, what)
-def attempt(status: int, rule: str, what: str, function: Callable[..., Any], *data: Any) -> Any:  # a library's answer
+def attempt(status: int, rule: str, what: str, function: abc.Callable[..., Any], *data: Any) -> Any:  # of a library
     try:
         return function(*data)
     except (InvalidTag, ValueError, RecursionError, zstandard.ZstdError):
@@ -87,15 +83,14 @@ def tables(suite: Suite) -> dict[str, Any]:  # a number is bytes in hexadecimal,
             "volumes": [{"number": range(1, 65), "name": public, "size": NUMBER, "serial": {None, public}}],
             "lose": range(64), "base": None, "writer": public}}
 def fits(value: Any, shape: Any) -> bool:  # E-1; no table has floats, truth values or more than 8 levels
-    text, row = isinstance(value, str), isinstance(value, list)
-    rules: dict[type, Callable[[], Any]] = {
+    rules: dict[type, abc.Callable[[], Any]] = {
         dict: lambda: type(value) is dict and [*value] == [*shape] and all(map(fits, value.values(), shape.values())),
         set: lambda: any(fits(value, each) for each in shape), range: lambda: type(value) is int and value in shape,
-        list: lambda: row and all(fits(each, shape[0]) for each in value),
-        tuple: lambda: row and len(value) == len(shape) and all(map(fits, value, shape)),
-        slice: lambda: text and shape.start <= len(value.encode()) <= shape.stop,
-        int: lambda: text and len(value) == 2 * shape and not {*value} - {*"0123456789abcdef"},
-        object: lambda: (text and shape(value)) if callable(shape) else value == shape}
+        list: lambda: isinstance(value, list) and all(fits(each, shape[0]) for each in value),
+        tuple: lambda: isinstance(value, list) and len(value) == len(shape) and all(map(fits, value, shape)),
+        slice: lambda: isinstance(value, str) and shape.start <= len(value.encode()) <= shape.stop,
+        int: lambda: isinstance(value, str) and len(value) == 2 * shape and not {*value} - {*"0123456789abcdef"},
+        object: lambda: (isinstance(value, str) and shape(value)) if callable(shape) else value == shape}
     return bool(rules.get(type(shape), rules[object])())
 def decode(data: bytes, table: str, suite: Any = None, status: int = DAMAGED) -> tuple[Suite, dict[str, Any]]:
     suite = suite or (CNSA2 if b'"suite":"cnsa2"' in data[:200] else STANDARD)
@@ -149,7 +144,7 @@ def block_at(path: str, at: int) -> Block | None:  # with right magic, version a
         if len(data) == said.B and head[8:56] == digest.ljust(48, b"\0") and not any(data[128 + length :]):  # B-7
             return Block(said._replace(kind=0), (said.kind, index, length), digest, data[128 : 128 + length], at)
     return None
-def scan(path: str) -> Iterator[Block]:  # all of a file, but for what is behind a segment (S-9)
+def scan(path: str) -> abc.Iterator[Block]:  # all of a file, but for what is behind a segment (S-9)
     at, size = 0, min(os.lstat(path).st_size, 288 * MIB)
     while at < size:
         if block := block_at(path, at):
@@ -162,7 +157,7 @@ def ends_of(path: str) -> set[Geometry]:  # what the blocks at its ends say a fi
 CODE = reedsolo.RSCodec(64, nsize=255, fcr=0, prim=0x11D, generator=2)  # R-1, and the tables of the field
 INVERSE = [0, *map(reedsolo.gf_inverse, range(1, 256))]
 TIMES = [bytes(reedsolo.gf_mul(a, b) for b in range(256)) for a in range(256)]
-def combine(terms: Iterable[tuple[int, bytes]], size: int) -> bytes:  # the sum of factor times row
+def combine(terms: abc.Iterable[tuple[int, bytes]], size: int) -> bytes:  # the sum of factor times row
     total = 0
     for factor, row in terms:
         total ^= int.from_bytes(row.translate(TIMES[factor]), "little")
@@ -179,7 +174,7 @@ def restore(k: int, word: dict[int, bytes | None], size: int) -> None:  # None i
             work = [row if i == j else combine([(1, row), (row[i], work[i])], len(row)) for j, row in enumerate(work)]
         word |= (data := data | {c: row[len(lost) :] for c, row in zip(lost, work, strict=True)})
         word |= {r: combine(((INVERSE[r ^ c], data[c]) for c in data), size) for r in word if word[r] is None}
-def readings(pages: Mapping[Any, bytes], instead: list[bytes]) -> Iterator[bytes]:  # by copy and index (S-7)
+def readings(pages: abc.Mapping[Any, bytes], instead: list[bytes]) -> abc.Iterator[bytes]:  # by copy and index (S-7)
     choices = [[*dict.fromkeys(pages[c, i] for c in (0, 1) if (c, i) in pages)] or [b] for i, b in enumerate(instead)]
     return (b"".join(parts) for parts in itertools.islice(itertools.product(*choices), 64))
 def find_preamble(said: dict[str, Any], segments: list[Segment]) -> bytes:  # or nothing, if it is lost (K-7)
@@ -219,7 +214,7 @@ class Segment:  # its leaves are the contents of its data and parity blocks, as 
     def in_place(self, blocks: list[Block]) -> dict[int, Block]:  # B-5, B-7
         mine = {divmod(block.at, self.P + 128): block for block in blocks if block.geometry == self.geometry}
         return {at: block for (at, rest), block in mine.items() if not rest and self.slots[at : at + 1] == [block.slot]}
-    def pages(self, kind: int, own: Mapping[int, Block]) -> dict[tuple[bool, int], bytes]:
+    def pages(self, kind: int, own: abc.Mapping[int, Block]) -> dict[tuple[bool, int], bytes]:
         return {(at > self.at, block.slot[1]): block.content for at, block in own.items() if block.slot[0] == kind}
     def bears_out(self, leaves: bytes) -> bool:  # whether these are the leaves of the signed root (S-6)
         head = TAG("root").encode() + GEOMETRY.pack(*self.geometry) + bytes.fromhex(self.preamble["hash"])
@@ -284,7 +279,7 @@ def expand(codec: str, packed: bytes, length: int) -> bytes:  # its seal was ope
     return packed[1 + 4 * w : ends[0]] + bytes(words) + packed[ends[-2] :]
 # === 7. Keys and seals ===
 PublicKey = namedtuple("PublicKey", "suite id halves loaded")
-def key_id(suite: Suite, halves: Iterable[bytes]) -> Any:
+def key_id(suite: Suite, halves: abc.Iterable[bytes]) -> Any:
     return suite.hash(TAG("key").encode() + bytes([suite.number]) + b"".join(halves)).hex()
 def read_public(path: str) -> PublicKey:  # K-3
     suite, value = decode(read(os.path.realpath(path), 0, 64 * KIB), "public key", status=USAGE)
@@ -323,7 +318,7 @@ class Preamble:  # the context of 7.3, the commitment and the envelopes (K-2, K-
         self.cost = memory, time, lanes = struct.unpack_from("<III", self.envelopes[0][2])
         need(kind == 1 or (1 <= lanes <= 16 >= time >= 1 and 8 * lanes <= memory <= 512 * KIB), "K-14", "its cost")
     def derive(self, key: bytes, label: str, length: int, more: bytes = b"") -> bytes:  # with the context of 7.3
-        return HKDFExpand(self.suite.kdf, length, TAG(label).encode() + self.context + more).derive(key)
+        return hkdf.HKDFExpand(self.suite.kdf, length, TAG(label).encode() + self.context + more).derive(key)
     def open(self, private: Any, passphrase: bytes | None) -> bytes:  # signature and hash were checked (K-15)
         key, what, info = b"", "the envelope to this key does not open", TAG("envelope").encode() + self.context
         for kind, recipient, content in self.envelopes:
@@ -331,13 +326,13 @@ class Preamble:  # the context of 7.3, the commitment and the envelopes (K-2, K-
                 key = attempt(NO_KEY, "K-8", what, self.suite.hpke.decrypt, content, private[1], info)
             if kind == 2 and passphrase is not None:  # K-13
                 memory, time, lanes = self.cost
-                argon = Argon2id(salt=content[12:28], length=32, iterations=time, lanes=lanes, memory_cost=memory)
-                key = unseal(self.derive(argon.derive(passphrase), "passphrase", 32), 0, content[28:], "a key", NO_KEY)
+                cost = argon2.Argon2id(salt=content[12:28], length=32, iterations=time, lanes=lanes, memory_cost=memory)
+                key = unseal(self.derive(cost.derive(passphrase), "passphrase", 32), 0, content[28:], "a key", NO_KEY)
         need(key, "K-5", "no key or passphrase given opens this bundle", NO_KEY)
         need(self.derive(key, "commit", self.suite.h) == self.commitment, "K-8", "another commitment", NOT_BELIEVED)
         return key
 # === 5.1 Body of a data segment: a nonce is the counter and a byte that is 1 for the trailer ===
-def read_body(segment: Segment, key: bytes, manifest: dict[str, Any]) -> Iterator[bytes]:  # its chunks (G-5)
+def read_body(segment: Segment, key: bytes, manifest: dict[str, Any]) -> abc.Iterator[bytes]:  # its chunks (G-5)
     what, at, (_, start, length) = "segment", 0, manifest["segments"][segment.number]
     body = b"".join(filter(None, segment.places[: segment.n]))  # the payloads of the data blocks, end to end
     place, size, count, zeros = struct.unpack("<QQI12s", unseal(key, 1, body[-48:], what))
@@ -453,23 +448,29 @@ def find_statements(volumes: dict[str, list[str]], trusted: Any, ends: Any) -> t
         if found := believed([*copies.values()], trusted):
             return copies, found
     raise Refusal(NOT_BELIEVED, "T-3", "no signature by a trusted packer holds") if copies else refused
-def turn(data: bytes, columns: int) -> bytes:  # column after column of what lies row after row (R-1)
-    return b"".join(data[column::columns] for column in range(columns))
+def coded(frame: bytes) -> bytes:  # and the remainder by the generator, of all columns at once (R-1)
+    rest, factors = b"", [TIMES[factor] for factor in CODE.gen[64][1:]]
+    for at in range(0, len(frame), COLUMNS):
+        first = combine([(1, frame[at : at + COLUMNS]), (1, rest[:COLUMNS])], COLUMNS)
+        rest = combine([(1, rest[COLUMNS:]), (1, b"".join(map(first.translate, factors)))], 64 * COLUMNS)
+    return frame + rest
+def corrected(copy: bytes) -> bytes:  # a column is decoded where it is no codeword
+    right, columns = coded(copy[: 191 * COLUMNS]), [copy[column::COLUMNS] for column in range(COLUMNS)]
+    with contextlib.suppress(reedsolo.ReedSolomonError):
+        columns = [c if c == right[i::COLUMNS] else CODE.decode(c)[1] for i, c in enumerate(columns)]
+    return bytes(itertools.chain(*zip(*columns, strict=True)))
 def read_record(data: bytes) -> bytes:  # by digests first, then by the code, copy by copy (R-2, R-3)
     copies = [data[at : at + 255 * COLUMNS].ljust(255 * COLUMNS, b"\0") for at in range(0, RECORD, COPY)]
-    agreed = bytes(b if b == c else a for a, b, c in zip(*copies, strict=True))  # by two of the three
-    for correct, copy in (*((False, each) for each in copies), *((True, each) for each in (*copies, agreed))):
-        with contextlib.suppress(reedsolo.ReedSolomonError):
-            frame = bytes(turn(CODE.decode(turn(copy, COLUMNS))[0], 191) if correct else copy[: 191 * COLUMNS])
-            magic, digest, version, suite, kind, length = struct.unpack_from("<8s48sHBBI", frame)
-            right = (magic, version, kind) == (MAGIC, 1, 5) and suite in SUITES and not any(frame[64 + length :])
-            if right and length <= 95 * KIB and digest == SUITES[suite].hash(FRONT + frame[56:]).ljust(48, b"\0"):
-                return frame[64 : 64 + length]
+    agreed = (bytes(b if b == c else a for a, b, c in zip(*each, strict=True)) for each in [copies])  # two of the three
+    for frame in itertools.chain(copies, map(corrected, itertools.chain(copies, agreed))):
+        magic, digest, version, suite, kind, length = struct.unpack_from("<8s48sHBBI", frame := frame[: 191 * COLUMNS])
+        right = (magic, version, kind) == (MAGIC, 1, 5) and suite in SUITES and not any(frame[64 + length :])
+        if right and length <= 95 * KIB and digest == SUITES[suite].hash(FRONT + frame[56:]).ljust(48, b"\0"):
+            return frame[64 : 64 + length]
     return b""
 def make_record(content: bytes, suite: Suite) -> bytes:  # the exact encoding (T-8)
     rest = (struct.pack("<HBBI", 1, suite.number, 5, len(content)) + content).ljust(191 * COLUMNS - 56, b"\0")
-    frame = turn(MAGIC + suite.hash(FRONT + rest).ljust(48, b"\0") + rest, COLUMNS)
-    return turn(bytes(CODE.encode(frame)), 255).ljust(COPY, b"\0") * 3
+    return coded(MAGIC + suite.hash(FRONT + rest).ljust(48, b"\0") + rest).ljust(COPY, b"\0") * 3
 class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
     def __init__(self, places: list[str], trusted: dict[str, PublicKey]) -> None:
         self.volumes, self.keys = find_volumes(places), dict[int, bytes]()
@@ -542,8 +543,8 @@ class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
             if hashlib.sha256(content).hexdigest() != digest:
                 say(f"G-11: {path} has another SHA-256 than its packer said")
             if folder:
-                Path(folder, path).parent.mkdir(parents=True, exist_ok=True)
-                Path(folder, path).write_bytes(content)
+                with open(os.path.join(folder, path), "wb") as file:
+                    file.write(content)
     def findings(self) -> list[str]:  # what is not as it was written, or is not here (D-4, D-5)
         segments = {segment.geometry: segment for segment in (self.catalog, *self.rows)}
         wrong = ["T-7: copies of several revisions"] if len(self.candidates) > 1 else []
@@ -567,8 +568,7 @@ class Bundle:  # what the volumes given hold of one, by content (V-2, T-7)
         return wrong
 def run(argv: list[str]) -> int:  # the two verbs; no two trusted keys share a half (K-4); passphrases are in NFC (K-13)
     pairs, (verb, *places) = getopt.gnu_getopt([*argv, ""], "o:", ["trust=", "key=", "passphrase-file="])
-    options, passphrase = dict(pairs), None
-    target = os.path.abspath(options.get("-o", ""))
+    options, passphrase, target = dict(pairs), None, os.path.abspath(dict(pairs).get("-o", ""))
     free = not os.path.lexists(target) or (os.path.isdir(target) and not (os.path.islink(target) or os.listdir(target)))
     need(verb == "verify" or (verb == "unpack" and free), "P-7", "verify, or unpack with -o and a new DIR", USAGE)
     trusted = {key.id: key for key in (read_public(path) for name, path in pairs if name == "--trust")}
@@ -582,8 +582,8 @@ def run(argv: list[str]) -> int:  # the two verbs; no two trusted keys share a h
         bundle.open(private, passphrase)
     if verb == "unpack":  # everything is written aside, and gets its name when all of it was verified
         with tempfile.TemporaryDirectory(prefix=".ab-", dir=os.path.dirname(target)) as aside:
-            for path in ("", *bundle.manifest["folders"]):
-                os.makedirs(os.path.join(aside, "files", path))
+            for path in ("", *bundle.manifest["folders"], *(os.path.dirname(p) for p, *_ in bundle.manifest["files"])):
+                os.makedirs(os.path.join(aside, "files", path), exist_ok=True)
             bundle.restore(os.path.join(aside, "files"))
             os.rename(os.path.join(aside, "files"), target)
         return 0

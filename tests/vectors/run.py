@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import hashlib
 import io
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest import mock
-
-import reedsolo
 
 from airbundle import api
 from airbundle.errors import AirbundleError
@@ -114,27 +110,6 @@ def _reader() -> CodeType:
     return compile(READER.read_text(), str(READER), "exec")
 
 
-def _remembered(honest: Callable[[reedsolo.RSCodec, bytes], Any]) -> Callable[[reedsolo.RSCodec, bytes], Any]:
-    """What the slow code of records gives, computed once for the same bytes: most vectors share their statement."""
-    known: dict[tuple[int, int, int, int, bytes], Any] = {}
-
-    def answer(code: reedsolo.RSCodec, data: bytes) -> Any:
-        key = (code.nsym, code.fcr, code.prim, code.generator, bytes(data))
-        if key not in known:
-            try:
-                known[key] = honest(code, data)
-            except reedsolo.ReedSolomonError as error:
-                known[key] = error
-        if isinstance(known[key], Exception):
-            raise known[key]
-        return copy.deepcopy(known[key])
-
-    return answer
-
-
-_encode, _decode = _remembered(reedsolo.RSCodec.encode), _remembered(reedsolo.RSCodec.decode)
-
-
 def ask_reader(vector: Vector, place: Path, people: Path) -> Outcome:
     """The same through the command line of spec/reader.py.
 
@@ -156,8 +131,7 @@ def ask_reader(vector: Vector, place: Path, people: Path) -> Outcome:
 def _run(found: Outcome, verb: str, words: list[str]) -> int:
     """As `python spec/reader.py` does it, without starting Python and making its tables each time."""
     said = io.StringIO()
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said), mock.patch.multiple(
-            reedsolo.RSCodec, encode=_encode, decode=_decode):
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
         status = _main(_reader())([verb, *words])
     found.said[verb] = said.getvalue()
     return status
