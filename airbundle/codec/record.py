@@ -10,6 +10,7 @@ Digests come first; the code is only used where none matches, and what comes out
 from __future__ import annotations
 
 import enum
+import functools
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -148,17 +149,21 @@ def _corrected(copy: Bytes, engine: Engine) -> Bytes | None:
     """
     rows = _rows(copy).copy()
     bad = np.flatnonzero((_rows(_copy_of(copy[:_FRAME_SIZE], engine)) != rows).any(axis=0))
-    decoder: Any = reedsolo.RSCodec(_PARITY, nsize=_ROWS, fcr=0, prim=POLYNOMIAL, generator=GENERATOR, c_exp=8)
     for some in (bad[bad < len(MAGIC)], bad[bad >= len(MAGIC)]):
         for column in some:
             try:
-                codeword = decoder.decode(rows[:, column].tobytes())[1]
+                codeword = _decoder().decode(rows[:, column].tobytes())[1]
             except reedsolo.ReedSolomonError:
                 return None
             rows[:, column] = np.frombuffer(codeword, np.uint8)
         if rows[0, :len(MAGIC)].tobytes() != MAGIC:  # as where a copy was cut off: no record, whatever the rest gives
             return None
     return rows[:_CONTENT_ROWS].reshape(-1)
+
+
+@functools.cache
+def _decoder() -> Any:
+    return reedsolo.RSCodec(_PARITY, nsize=_ROWS, fcr=0, prim=POLYNOMIAL, generator=GENERATOR, c_exp=8)
 
 
 def _state(copy: Bytes, whole: Bytes, present: int) -> CopyState:

@@ -69,12 +69,8 @@ def filesystem_label(path: str) -> str:
 
 def device_serial(path: str) -> str:
     """The serial number of the drive, from the nearest of its parents in /sys that has one."""
-    if not system.features().kernel_files:
-        return ""
     with contextlib.suppress(OSError):
-        disks = _disks(_block_folder(path, os.stat(path).st_dev))
-        if len(disks) == 1:
-            return serial_above(os.path.realpath(os.path.join(_SYS, "class/block", disks.pop())))
+        return Attached.under(path).serial()
     return ""
 
 
@@ -102,6 +98,14 @@ class Attached:
         device = os.stat(path).st_dev
         folder = _block_folder(path, device) if system.features().kernel_files else ""
         return cls(folder, tuple((disk, _diskseq(disk)) for disk in sorted(_disks(folder))))
+
+    def serial(self) -> str:
+        """The serial number of the one disk that this is, or ''."""
+        if len(self.disks) != 1:
+            return ""
+        with contextlib.suppress(OSError):
+            return serial_above(os.path.realpath(os.path.join(_SYS, "class/block", self.disks[0][0])))
+        return ""
 
     def is_gone(self) -> bool:
         """Whether it surely is not there any more: removed, without a medium, or another drive has its number now."""

@@ -33,7 +33,7 @@ from airbundle.errors import (
 )
 from airbundle.format.names import shown
 from airbundle.media import system
-from airbundle.media.drive import Attached, answers_at, known_as
+from airbundle.media.drive import Attached, answers_at, filesystem_label, in_brackets
 from airbundle.media.faults import DAMAGE, GONE, RECONNECT, medium_error
 from airbundle.media.mount_table import mounts
 
@@ -65,7 +65,7 @@ class Presence:
             attached = Attached.under(path)
         except OSError:
             return cls(path, "", Attached("", ()), "")
-        return cls(path, known_as(path), attached, _mount_of(path))
+        return cls(path, in_brackets(filesystem_label(path), attached.serial()), attached, _mount_of(path))
 
     def require_connected(self) -> None:
         """Raise PulledError if the drive is surely gone; reads nothing from it, so it is quick."""

@@ -25,7 +25,9 @@ from airbundle.media.folder import Folder
 from airbundle.media.presence import Presence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    Peek = Callable[[int, int], bytes]
 
 README_NAME: Final = "README.txt"
 STATEMENT_NAME: Final = "statement.json"
@@ -174,17 +176,22 @@ class VolumeReader:
         finally:
             os.close(fd)
 
-    def peek(self, name: str, offset: int, length: int) -> bytes:
-        """`length` bytes at `offset`, from the end if negative; fewer or none where they cannot be had."""
+    @contextlib.contextmanager
+    def peeking(self, name: str) -> Iterator[Peek]:
+        """What gives some bytes of a file by offset and length, from the end where the offset is negative.
+
+        Fewer or none where they cannot be had.
+        """
         try:
-            with self.opened(name, direct=False) as fd:
-                start = offset if offset >= 0 else os.fstat(fd).st_size + offset
-                buffer = bytearray(length)
-                with memoryview(buffer) as view:
-                    got = system.read_blocks(fd, view, _PIECE, offset=start).length if start >= 0 else 0
-                    return bytes(view[:got])
+            fd = self.open(name)
         except (FileNotFoundError, DamagedError):
-            return b""
+            yield lambda _offset, _length: b""
+            return
+        try:
+            size = os.fstat(fd).st_size
+            yield lambda offset, length: _peek(fd, offset if offset >= 0 else size + offset, length)
+        finally:
+            os.close(fd)
 
     def read_small(self, name: str, max_bytes: int) -> bytes:
         """The first `max_bytes` bytes of a file or all of it; what cannot be read is zeros. Raises as `open` does."""
@@ -216,6 +223,13 @@ class VolumeReader:
             raise FormatError("it has 4 GiB or more", where=shown(where), rule="V-1")
 
 
+def _peek(fd: int, start: int, length: int) -> bytes:
+    buffer = bytearray(length)
+    with memoryview(buffer) as view:
+        got = system.read_blocks(fd, view, _PIECE, offset=start).length if start >= 0 else 0
+        return bytes(view[:got])
+
+
 def busy(path: str) -> UsageError:
     """What to say of a volume that another process has locked."""
     return UsageError("another airbundle is writing to this volume", where=shown(path),
@@ -230,7 +244,10 @@ def volume_number(path: str, count: int) -> int:
 
 def _numbers(path: str) -> tuple[bool, int, int]:
     """Whether the name of a folder is that of a copy laid out anew, and its two numbers; zeros for none (D-6)."""
-    found = _NUMBERS.search(os.path.basename(os.path.realpath(path)))
+    name = os.path.basename(path)
+    if not name.lower().endswith(VOLUME_SUFFIX):  # such as '.'; what has the ending is no link (V-1)
+        name = os.path.basename(os.path.realpath(path))
+    found = _NUMBERS.search(name)
     if not found or int(found[2]) > int(found[3]):
         return False, 0, 0
     return found[1] is not None, int(found[2]), int(found[3])

@@ -26,11 +26,11 @@ def search_preamble(segments: Iterable[tuple[Expected, VolumeReader, str]]) -> b
     for expected, reader, name in segments:
         place, size = expected.place, expected.geometry.block_size
         alone: dict[tuple[int, int], bytes] = {}
-        for copy, index in itertools.product(range(2), range(place.preamble_blocks)):
-            at = place.preambles_at[copy] + index
-            payload = _payload(expected, reader.peek(name, at * size, size), index)
-            if payload is not None:
-                alone[copy, index] = payload
+        with reader.peeking(name) as peek:
+            for copy, index in itertools.product(range(2), range(place.preamble_blocks)):
+                payload = _payload(expected, peek((place.preambles_at[copy] + index) * size, size), index)
+                if payload is not None:
+                    alone[copy, index] = payload
         first = together.setdefault(size, (expected, {}))[1]
         together[size] = expected, alone | first
         if (preamble := _fitting(expected, alone)) is not None:

@@ -20,30 +20,42 @@ from airbundle.media import volume as volumes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from airbundle.crypto.identities import PublicIdentity
     from airbundle.crypto.suites import Suite
     from airbundle.crypto.trust import TrustSet
     from airbundle.media.volume import VolumeReader
     from airbundle.transfer.statements import StatementCopy
 
+    Judged = dict[tuple[Signature, bytes], bool]
+    """Whether a signature over a payload holds."""
 
-def valid_signatures(envelopes: Iterable[Envelope], trust: TrustSet, suite: Suite, packer: bytes) \
-        -> dict[bytes, Signature]:
-    """One valid signature of each trusted key of `suite` (K-2) by key id, the packer's first; at most 10 (T-5)."""
+
+def valid_signatures(envelopes: Iterable[Envelope], trust: TrustSet, suite: Suite, packer: bytes,
+                     judged: Judged | None = None) -> dict[bytes, Signature]:
+    """One valid signature of each trusted key of `suite` (K-2) by key id, the packer's first; at most 10 (T-5).
+
+    What stands in `judged` is not computed again; it gets what is.
+    """
     found: dict[bytes, Signature] = {}
-    failed: set[Signature] = set()
-    for envelope in envelopes:
-        for signature in envelope.signatures:
-            public = trust.find(signature.key_id)
-            if public is None or public.suite != suite or signature.key_id in found or signature in failed:
-                continue
-            try:
-                check(public, signature, envelope.payload_type, envelope.payload)
-            except ForgedError:
-                failed.add(signature)
-            else:
-                found[signature.key_id] = signature
+    judged = {} if judged is None else judged
+    for one, envelope in ((one, copy) for copy in envelopes for one in copy.signatures):
+        public = trust.find(one.key_id)
+        if public is None or public.suite != suite or one.key_id in found:
+            continue
+        if (one, envelope.payload) not in judged:
+            judged[one, envelope.payload] = _holds(public, one, envelope)
+        if judged[one, envelope.payload]:
+            found[one.key_id] = one
     order = sorted(found, key=lambda key_id: (key_id != packer, key_id))
     return {key_id: found[key_id] for key_id in order[:limits.SIGNATURES_MAX]}
+
+
+def _holds(public: PublicIdentity, signature: Signature, envelope: Envelope) -> bool:
+    try:
+        check(public, signature, envelope.payload_type, envelope.payload)
+    except ForgedError:
+        return False
+    return True
 
 
 def documents_of(readers: Sequence[VolumeReader], copies: Sequence[StatementCopy], payload: bytes, trust: TrustSet,
@@ -53,9 +65,10 @@ def documents_of(readers: Sequence[VolumeReader], copies: Sequence[StatementCopy
     `copies` may lie elsewhere too (a sidecar); `added` are valid signatures that are on no copy yet.
     """
     same = [copy for copy in copies if copy.envelope is not None and copy.envelope.payload == payload]
-    wanted = valid_signatures((envelope for copy in same if (envelope := copy.envelope)), trust, suite, packer)
+    judged: Judged = {}
+    wanted = valid_signatures((envelope for copy in same if (envelope := copy.envelope)), trust, suite, packer, judged)
     wanted |= {signature.key_id: signature for signature in added}
-    return {reader.path: _document(_leading(reader, same), payload, wanted, trust, suite) for reader in readers}
+    return {reader.path: _document(_leading(reader, same), payload, wanted, trust, suite, judged) for reader in readers}
 
 
 def _leading(reader: VolumeReader, same: Sequence[StatementCopy]) -> StatementCopy | None:
@@ -67,11 +80,11 @@ def _leading(reader: VolumeReader, same: Sequence[StatementCopy]) -> StatementCo
 
 
 def _document(copy: StatementCopy | None, payload: bytes, wanted: dict[bytes, Signature], trust: TrustSet,
-              suite: Suite) -> bytes:
+              suite: Suite, judged: Judged) -> bytes:
     """The leading copy as it is if it carries all that are wanted, else with them."""
     if copy is None or copy.envelope is None or copy.raw is None:
         return _written(payload, list(wanted.values()), []) if wanted else b""
-    held = valid_signatures([copy.envelope], trust, suite, b"")
+    held = valid_signatures([copy.envelope], trust, suite, b"", judged)
     if wanted.keys() <= held.keys():
         return copy.raw
     known = [held.get(key_id, signature) for key_id, signature in wanted.items()]

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from airbundle.codec.engines import best_engine
-from airbundle.codec.record import RECORD_SIZE, recover_record
+from airbundle.codec.record import RECORD_SIZE, CopyState, recover_record
 from airbundle.crypto.signing import Judgement, judge, pae
 from airbundle.crypto.suites import hash_by_suite, suite_by_name
 from airbundle.crypto.trust import TrustSet
@@ -34,13 +34,17 @@ _REVISED: Final = frozenset({"revision", "envelopes", "catalog", "writer"})
 
 @dataclass(frozen=True, slots=True)
 class StatementCopy:
-    """One copy of a statement on one volume, readable or not; `problem` says what is wrong with it."""
+    """One copy of a statement on one volume, readable or not; `problem` says what is wrong with it.
+
+    `encoded_for` is the number of the suite for which its file is the exact record of `raw`, else 0.
+    """
 
     volume: VolumeReader
     name: str
     raw: bytes | None
     envelope: Envelope | None
     problem: str
+    encoded_for: int = 0
 
 
 def read_statements(reader: VolumeReader) -> list[StatementCopy]:
@@ -88,17 +92,20 @@ def hash_of_payload(payload: bytes, suite: Suite) -> str:
 
 def read_statement(reader: VolumeReader, name: str) -> StatementCopy:
     """One copy of the statement, by the name of its file."""
-    raw, envelope, problem = None, None, ""
+    raw, envelope, problem, encoded_for = None, None, "", 0
     try:
         raw = reader.read_small(name, RECORD_SIZE + 1)
         if name != volumes.STATEMENT_NAME:
-            raw = recover_record(raw, hash_by_suite=hash_by_suite, engine=best_engine()).content
+            reading = recover_record(raw, hash_by_suite=hash_by_suite, engine=best_engine())
+            if len(raw) == RECORD_SIZE and set(reading.copies) == {CopyState.INTACT}:
+                encoded_for = reading.suite_number
+            raw = reading.content
         envelope = parse_envelope(raw, STATEMENT_TYPE)  # T-1
     except FileNotFoundError:
         problem = "is missing"
     except DamagedError as error:
         problem = str(error)
-    return StatementCopy(reader, name, raw, envelope, problem)
+    return StatementCopy(reader, name, raw, envelope, problem, encoded_for)
 
 
 def revision_of(payload: bytes) -> int | None:

@@ -22,7 +22,6 @@ import numpy as np
 
 from airbundle.codec.engines import best_engine
 from airbundle.codec.erasure import alternate, left_over
-from airbundle.codec.record import RECORD_SIZE
 from airbundle.crypto.envelope import NOTHING, Keyring
 from airbundle.crypto.seal import Opener
 from airbundle.errors import (
@@ -36,7 +35,6 @@ from airbundle.transfer.content import Contents
 from airbundle.transfer.image import layout_of
 from airbundle.transfer.open import Bundle, Opened, check_preambles, open_bundle, open_manifest
 from airbundle.transfer.progress import Meter, Tick
-from airbundle.transfer.replace import exact_copy
 from airbundle.transfer.report import Report
 from airbundle.transfer.restore import Restorer
 from airbundle.transfer.schedule import run_all
@@ -114,8 +112,7 @@ def check_statements(bundle: Bundle, tally: Tally) -> None:
                        else "statement: differs from the one that is believed")
         elif copy.raw != bundle.documents[copy.volume.path]:
             tally.note(copy.volume, copy.name, OTHER_SIGNATURES)  # T-8
-        elif copy.name == volumes.RECORD_NAME and copy.volume.read_small(
-                copy.name, RECORD_SIZE + 1) != exact_copy(bundle, copy.volume, copy.name):
+        elif copy.name == volumes.RECORD_NAME and copy.encoded_for != bundle.suite.number:
             tally.note(copy.volume, copy.name, "statement: damaged, and corrected by its own code")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tracemalloc
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from airbundle.transfer.claims import claims_of
 from tests.transfer.workshop import Packed, kill_blocks, with_digest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pytest
 
 
@@ -58,13 +61,13 @@ def test_headers_that_promise_large_blocks(small: Packed, monkeypatch: pytest.Mo
         raw[at:at + 128] = header
     (small.volume / "x").write_bytes(raw)
     asked = []
-    honest = VolumeReader.peek
+    honest = names._peek
 
-    def counting(self: VolumeReader, name: str, offset: int, length: int) -> bytes:
+    def counting(fd: int, start: int, length: int) -> bytes:
         asked.append(length)
-        return honest(self, name, offset, length)
+        return honest(fd, start, length)
 
-    monkeypatch.setattr(VolumeReader, "peek", counting)
+    monkeypatch.setattr(names, "_peek", counting)
     with VolumeReader(str(small.volume)) as reader:
         assert claims_of(reader, "x")
     assert sum(asked) < 2 << 20
@@ -80,7 +83,11 @@ def test_preambles_that_are_not_the_one(small: Packed) -> None:
     class Endless:
         reads = 0
 
-        def peek(self, _name: str, _offset: int, length: int) -> bytes:
+        @contextlib.contextmanager
+        def peeking(self, _name: str) -> Iterator[names.Peek]:
+            yield self.peek
+
+        def peek(self, _offset: int, length: int) -> bytes:
             self.reads += 1
             body = header + self.reads.to_bytes(8, "little")
             return with_digest(b"\x89ABS\r\n\x1a\n" + bytes(48) + body.ljust(length - 56, b"\0"))

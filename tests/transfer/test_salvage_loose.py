@@ -16,6 +16,7 @@ from airbundle.crypto.keyfiles import write_private
 from airbundle.errors import DamagedError
 from airbundle.format import limits
 from airbundle.format.block import MAGIC, Kind
+from airbundle.media import volume
 from airbundle.media.volume import VolumeReader
 from airbundle.transfer.claims import claims_within
 from tests.rescue.test_junk import LARGEST
@@ -110,13 +111,13 @@ def test_headers_cost_no_more_than_so_many_blocks(tmp_path: Path, monkeypatch: p
     head = (MAGIC + bytes(48) + LARGEST.packed(Kind.DATA) + bytes(8)).ljust(4096, b"x")
     (tmp_path / "00000000.abs").write_bytes(bytes(4096) + head * 2048)
     looked: list[int] = []
-    real = VolumeReader.peek
+    real = volume._peek
 
-    def peek(reader: VolumeReader, name: str, offset: int, length: int) -> bytes:
+    def peek(fd: int, start: int, length: int) -> bytes:
         looked.append(length)
-        return real(reader, name, offset, length)
+        return real(fd, start, length)
 
-    monkeypatch.setattr(VolumeReader, "peek", peek)
+    monkeypatch.setattr(volume, "_peek", peek)
     with VolumeReader(str(tmp_path)) as reader:
         assert claims_within(reader, "00000000.abs") == []
     assert looked.count(LARGEST.block_size) == limits.CLAIMS_WITHIN_MAX

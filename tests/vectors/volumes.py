@@ -67,8 +67,9 @@ def read_vectors() -> list[Vector]:
 
 
 @functools.cache
+@functools.cache
 def read_archive(path: Path) -> dict[str, bytes]:
-    """The files in an archive by their names."""
+    """The files in an archive by their names; not to be changed."""
     with tarfile.open(path) as archive:
         return {member.name: archive.extractfile(member).read()  # type: ignore[union-attr]
                 for member in archive.getmembers()}
@@ -165,7 +166,7 @@ def record(content: bytes) -> bytes:
     return record_of(MAGIC + digest.ljust(48, b"\0") + rest)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.cache
 def record_of(frame: bytes) -> bytes:
     """A frame and its parity, three times (R-1)."""
     parity = [0] * PARITY
