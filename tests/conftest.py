@@ -4,8 +4,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.places import memory
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -16,3 +19,13 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
         patch.setenv("COLUMNS", "200")
         yield
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A new folder: on the disk, as pytest makes it, or in memory for a test that is marked so."""
+    if request.node.get_closest_marker("in_memory") is None:
+        yield tmp_path
+        return
+    with memory() as folder:
+        yield folder

@@ -23,6 +23,8 @@ from tests.transfer.workshop import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.in_memory
+
 SIZE = 4096
 
 

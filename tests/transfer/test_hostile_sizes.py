@@ -24,6 +24,8 @@ from tests.transfer.workshop import Keys, Packed, block_of, digests, noise, over
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.in_memory
+
 replace = msgspec.structs.replace
 HUGE = (2**31, 2**32 - 1, 2**40, 2**53 - 1)
 

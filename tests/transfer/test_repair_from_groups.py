@@ -15,6 +15,8 @@ from tests.transfer.workshop import MIB, Packed, block_of, digests, kill_blocks,
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.in_memory
+
 
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_a_file_that_is_gone(small: Packed, tmp_path: Path, number: int) -> None:

@@ -26,8 +26,9 @@ from tests.transfer.workshop import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+
 COPY = 128 * KIB
-pytestmark = both_suites
+pytestmark = [both_suites, pytest.mark.in_memory]
 
 
 @pytest.mark.parametrize("left", [names.STATEMENT_NAME, 0, 1, 2])

@@ -13,6 +13,8 @@ from tests.transfer.workshop import Packed, digests
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.in_memory
+
 
 def borders(bundle: Packed, path: Path) -> set[int]:
     """Lengths to cut a file of blocks to: each border of its parts, one byte and one block off."""

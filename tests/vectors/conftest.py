@@ -1,20 +1,15 @@
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.places import memory
 from tests.vectors.people import write_people
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-MEMORY = "/dev/shm"
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
@@ -25,15 +20,8 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@contextlib.contextmanager
-def memory() -> Iterator[Path]:
-    """A folder in memory, where there is one: some hundred volumes are laid out and thrown away."""
-    folder = Path(tempfile.mkdtemp(prefix="vectors-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
-    yield folder
-    shutil.rmtree(folder)
-
-
 @pytest.fixture
 def spot() -> Iterator[Path]:
+    """Some hundred volumes are laid out and thrown away here."""
     with memory() as folder:
         yield folder

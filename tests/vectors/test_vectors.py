@@ -11,9 +11,9 @@ import pytest
 from airbundle.codec.engines import best_engine
 from airbundle.codec.record import encode_record
 from airbundle.crypto.suites import hash_by_suite
+from tests.places import memory
 from tests.vectors import run
 from tests.vectors.bases import BASES
-from tests.vectors.conftest import memory
 from tests.vectors.volumes import ROOT, Vector, files_of_base, lay_out, read_vectors, record
 
 if TYPE_CHECKING:
