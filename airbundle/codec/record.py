@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import reedsolo
 
-from airbundle.codec.galois import GENERATOR, POLYNOMIAL, systematic
+from airbundle.codec.galois import GENERATOR, POLYNOMIAL, invert, multiply, systematic
 from airbundle.errors import FormatError
 from airbundle.format.block import DIGEST_AT, FIELDS_AT, FRONT, MAGIC, Kind, carries_digest
 from airbundle.format.limits import KIB, STATEMENT_MAX, VERSION
@@ -145,20 +145,53 @@ def _copy_of(frame: Bytes, engine: Engine) -> Bytes:
 def _corrected(copy: Bytes, engine: Engine) -> Bytes | None:
     """The frame with up to 32 wrong bytes a column put right, or None if a column has more, or no magic comes out.
 
-    Columns that are codewords already, which is cheap to see by encoding again, are not decoded.
+    Damage lies in runs: the rows in which some columns were wrong are taken for the wrong ones of all others, before
+    those are decoded one by one.
     """
     rows = _rows(copy).copy()
-    bad = np.flatnonzero((_rows(_copy_of(copy[:_FRAME_SIZE], engine)) != rows).any(axis=0))
-    for some in (bad[bad < len(MAGIC)], bad[bad >= len(MAGIC)]):
-        for column in some:
-            try:
-                codeword = _decoder().decode(rows[:, column].tobytes())[1]
-            except reedsolo.ReedSolomonError:
-                return None
-            rows[:, column] = np.frombuffer(codeword, np.uint8)
-        if rows[0, :len(MAGIC)].tobytes() != MAGIC:  # as where a copy was cut off: no record, whatever the rest gives
+    bad = _no_codewords(rows, engine)
+    wrong: set[int] = set()
+    while bad.size:
+        first, bad = int(bad[0]), bad[1:]
+        if first >= len(MAGIC) and rows[0, :len(MAGIC)].tobytes() != MAGIC:  # as where a copy was cut off: no record
             return None
+        try:
+            codeword = np.frombuffer(_decoder().decode(rows[:, first].tobytes())[1], np.uint8)
+        except reedsolo.ReedSolomonError:
+            return None
+        found = set(np.flatnonzero(codeword != rows[:, first]).tolist()) - wrong
+        rows[:, first] = codeword
+        if found and len(found | wrong) <= _CORRECTABLE:
+            wrong |= found
+            made_anew = _without(rows, sorted(wrong), engine)
+            still = _no_codewords(made_anew, engine)
+            fitting = np.setdiff1d(bad, still)
+            rows[:, fitting] = made_anew[:, fitting]
+            bad = np.intersect1d(bad, still)
     return rows[:_CONTENT_ROWS].reshape(-1)
+
+
+def _no_codewords(rows: Bytes, engine: Engine) -> NDArray[np.intp]:
+    """The columns that are no codewords, in order."""
+    return np.flatnonzero((_rows(_copy_of(rows[:_CONTENT_ROWS].reshape(-1), engine)) != rows).any(axis=0))
+
+
+def _without(rows: Bytes, wrong: list[int], engine: Engine) -> Bytes:
+    """The rows with those at `wrong`, at most 64, made anew from others: a column wrong only there is a codeword then.
+
+    With at most 32 of them it is the one that decoding gives, since no other is that near.
+    """
+    matrix, made = systematic(_ROWS, _PARITY), rows.copy()
+    lost = [row for row in wrong if row < _CONTENT_ROWS]
+    known = [row for row in range(_CONTENT_ROWS) if row not in wrong]
+    helping = [row for row in range(_CONTENT_ROWS, _ROWS) if row not in wrong][:len(lost)]
+    if lost:
+        parity = matrix[[row - _CONTENT_ROWS for row in helping]]
+        terms = np.concatenate([parity[:, known], np.eye(len(lost), dtype=np.uint8)], axis=1)
+        engine.combine(multiply(invert(parity[:, lost]), terms), rows, known + helping, lost, out_blocks=made)
+    parity_rows = [row for row in wrong if row >= _CONTENT_ROWS]
+    engine.combine(matrix[[row - _CONTENT_ROWS for row in parity_rows]], made, range(_CONTENT_ROWS), parity_rows)
+    return made
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import reedsolo
 
+from airbundle.codec import record as record_module
 from airbundle.codec.engines import NumpyEngine, best_engine
 from airbundle.codec.galois import systematic
 from airbundle.codec.record import RECORD_SIZE, CopyState, RecordReading, encode_record, recover_record
@@ -151,6 +152,27 @@ def test_any_hole_of_64_kib(start: int, fill: str) -> None:
     assert reading.content == CONTENT
     assert CORRECTED in reading.copies
     assert INTACT not in reading.copies
+
+
+@pytest.mark.parametrize("rows", [(0, 30), (100, 130), (180, 210), (191, 221), (225, 255)])
+def test_a_hole_is_filled_by_what_a_few_columns_tell(rows: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 513 columns that are wrong in the same rows some are decoded; by chance a byte of a hole was right."""
+    decoded = []
+    decoder = record_module._decoder()
+
+    class Counting:
+        def decode(self, column: bytes) -> object:
+            decoded.append(column)
+            return decoder.decode(column)
+
+    monkeypatch.setattr(record_module, "_decoder", Counting)
+    record = damaged()
+    kill(record, 0, 2)
+    record[COPY + rows[0] * 513:COPY + rows[1] * 513] = np.random.default_rng(rows).integers(
+        0, 256, (rows[1] - rows[0]) * 513, np.uint8)
+    spoil(record, 1, 200, [50, 51])
+    assert read(record) == RecordReading(CONTENT, 1, (LOST, CORRECTED, LOST))
+    assert len(decoded) <= 4
 
 
 def test_a_hole_and_5_percent_of_wrong_bytes_at_once() -> None:

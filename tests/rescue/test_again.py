@@ -22,6 +22,8 @@ from tests.transfer.workshop import KIB, MIB, Keys, Packed, block_of, digests, n
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.in_memory
+
 
 def rescue(bundle: Packed, image: Path, out: Path, error: type[AirbundleError] | None = None) -> Any:
     out.mkdir(exist_ok=True)

@@ -24,6 +24,8 @@ from tests.transfer.workshop import KIB, Keys, Packed, block_of, with_digest
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.in_memory
+
 
 def forged(bundle: Packed, number: int, places: list[int], seed: int) -> bytes:
     """Blocks of a segment with other payloads and digests that fit."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from airbundle.transfer.rescued import RescuedBundle
 
+pytestmark = pytest.mark.in_memory
+
 SECTOR = 4 * KIB
 
 

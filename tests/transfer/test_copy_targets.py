@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from airbundle.transfer.copy import CopyResult
 
+pytestmark = pytest.mark.in_memory
+
 Files = dict[str, tuple[int, int]]
 
 

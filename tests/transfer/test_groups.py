@@ -21,6 +21,8 @@ from tests.transfer.workshop import KIB, MIB, Keys, Packed, kill_blocks, noise, 
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.in_memory
+
 replace = msgspec.structs.replace
 
 

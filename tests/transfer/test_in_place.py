@@ -11,6 +11,8 @@ from tests.transfer.workshop import KIB, MIB, Keys, digests, noise, pack, write_
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.in_memory
+
 
 @pytest.mark.parametrize("parity", [0, 8, 100])
 @pytest.mark.parametrize("size", [64 * KIB, 256 * KIB, MIB, 3 * MIB + 4097])

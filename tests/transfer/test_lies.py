@@ -30,6 +30,8 @@ from tests.transfer.workshop import Keys, Packed, digests, kill_blocks, noise, w
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.in_memory
+
 replace = msgspec.structs.replace
 
 PATHS = {

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.in_memory
+
 SHAPES = {"three": (3, None), "mirror": (2, 1), "five": (5, 2), "two apart": (2, None), "four": (4, 3)}
 
 

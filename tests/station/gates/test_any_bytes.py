@@ -8,7 +8,7 @@ import pickle
 import pickletools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from airbundle.station.gates.examine import examine
@@ -91,9 +91,22 @@ class InPython(Imports, pickle._Unpickler):
     pass
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.one_of(opcodes, damaged()), st.sampled_from(("a.bin", "a", "model.safetensors")))
 def test_what_python_imports_is_never_clean(raw: bytes, path: str) -> None:
+    require_seen(raw, path)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(1200)
+@seed(1)
+@settings(max_examples=30_000, deadline=None)
+@given(st.one_of(opcodes, damaged()), st.sampled_from(("a.bin", "a", "model.safetensors")))
+def test_what_python_imports_is_never_clean_for_long(raw: bytes, path: str) -> None:
+    require_seen(raw, path)
+
+
+def require_seen(raw: bytes, path: str) -> None:
     for reader in (InC, InPython):
         Imports.imported = False
         with contextlib.suppress(Exception):  # of bytes that are no pickle Python says a lot
