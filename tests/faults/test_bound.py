@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from airbundle.crypto.suites import Suite
 
+pytestmark = pytest.mark.in_memory
+
 DRIVES = [(1, 0), (2, 0), (2, 1), (3, 1), (3, 2), (4, 1), (4, 2), (5, 1), (5, 2), (5, 4)]
 ROOMS = [70, 74, 82, 100, 140]  # MiB, of which 64 stay free
 CASES = [(f"{count} lose {lose}", how) for count, lose in DRIVES for how in ("equal", "unequal")[:count]]

@@ -44,10 +44,9 @@ def three(packed: Spread, tmp_path: Path) -> Spread:
 
 @pytest.fixture
 def targets(tmp_path: Path) -> list[str]:
-    made = [tmp_path / f"target-{number}" for number in range(5)]
-    for folder in made:
-        folder.mkdir()
-    return list(map(str, made))
+    for number in range(5):
+        (tmp_path / f"target-{number}").mkdir()
+    return [str(tmp_path / f"target-{number}") for number in range(5)]
 
 
 def copied(given: Sequence[str], targets: Sequence[str], keys: Keys) -> CopyResult:

@@ -53,12 +53,15 @@ def blocks_of(bundle: Packed, path: Path) -> dict[str, int]:
 @both_suites
 @pytest.mark.parametrize("name", ["00000000.abs", "00000001.abs", "catalog.abs", "catalog-copy.abs"])
 def test_every_field_of_every_kind_of_block(small: Packed, tmp_path: Path, name: str) -> None:
-    before, random_ = digests(small.volume), random.Random(name)
+    """Each field of each kind in one of the suites, in turns; what all bytes give is a campaign."""
+    before, random_, suite = digests(small.volume), random.Random(name), small.keys.packer.suite.number
     path = small.volume / name
     blocks = enumerate(blocks_of(small, path).values())
     for (one, block), (field, (start, end)) in itertools.product(blocks, enumerate(FIELDS.values())):
-        at = block * 4096 + random_.randrange(start, end)
-        flipped(small, path, at, random_.randrange(1, 256), tmp_path / "back", before, unpack=field % 6 == one)
+        if (one + field + suite) % 2:
+            continue
+        at, unpack = block * 4096 + random_.randrange(start, end), (field + suite) % 6 == one
+        flipped(small, path, at, random_.randrange(1, 256), tmp_path / "back", before, unpack=unpack)
 
 
 def test_each_number_that_a_first_header_may_claim(small: Packed, tmp_path: Path) -> None:
@@ -119,7 +122,7 @@ def test_anywhere(small: Packed, striped: Packed, tmp_path: Path) -> None:
     random_ = random.Random(7)
     for bundle in (small, striped):
         before, files = digests(bundle.volume), bundle.image()
-        for number in range(100):
+        for number in range(60):
             path = files[random_.randrange(len(files))]
             at = random_.randrange(path.stat().st_size)
             flipped(bundle, path, at, random_.randrange(1, 256), tmp_path / "back", before, unpack=number % 5 == 0)

@@ -31,6 +31,8 @@ from tests.transfer.workshop import PACE, Keys, Packed, digests, flip, kill_bloc
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.in_memory
+
 
 @pytest.fixture
 def two(small: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Split:

@@ -22,6 +22,8 @@ from tests.transfer.workshop import PACE, Packed, block_of, digests, kill_blocks
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.in_memory
+
 
 def test_litter_is_ignored_and_listed(small: Packed, tmp_path: Path) -> None:
     (small.volume / "._00000000.abs").write_bytes(b"\0" * 4096)
