@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from airbundle.crypto.identities import (
     PrivateIdentity,
     PublicIdentity,
+    bip39,
     fingerprint_hex,
     fingerprint_words,
     generate,
@@ -128,6 +129,12 @@ def test_other_texts_are_refused(text: str) -> None:
         parse_fingerprint(text)
     assert "\x1b" not in str(caught.value)
     assert "\u202e" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [20, 32])
+def test_a_good_sentence_of_more_words_is_no_fingerprint(size: int) -> None:
+    with pytest.raises(UsageError, match=f"this is {size * 3 // 4} words"):
+        parse_fingerprint(bip39().to_mnemonic(bytes(size)))
 
 
 @given(st.text(max_size=60))

@@ -375,9 +375,11 @@ def test_a_path_twice_is_refused_and_a_folder_inside_one_is_seen() -> None:
         assert caught.value.rule == "P-5"
 
 
-@pytest.mark.parametrize(("count", "text"), [(64, "x" * 256), (64, "\U0001f600" * 64), (64, "ä" * 128), (3, "x" * 256)])
-def test_a_statement_of_many_media_with_long_names_fits(count: int, text: str) -> None:
-    media = tuple(VolumeRow(number, text, 2**53 - 1, text) for number in range(1, count + 1))
+@pytest.mark.parametrize(("count", "name", "serial"), [
+    *((64, text, text) for text in ("x" * 256, "\U0001f600" * 64, "ä" * 128)),
+    (64, "x", "x" * 256), (64, "x" * 256, None), (3, "x" * 256, "x" * 256)])
+def test_a_statement_of_many_media_with_long_names_fits(count: int, name: str, serial: str | None) -> None:
+    media = tuple(VolumeRow(number, name, 2**53 - 1, serial) for number in range(1, count + 1))
     digest = "f" * 96
     ref = PreambleRef(128 * KIB, digest)
     row = Row(262_144, "catalog", 0, 0, 0, 128, 128, 2**31, MIB, 2**40, "f" * 32, digest)
