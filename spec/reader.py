@@ -450,15 +450,15 @@ def find_statements(volumes: dict[str, list[str]], trusted: Any, ends: Any) -> t
     raise Refusal(NOT_BELIEVED, "T-3", "no signature by a trusted packer holds") if copies else refused
 def coded(frame: bytes) -> bytes:  # and the remainder by the generator, of all columns at once
     rest, factors = b"", [TIMES[factor] for factor in CODE.gen[64][1:]]
-    for at in range(0, len(frame), COLUMNS):
+    for at in range(0, 191 * COLUMNS, COLUMNS):
         first = combine([(1, frame[at : at + COLUMNS]), (1, rest[:COLUMNS])], COLUMNS)
         rest = combine([(1, rest[COLUMNS:]), (1, b"".join(map(first.translate, factors)))], 64 * COLUMNS)
-    return frame + rest
+    return frame[: 191 * COLUMNS] + rest
 def corrected(copy: bytes) -> bytes:  # a column is decoded where it is no codeword
-    right, columns = coded(copy[: 191 * COLUMNS]), [copy[column::COLUMNS] for column in range(COLUMNS)]
-    with contextlib.suppress(reedsolo.ReedSolomonError):
-        columns = [c if c == right[i::COLUMNS] else CODE.decode(c)[1] for i, c in enumerate(columns)]
-    return bytes(itertools.chain(*zip(*columns, strict=True)))
+    right, columns, words = coded(copy), [copy[c::COLUMNS] for c in range(COLUMNS)], [bytes(255)] * COLUMNS
+    with contextlib.suppress(reedsolo.ReedSolomonError):  # then nothing fits
+        words = [c if c == right[i::COLUMNS] else CODE.decode(c)[1] for i, c in enumerate(columns)]
+    return bytes(itertools.chain(*zip(*words, strict=True)))
 def read_record(data: bytes) -> bytes:  # by digests first, then by the code, copy by copy
     copies = [data[at : at + 255 * COLUMNS].ljust(255 * COLUMNS, b"\0") for at in range(0, RECORD, COPY)]
     agreed = (bytes(b if b == c else a for a, b, c in zip(*each, strict=True)) for each in [copies])  # two of the three

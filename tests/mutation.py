@@ -45,13 +45,15 @@ EQUIVALENT = (
     ("format/holes.py", "1 -> 2", "lines = [(number, text)", "the number of a line in an error's words"),
     ("format/preamble.py", "Lt -> LtE", "if len(raw) < at +", "an entry with nothing behind it is refused next"),
     ("crypto/identities.py", "2 -> 3", "near = difflib", "how many words an error suggests"),
+    ("crypto/sealed_log.py", "16 -> 17", "DOCUMENT_MAX", "a ceiling of memory"),
+    ("format/preamble.py", "LtE -> Lt", "if not _HEAD.size <=", "what is that short or long is refused next (K-6)"),
     ("format/names.py", "200 -> 201", "return FormatError(", "how much of a path an error shows"),
     ("crypto/keyfiles.py", "and <-> or", "if cost and secret", "the two are there together or not at all"),
 )
 """Mutants that no test can tell from the original: file, change, how the line begins, and why."""
 BUDGETS = ("_SEEN_MAX", "_TRIED_MAX", "_DECODED_MAX", "_SOURCES_MAX", "CANDIDATES_MAX", "CROWD_MAX", "STRAY_SHARE",
-           "HASHED_AGAIN_MAX", "CATALOG_SMALL_BODY", "WITHIN_MAX", "CUSTODY_", "IDENTITY_FILE_MAX", "PATCHES_MAX",
-           "MAPFILE_MAX")
+           "HASHED_AGAIN_MAX", "HEADERS_ONLY_MAX", "CATALOG_SMALL_BODY", "WITHIN_MAX", "CUSTODY_", "IDENTITY_FILE_MAX",
+           "PATCHES_MAX", "MAPFILE_MAX")
 """Ceilings of work and memory in `limits.py`, and what a writer chooses: one more or less is as good for a reader."""
 
 SWAPS: dict[type[ast.cmpop], type[ast.cmpop]] = {

@@ -143,7 +143,7 @@ def _copy_of(frame: Bytes, engine: Engine) -> Bytes:
 
 
 def _corrected(copy: Bytes, engine: Engine) -> Bytes | None:
-    """The frame with up to 32 wrong bytes a column put right, or None if a column has more, or no magic comes out.
+    """The frame with up to 32 wrong bytes a column put right, or None if a column has more, or it is no record.
 
     Damage lies in runs: the rows in which some columns were wrong are taken for the wrong ones of all others, before
     those are decoded one by one.

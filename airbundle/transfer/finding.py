@@ -14,7 +14,7 @@ from airbundle.format.statement import parse_statement
 from airbundle.media import volume as volumes
 from airbundle.media.volume import VolumeReader
 from airbundle.transfer.claims import claims_of
-from airbundle.transfer.statements import named_statements, read_statement, read_statements
+from airbundle.transfer.statements import read_statement, read_statements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,9 +100,10 @@ def _one_bundle(readers: list[VolumeReader], wanted: str, where: str) -> tuple[V
 
     What a stopped pack left behind is no bundle yet (V-4): blocks only tell where no folder has a statement.
     """
-    if len(readers) == 1 and not wanted and _names_some(readers[0]):
+    alone = len(readers) == 1 and not wanted  # then the first name is enough: a record may take long to read
+    named = {reader: _named_bundles(reader, first=alone) for reader in readers}
+    if alone and named[readers[0]]:
         return tuple(readers)
-    named = {reader: _named_bundles(reader) for reader in readers}
     stated = [ids for ids in named.values() if ids]
     claimed = stated or [_held_bundles(reader) for reader in readers]
     there = set().union(*claimed)
@@ -130,14 +131,14 @@ def holds_some(reader: VolumeReader, copies: Sequence[StatementCopy], bundle: st
     return stated or bundle in _held_bundles(reader)
 
 
-def _names_some(reader: VolumeReader) -> bool:
-    """Whether a statement under its own name says a bundle; asked until one does, since a record takes long to read."""
-    return any(_bundle_of(read_statement(reader, name)) for name in volumes.STATEMENTS)
-
-
-def _named_bundles(reader: VolumeReader) -> set[str]:
-    """Bundle ids that the statements under their own names say."""
-    return {_bundle_of(copy) for copy in named_statements(reader)} - {""}
+def _named_bundles(reader: VolumeReader, *, first: bool = False) -> set[str]:
+    """Bundle ids that the statements under their own names say; with `first` those of the first that says one."""
+    found: set[str] = set()
+    for name in volumes.STATEMENTS:
+        found |= {_bundle_of(read_statement(reader, name))} - {""}
+        if first and found:
+            break
+    return found
 
 
 def _bundle_of(copy: StatementCopy) -> str:

@@ -26,8 +26,6 @@ from tests.transfer.workshop import KIB, Keys, noise, pack, write_tree
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.in_memory
-
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:

@@ -198,6 +198,16 @@ def _hole_and_errors(seed: int) -> None:
     assert INTACT not in reading.copies, seed
 
 
+def test_what_two_of_three_copies_agree_on_is_no_record_without_its_parity() -> None:
+    """The content of what they agree on fits; a column of its parity has no codeword within 32 bytes."""
+    record = damaged()
+    for copy in range(3):
+        spoil(record, copy, 100, list(range(191, 224)))
+        spoil(record, copy, 101, [10 + copy])
+    with pytest.raises(FormatError, match="R-3"):
+        read(record)
+
+
 def test_what_two_of_three_copies_agree_on_is_tried_last() -> None:
     """Each copy has a column beyond the bound, at other places."""
     record = damaged()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.in_memory
 
+NAMES = ("00000000.abs", "00000001.abs", "catalog.abs", "catalog-copy.abs")
 FIELDS = {"magic": (0, 8), "digest": (8, 40), "zeros behind the digest": (40, 56), "version": (56, 58),
           "suite": (58, 59), "kind": (59, 60), "k": (60, 61), "m": (61, 62), "zero": (62, 64), "T": (64, 68),
           "B": (68, 72), "bundle": (72, 88), "number": (88, 96), "salt": (96, 112), "body": (112, 120),
@@ -51,23 +52,24 @@ def blocks_of(bundle: Packed, path: Path) -> dict[str, int]:
 
 
 @both_suites
-@pytest.mark.parametrize("name", ["00000000.abs", "00000001.abs", "catalog.abs", "catalog-copy.abs"])
+@pytest.mark.parametrize("name", NAMES)
 def test_every_field_of_every_kind_of_block(small: Packed, tmp_path: Path, name: str) -> None:
-    """Each field of each kind in one of the suites, in turns; what all bytes give is a campaign."""
-    before, random_, suite = digests(small.volume), random.Random(name), small.keys.packer.suite.number
+    """Each field of each kind in both suites, in every second file by turns; what all bytes give is a campaign."""
+    before, random_ = digests(small.volume), random.Random(name)
+    turn = small.keys.packer.suite.number + NAMES.index(name)
     path = small.volume / name
     blocks = enumerate(blocks_of(small, path).values())
     for (one, block), (field, (start, end)) in itertools.product(blocks, enumerate(FIELDS.values())):
-        if (one + field + suite) % 2:
+        if (one + field + turn) % 2:
             continue
-        at, unpack = block * 4096 + random_.randrange(start, end), (field + suite) % 6 == one
+        at, unpack = block * 4096 + random_.randrange(start, end), (field + turn) % 6 == one
         flipped(small, path, at, random_.randrange(1, 256), tmp_path / "back", before, unpack=unpack)
 
 
 def test_each_number_that_a_first_header_may_claim(small: Packed, tmp_path: Path) -> None:
     """The number of another segment, of the catalog, of none: the file still is what the rest of it says."""
     before = digests(small.volume)
-    for name in ("00000000.abs", "00000001.abs", "catalog.abs", "catalog-copy.abs"):
+    for name in NAMES:
         for mask in range(1, 8):
             flipped(small, small.volume / name, 88, mask, tmp_path / "back", before)
 

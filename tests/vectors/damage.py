@@ -247,7 +247,7 @@ def _statements(base: Base) -> list[dict[str, Any]]:
     def add(rule: str, name: str, comment: str, splices: Splices, **more: Any) -> None:
         found.append({"rule": rule, "name": name, "comment": comment, "splices": splices, **more})
 
-    def hit(copy: int, rows: range, column: int = 100) -> Splices:
+    def hit(copy: int, rows: Iterable[int], column: int = 100) -> Splices:
         return [write(rec, copy * (128 << 10) + row * 513 + column,
                       bytes([base.files[rec][row * 513 + column] ^ 0x55])) for row in rows]
 
@@ -256,12 +256,13 @@ def _statements(base: Base) -> list[dict[str, Any]]:
         [*gone, *(one for copy in range(3) for one in hit(copy, range(10, 42)))])
     add("R-1", "33-wrong", "33 wrong bytes in the same column of every copy: nothing can be read.",
         [*gone, *(one for copy in range(3) for one in hit(copy, range(10, 43)))])
-    add("R-1", "hole", "64 KiB of the first copy are gone.",
-        [{"do": "write", "file": rec, "at": 65536, "zeros": 65536}])
+    add("R-1", "hole", "64 KiB of a copy are gone.", [{"do": "write", "file": rec, "at": 65536, "zeros": 65536}])
     add("R-1", "parity-beyond", "33 wrong bytes of parity in a column of every copy, and one of content in another.",
-        [*gone, *(one for copy in range(3) for one in (*hit(copy, range(200, 233)), *hit(copy, range(10, 11), 101)))])
+        [*gone, *(one for copy in range(3) for one in (*hit(copy, range(200, 233)), *hit(copy, [10], 101)))])
     add("R-2", "two-of-three", "33 wrong bytes in a column of every copy, other rows each: two of three say each byte.",
         [*gone, *(one for copy in range(3) for one in hit(copy, range(10 + 40 * copy, 43 + 40 * copy)))])
+    add("R-3", "agreed-parity", "33 wrong bytes of parity in a column, other content each: two of three do not count.",
+        [*gone, *(one for copy in range(3) for one in (*hit(copy, range(200, 233)), *hit(copy, [10 + copy], 101)))])
     add("R-2", "second-copy", "The first copy is gone, the second has the right digest.",
         [{"do": "write", "file": rec, "at": 0, "zeros": 131072}, *gone])
     add("R-1", "magic", "The magic of all copies is gone: the code puts it right. No statement.json.",

@@ -67,7 +67,6 @@ def read_vectors() -> list[Vector]:
 
 
 @functools.cache
-@functools.cache
 def read_archive(path: Path) -> dict[str, bytes]:
     """The files in an archive by their names; not to be changed."""
     with tarfile.open(path) as archive:
