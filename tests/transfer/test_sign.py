@@ -70,6 +70,18 @@ def ids(*identities: PrivateIdentity) -> set[bytes]:
     return {identity.public.key_id for identity in identities}
 
 
+def test_a_false_signature_of_somebody_trusted_gets_to_no_other_copy(small: Packed) -> None:
+    """It is on one copy alone: that copy is reported, and repair takes it away instead of spreading it."""
+    somebody, before = generate(STANDARD), digests(small.volume)
+    trust, path = trusting(small.keys, somebody), small.volume / names.STATEMENT_NAME
+    put(path, with_signatures(envelope_of(path), Signature(somebody.public.key_id, noise(3373, 1))))
+    with pytest.raises(AirbundleError) as caught:
+        api.verify(small.given, trust=trust, pace=PACE)
+    assert caught.value.exit_status == 11
+    api.repair(small.given, trust=trust)
+    assert digests(small.volume) == before
+
+
 def test_a_second_person_signs(two: Split) -> None:
     keys = two.keys
     shown: list[Any] = []

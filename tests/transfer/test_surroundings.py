@@ -17,10 +17,13 @@ from airbundle.errors import FormatError, MediumError, UsageError
 from airbundle.format.dsse import Envelope, parse_envelope, write_envelope
 from airbundle.format.statement import STATEMENT_TYPE
 from airbundle.media import volume as names
+from airbundle.transfer import finding, statements
 from tests.transfer.workshop import PACE, Packed, block_of, digests, kill_blocks, overwrite, pack
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from airbundle.transfer.statements import StatementCopy
 
 pytestmark = pytest.mark.in_memory
 
@@ -197,6 +200,25 @@ def test_files_of_another_bundle_among_them(small: Packed, tmp_path: Path) -> No
     small.verify()
     small.repair()
     assert digests(small.volume) == before
+
+
+def test_a_record_is_not_read_to_tell_which_bundle_a_single_folder_is_of(
+        small: Packed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless nothing else tells: a damaged one may take seconds."""
+    read: list[str] = []
+    honest = statements.read_statement
+
+    def counting(reader: names.VolumeReader, name: str) -> StatementCopy:
+        read.append(name)
+        return honest(reader, name)
+
+    monkeypatch.setattr(finding, "read_statement", counting)
+    for expected in ([names.STATEMENT_NAME], [*names.STATEMENTS]):
+        read.clear()
+        for reader in finding.open_volumes(small.given):
+            reader.close()
+        assert read == expected
+        (small.volume / names.STATEMENT_NAME).unlink(missing_ok=True)
 
 
 def test_nothing_here(tmp_path: Path, small: Packed) -> None:
