@@ -26,6 +26,7 @@ class Stages:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._spent = dict.fromkeys(STAGES, 0.0)
+        self._balance = 0.0  # seconds of media, less those of work
 
     def __call__(self, stage: str) -> _Span:
         """A context whose time counts for `stage`."""
@@ -35,6 +36,12 @@ class Stages:
         """So much more."""
         with self._lock:
             self._spent[stage] += seconds
+            self._balance += seconds if stage in OF_MEDIA else -seconds
+
+    @property
+    def bound_by(self) -> str:
+        """See `bound_by`; asked for with every chunk, so nothing is added up."""
+        return _bounding(self._balance)
 
     def seconds(self) -> dict[str, float]:
         """Seconds of each stage that was entered at all, to a millisecond."""
@@ -62,6 +69,8 @@ class _Span:
 
 def bound_by(seconds: dict[str, float]) -> str:
     """What a user would have to make faster: `drive` or `processor`; nothing where nothing was measured."""
-    media = sum(spent for stage, spent in seconds.items() if stage in OF_MEDIA)
-    work = sum(seconds.values()) - media
-    return "" if not seconds else "drive" if media > work else "processor"
+    return _bounding(sum(spent if stage in OF_MEDIA else -spent for stage, spent in seconds.items()))
+
+
+def _bounding(balance: float) -> str:
+    return "drive" if balance > 0 else "processor" if balance < 0 else ""

@@ -120,7 +120,7 @@ def codec() -> str:
     for width, words in ((2, "803f 00c0 3412"), (4, "0000803f 000000c0 78563412")):
         raw = np.frombuffer(bytes.fromhex(words), planes.word_type(width))
         out = np.zeros((width, raw.size), np.uint8)
-        planes.split(raw, out, planes.new_scratch(width))
+        planes.split(raw, out, planes.new_scratch())
         lines.append(f"planes-{width} of {words}: " + ", ".join(row.tobytes().hex() for row in out))
     return "\n".join(lines)
 

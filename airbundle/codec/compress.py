@@ -97,9 +97,9 @@ class Compressor:
         self._phases: dict[Dtype, int] = {}
         self._recent: dict[Dtype, _Recent] = {}
         self._packed = np.empty(CHUNK_MAX + _HEADER_MAX, np.uint8)
-        self._planes = np.empty(CHUNK_MAX, np.uint8)
+        self._plane = np.empty(CHUNK_MAX // min(_WIDTHS), np.uint8)
         self._again = np.empty(CHUNK_MAX, np.uint8)
-        self._scratch = {width: planes.new_scratch(width) for width in _WIDTHS}
+        self._scratch = planes.new_scratch()
 
     def compress(self, plain: memoryview, dtype: Dtype) -> tuple[Codec, memoryview]:
         """Pack a chunk of 1 byte to 1 MiB; the packed view is never longer than `plain`.
@@ -197,29 +197,29 @@ class Compressor:
         count = (source.size - phase) // width
         if count < 1:  # the plan is that of longer chunks
             return 0
-        rows = [self._planes[row * count : (row + 1) * count] for row in range(width)]
-        with self._stages("planes"):
-            planes.split(_words(source, phase, width), rows, self._scratch[width])
         at = 1 + 4 * width
         self._packed[at : at + phase] = source[:phase]
         at += phase
-        sizes = []
-        for row, cost in zip(rows, plan.costs, strict=True):
-            sizes.append(self._store(row, cost, self._packed[at : at + count]))
+        words, sizes = _words(source, phase, width), []
+        for row, cost in enumerate(plan.costs):
+            sizes.append(self._pack_plane(words, row, cost, self._packed[at : at + count]))
             at += sizes[-1]
         tail = source[phase + count * width :]
         self._packed[at : at + tail.size] = tail
         self._packed[: 1 + 4 * width] = np.frombuffer(struct.pack(f"<B{width}I", phase, *sizes), np.uint8)
         return at + tail.size if at + tail.size <= room else 0
 
-    def _store(self, row: Bytes, cost: float, out: Bytes) -> int:
-        """One plane, coded where that gains, in `out` of the same size; gives the bytes that it takes."""
-        if row[:_GLANCE].max(initial=0) <= 1:  # zeros or signs, in floats that were made from shorter ones
-            cost = 0
-        size = self._pack_bytes(row, cost, out[: row.size - row.size // _GAIN - 1]) if cost < _WORTH_TRYING else 0
-        if not size:
-            out[:] = row
-        return size or row.size
+    def _pack_plane(self, words: Words, row: int, cost: float, out: Bytes) -> int:
+        """One plane, coded where that gains, in `out`, which has room for all of it; gives the bytes that it takes."""
+        plane = self._plane[: out.size] if cost < _WORTH_TRYING else out
+        with self._stages("planes"):
+            planes.split_one(words, row, plane, self._scratch)
+        if plane[:_GLANCE].max(initial=0) <= 1:  # zeros or signs, in floats that were made from shorter ones
+            cost, plane = 0, plane.copy() if plane is out else plane
+        size = self._pack_bytes(plane, cost, out[: out.size - out.size // _GAIN - 1]) if cost < _WORTH_TRYING else 0
+        if not size and plane is not out:
+            out[:] = plane
+        return size or out.size
 
     def _pack_bytes(self, plain: Bytes, cost: float, out: Bytes) -> int:
         """A frame of bytes that cost so much by their sample; 0 if it does not fit into `out`."""
@@ -243,7 +243,7 @@ class Expander:
     def __init__(self, stages: Stages | None = None) -> None:
         self._stages = stages or Stages()
         self._zstd = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX)
-        self._scratch = {width: planes.new_scratch(width) for width in _WIDTHS}
+        self._scratch = planes.new_scratch()
 
     def expand(self, codec: Codec, packed: memoryview, out: memoryview) -> None:
         """Fill `out`, of as many bytes as the index says, from a packed chunk whose seal was opened (C-1).
@@ -285,7 +285,7 @@ class Expander:
             rows.append(part if size == count else self._expand_frame(part, count))
             at += size
         with self._stages("planes"):
-            planes.join(rows, _words(target, phase, width), self._scratch[width])
+            planes.join(rows, _words(target, phase, width), self._scratch)
         target[target.size - tail :] = source[at:]
 
     def _expand_frame(self, frame: Bytes, size: int) -> Bytes:

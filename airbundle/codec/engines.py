@@ -88,8 +88,12 @@ class IsalEngine:
             out[wanted] = 0
             return
         tables = self._tables(coefficients.tobytes(), *coefficients.shape)
+        rows = _evenly(given)
+        gathered = np.empty(given.size * min(_GATHERED, blocks.shape[1]), np.uint8)  # once: fresh memory is dear
         for start in range(0, blocks.shape[1], _GATHERED):
-            pieces = np.ascontiguousarray(blocks[given, start : start + _GATHERED])
+            width = min(_GATHERED, blocks.shape[1] - start)
+            pieces = gathered[: given.size * width].reshape(given.size, width)
+            np.copyto(pieces, blocks[rows, start : start + width])
             inputs = _addresses(pieces, np.arange(given.size))
             outputs = _addresses(out[:, start:], wanted)
             self.library.ec_encode_data(
@@ -196,6 +200,13 @@ def _check_buffers(coefficients: Bytes, source: Bytes, targets: Sequence[Bytes])
     for number, target in enumerate(targets):
         if any(np.may_share_memory(target, other) for other in (source, *targets[:number])):
             raise ValueError("a target is the source or another target")
+
+
+def _evenly(rows: NDArray[np.intp]) -> slice | NDArray[np.intp]:
+    """The same rows, as a slice where they are evenly apart, as in a whole stripe: of those numpy makes no copy."""
+    step = int(rows[1] - rows[0]) if rows.size > 1 else 1
+    even = step > 0 and np.array_equal(rows, np.arange(rows.size) * step + rows[0])
+    return slice(int(rows[0]), int(rows[-1]) + 1, step) if even else rows
 
 
 def _addresses(blocks: Bytes, rows: NDArray[np.intp]) -> NDArray[np.intp]:

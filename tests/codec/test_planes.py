@@ -26,7 +26,7 @@ def there_and_back(raw: bytes, width: int, shift: int) -> list[bytes]:
     home[shift : shift + len(raw)] = np.frombuffer(raw, np.uint8)
     words = home[shift : shift + len(raw)].view(word_type(width))
     planes = np.empty((width, count), np.uint8)
-    scratch = new_scratch(width)
+    scratch = new_scratch()
     split(words, planes, scratch)
     assert words.tobytes() == raw
     back = np.full(len(raw) + 8, 0xA5, np.uint8)
@@ -66,7 +66,7 @@ def test_exponent_is_plane_0_and_the_sign_is_at_the_bottom() -> None:
 def test_rows_may_lie_anywhere() -> None:
     words = np.arange(1000, dtype="<u2")
     rows = [np.empty(1000, np.uint8), np.empty(2001, np.uint8)[1001:]]
-    scratch = new_scratch(2)
+    scratch = new_scratch()
     split(words, rows, scratch)
     back = np.empty_like(words)
     join(rows, back, scratch)

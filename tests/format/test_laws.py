@@ -130,8 +130,8 @@ def test_planes_and_their_inverse(width: int, data: Any) -> None:
     words = np.array(data.draw(st.lists(st.sampled_from(SPECIAL[width]) | st.integers(0, 256 ** width - 1),
                                         max_size=60)), planes.word_type(width))
     out = np.zeros((width, words.size), np.uint8)
-    planes.split(words, out, planes.new_scratch(width))
+    planes.split(words, out, planes.new_scratch())
     again = np.zeros_like(words)
-    planes.join(out, again, planes.new_scratch(width))
+    planes.join(out, again, planes.new_scratch())
     assert (again == words).all()
 

@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SMALL, LARGE = 64, 128  # MiB; the difference of the two has no start in it
-WORK = {"python": 460_000, "native": 327_000, "system calls": 8_200}
+WORK = {"python": 435_000, "native": 303_000, "system calls": 8_200}
 """Calls of Python functions, of native ones, and of the system without futex, for one GiB there and back in segments
 of 16 MiB."""
 FAULTS_MAX = 8_000

@@ -119,7 +119,7 @@ def _planes(plain: bytes, phase: int) -> bytes:
     """A chunk as planes of words of two bytes, all stored as they are."""
     count = (len(plain) - phase) // 2
     rows = [np.empty(count, np.uint8) for _ in range(2)]
-    codec_planes.split(np.frombuffer(plain, codec_planes.word_type(2), count, phase), rows, codec_planes.new_scratch(2))
+    codec_planes.split(np.frombuffer(plain, codec_planes.word_type(2), count, phase), rows, codec_planes.new_scratch())
     return struct.pack("<B2I", phase, count, count) + plain[:phase] + b"".join(
         row.tobytes() for row in rows) + plain[phase + 2 * count:]
 

@@ -134,7 +134,7 @@ def _planes(width: int, phase: int, length: int) -> dict[str, Any]:
     count = (length - phase) // width
     words = np.frombuffer(plain, planes.word_type(width), count, phase)
     rows = [np.empty(count, np.uint8) for _ in range(width)]
-    planes.split(words, rows, planes.new_scratch(width))
+    planes.split(words, rows, planes.new_scratch())
     packed = (bytes([phase]) + count.to_bytes(4, "little") * width + plain[:phase]
               + b"".join(row.tobytes() for row in rows) + plain[phase + count * width:])
     return {"codec": f"planes-{width}", "chunk": plain.hex(), "packed": packed.hex()}
