@@ -42,8 +42,9 @@ def _head(found: dict[str, Any]) -> list[str]:
         machine["processor"], f"{machine['cores']} cores", f"{machine['memory_bytes'] / GIB:.1f} GiB", machine["disk"],
         machine["system"], f"Python {machine['python']}", f"airbundle {machine['airbundle']}"])
     how = ("Made by `make bench`; all numbers are in `bench.json`. A ratio is our seconds over theirs, the median of "
-           "the ratios of each round (least to most); less is better. Each side ends when its bytes are on the medium, "
-           "and finds its source in the page cache.")
+           "the ratios of each round (least to most); less is better. Each side ends when its bytes are on the medium. "
+           "It finds its source in the page cache, memory for that and a GiB more that was touched just before, and "
+           "its programs run once on a small file.")
     peers = "; ".join(f"{name}: {version}" for name, version in found["peers"].items())
     parts = ["# Airbundle beside its peers", "", how, "", f"{described}; {found['made']}.", "", f"Peers: {peers}.", "",
              f"Load average of one minute, before and after: {loads}.", ""]
