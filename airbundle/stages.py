@@ -26,7 +26,7 @@ class Stages:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._spent = dict.fromkeys(STAGES, 0.0)
-        self._balance = 0.0  # seconds of media, less those of work
+        self._balance = 0.0
 
     def __call__(self, stage: str) -> _Span:
         """A context whose time counts for `stage`."""
@@ -39,9 +39,9 @@ class Stages:
             self._balance += seconds if stage in OF_MEDIA else -seconds
 
     @property
-    def bound_by(self) -> str:
-        """See `bound_by`; asked for with every chunk, so nothing is added up."""
-        return _bounding(self._balance)
+    def balance(self) -> float:
+        """Seconds of media less those of work: asked for with every chunk, so nothing is added up."""
+        return self._balance
 
     def seconds(self) -> dict[str, float]:
         """Seconds of each stage that was entered at all, to a millisecond."""
@@ -69,8 +69,10 @@ class _Span:
 
 def bound_by(seconds: dict[str, float]) -> str:
     """What a user would have to make faster: `drive` or `processor`; nothing where nothing was measured."""
-    return _bounding(sum(spent if stage in OF_MEDIA else -spent for stage, spent in seconds.items()))
+    balance = sum(spent if stage in OF_MEDIA else -spent for stage, spent in seconds.items())
+    return bound_of(balance) if seconds else ""
 
 
-def _bounding(balance: float) -> str:
-    return "drive" if balance > 0 else "processor" if balance < 0 else ""
+def bound_of(balance: float) -> str:
+    """The same for `Stages.balance`."""
+    return "drive" if balance > 0 else "processor"

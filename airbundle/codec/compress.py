@@ -93,13 +93,13 @@ class Compressor:
         self._stages = stages or Stages()
         self._literals, self._repeats = literal_coder(), SearchingCoder()
         self._text = zstandard.ZstdCompressor(level=_TEXT_LEVEL)
-        self._expander = Expander()  # what it takes counts as compare
+        self._scratch = planes.new_scratch()
+        self._expander = Expander(scratch=self._scratch)  # what it takes counts as compare
         self._phases: dict[Dtype, int] = {}
         self._recent: dict[Dtype, _Recent] = {}
         self._packed = np.empty(CHUNK_MAX + _HEADER_MAX, np.uint8)
         self._plane = np.empty(CHUNK_MAX // min(_WIDTHS), np.uint8)
         self._again = np.empty(CHUNK_MAX, np.uint8)
-        self._scratch = planes.new_scratch()
 
     def compress(self, plain: memoryview, dtype: Dtype) -> tuple[Codec, memoryview]:
         """Pack a chunk of 1 byte to 1 MiB; the packed view is never longer than `plain`.
@@ -215,9 +215,14 @@ class Compressor:
         with self._stages("planes"):
             planes.split_one(words, row, plane, self._scratch)
         if plane[:_GLANCE].max(initial=0) <= 1:  # zeros or signs, in floats that were made from shorter ones
-            cost, plane = 0, plane.copy() if plane is out else plane
-        size = self._pack_bytes(plane, cost, out[: out.size - out.size // _GAIN - 1]) if cost < _WORTH_TRYING else 0
-        if not size and plane is not out:
+            cost = 0
+            if plane is out:
+                plane = self._plane[: out.size]
+                plane[:] = out
+        if cost >= _WORTH_TRYING:
+            return out.size
+        size = self._pack_bytes(plane, cost, out[: out.size - out.size // _GAIN - 1])
+        if not size:
             out[:] = plane
         return size or out.size
 
@@ -240,10 +245,10 @@ class Compressor:
 class Expander:
     """Expands packed chunks. One per worker: it owns its context and scratch, and is not to be shared by threads."""
 
-    def __init__(self, stages: Stages | None = None) -> None:
+    def __init__(self, stages: Stages | None = None, *, scratch: Bytes | None = None) -> None:
         self._stages = stages or Stages()
         self._zstd = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX)
-        self._scratch = planes.new_scratch()
+        self._scratch = planes.new_scratch() if scratch is None else scratch
 
     def expand(self, codec: Codec, packed: memoryview, out: memoryview) -> None:
         """Fill `out`, of as many bytes as the index says, from a packed chunk whose seal was opened (C-1).

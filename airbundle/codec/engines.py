@@ -89,11 +89,14 @@ class IsalEngine:
             return
         tables = self._tables(coefficients.tobytes(), *coefficients.shape)
         rows = _evenly(given)
-        gathered = np.empty(given.size * min(_GATHERED, blocks.shape[1]), np.uint8)  # once: fresh memory is dear
+        room = np.empty((given.size, min(_GATHERED, blocks.shape[1])), np.uint8)  # once: fresh memory is dear
         for start in range(0, blocks.shape[1], _GATHERED):
-            width = min(_GATHERED, blocks.shape[1] - start)
-            pieces = gathered[: given.size * width].reshape(given.size, width)
-            np.copyto(pieces, blocks[rows, start : start + width])
+            pieces = blocks[rows, start : start + _GATHERED]
+            if isinstance(rows, slice):
+                np.copyto(room[:, : pieces.shape[1]], pieces)
+                pieces = room[:, : pieces.shape[1]]
+            else:  # taken by their numbers, rows are a copy already
+                pieces = np.ascontiguousarray(pieces)
             inputs = _addresses(pieces, np.arange(given.size))
             outputs = _addresses(out[:, start:], wanted)
             self.library.ec_encode_data(

@@ -30,18 +30,18 @@ def word_type(width: int) -> np.dtype[np.unsignedinteger[Any]]:
     return np.dtype(f"<u{width}")
 
 
-def new_scratch(size: int = CHUNK_MAX) -> Bytes:
-    """Scratch for up to `size` bytes of words, shape (2, size); not to be shared by threads."""
-    return np.empty((2, size), np.uint8)
+def new_scratch() -> Bytes:
+    """Scratch for the words of one chunk, shape (2, bytes of the largest); not to be shared by threads."""
+    return np.empty((2, CHUNK_MAX), np.uint8)
 
 
 def split(words: Words, planes: Sequence[Bytes] | Bytes, scratch: Bytes) -> None:
     """Write the `w` planes of N words; `words` has shape (N,), each of the `w` planes shape (N,).
 
     `words` may lie at any address: numpy copies unaligned words through a small buffer of its own, at hardly any cost.
-    `scratch` comes from `new_scratch`.
+    `scratch` comes from `new_scratch`, and has room for what a chunk holds.
     """
-    for row, plane in enumerate(planes):
+    for row, plane in zip(range(words.itemsize), planes, strict=True):
         split_one(words, row, plane, scratch)
 
 
@@ -58,7 +58,10 @@ def split_one(words: Words, row: int, plane: Bytes, scratch: Bytes) -> None:
 
 
 def join(planes: Sequence[Bytes] | Bytes, words: Words, scratch: Bytes) -> None:
-    """The inverse of `split`: fill `words`, shape (N,), at any address, from `w` planes of shape (N,) each."""
+    """The inverse of `split`: fill `words`, shape (N,), at any address, from `w` planes of shape (N,) each.
+
+    No more words than a chunk holds.
+    """
     rotated, other = (row[:words.nbytes].view(words.dtype) for row in scratch)
     np.copyto(rotated, planes[0])
     for row in range(1, words.itemsize):

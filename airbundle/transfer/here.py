@@ -75,14 +75,14 @@ class _Here:
                     finished = _kept(job, space, part)
                     sealed = None if finished else _seal(job, space, part)
                     assert space.image is not None
-                    grown = self.parity.add(part.number, space.image)
+                    self.parity.add(part.number, space.image)
                     if finished is not None:
                         _compare_source(job, space, part, finished)
                 if sealed is not None:
                     team = teams.team(part.number)
                     finished = _put(job, space, sealed, DATA, team, part.number - team.first)
                 assert finished is not None
-                return [finished.row, *self._put_parity(space, grown)], sealed is None
+                return [finished.row, *self._put_parity(space, self.parity.settled(part.number))], sealed is None
         except BaseException:
             self._stop()
             raise

@@ -1,8 +1,9 @@
 """The outer code on the writer's side: parity segments grow while the data segments of their group are sealed (G-7).
 
 Each data segment is added from the buffer in which it was sealed, so nothing is read twice. When the last one of a
-group is there its parity segments get their inner code and lists like any segment. Headers of blocks are added up too,
-since the buffers are whole; `finish` writes them anew.
+group has its name its parity segments get their inner code and lists like any segment: not before, since a member that
+is lost on its way is sealed anew, and the parity of the old one would have to be written again. Headers of blocks are
+added up too, since the buffers are whole; `finish` writes them anew.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Growing:
-    """Parity segments of one group that are not finished yet, one workspace each."""
+    """Parity segments of one group that are not finished yet, one workspace each; `left` members have no name yet."""
 
     team: Team
     spaces: list[Workspace]
@@ -55,8 +56,8 @@ class OuterParity:
         self._news = threading.Condition()
         self._free = [[Workspace(size) for _ in range(teams.most_parity)] for _ in range(min(sets, len(teams)))]
 
-    def add(self, number: int, image: Image) -> Growing | None:
-        """Add a data segment. Gives the group's parity when this was the last of its members."""
+    def add(self, number: int, image: Image) -> None:
+        """Add a data segment."""
         team = self._teams.team(number)
         growing = self._of(team)
         geometry = image.place.geometry
@@ -67,6 +68,11 @@ class OuterParity:
             with self._stages("parity"):
                 growing.spaces[0].engine.accumulate(np.ascontiguousarray(column), data, targets)
             growing.blocks = max(growing.blocks, geometry.data_blocks)
+
+    def settled(self, number: int) -> Growing | None:
+        """A data segment that was added has its name now. Gives the parity of its group if it was the last member."""
+        growing = self._of(self._teams.team(number))
+        with growing.lock:
             growing.left -= 1
             return growing if growing.left == 0 else None
 

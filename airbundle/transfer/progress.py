@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airbundle.errors import InterruptedRunError
-from airbundle.stages import Stages
+from airbundle.stages import Stages, bound_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ class Meter:
         self.alive()
         with self._lock:
             self._done += count
-            self._report(Tick(self._phase, self._done, self._total, bound_by=self.stages.bound_by))
+            self._report(Tick(self._phase, self._done, self._total, bound_by=bound_of(self.stages.balance)))
 
     def warn(self, text: str) -> None:
         """Say at once what somebody should know while it goes on; the result has it too."""
