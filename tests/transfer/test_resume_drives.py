@@ -8,18 +8,29 @@ import random
 import shutil
 import signal
 import subprocess
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+from airbundle import api
 from airbundle.format.catalog import PARITY
 from airbundle.media.volume import segment_name
+from airbundle.transfer import here
+from airbundle.transfer.plan import Options
 from tests.transfer.test_resume import SEGMENTS, killed_and_finished, make_site, stopped_after
-from tests.transfer.workshop import digests
+from tests.transfer.workshop import MIB, PACE, digests, noise, write_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from airbundle.format.catalog import Row
+    from airbundle.transfer.job import Job
+    from airbundle.transfer.journal import Finished
+    from airbundle.transfer.layout import Team
+    from airbundle.transfer.seal import Sealed
+    from airbundle.transfer.slices import Slice
+    from airbundle.transfer.workspace import Workspace
     from tests.transfer.test_resume import Site
     from tests.transfer.workshop import Keys, Spread
 
@@ -49,6 +60,38 @@ def test_killed_at_any_moment(fleet: Site, seed: int) -> None:
     killed_and_finished(fleet, random.Random(200 + seed), 1 + seed % 3)
     shutil.rmtree(fleet.place / "back")
     survives(fleet, fleet.bundle())
+
+
+def test_parity_is_put_when_all_members_have_their_names(
+    keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a member that is killed on its way is sealed anew, and finished parity is written again."""
+    others_done, put, take = threading.Event(), here._put, here._Here.take_slice
+    parity: list[list[int]] = []
+
+    def put_late(job: Job, space: Workspace, sealed: Sealed, role: str, team: Team, position: int) -> Finished:
+        if role == PARITY:
+            named = {path.name for path in tmp_path.glob("*/*/*") if path.is_file()}
+            parity.append([number for number in range(team.count) if segment_name(team.first + number) not in named])
+        elif sealed.geometry.number == 0:
+            assert others_done.wait(10)
+        return put(job, space, sealed, role, team, position)
+
+    def taken(run: here._Here, part: Slice) -> tuple[list[Row], bool]:
+        made = take(run, part)
+        if part.number == 1:
+            others_done.set()
+        return made
+
+    monkeypatch.setattr(here, "_put", put_late)
+    monkeypatch.setattr(here._Here, "take_slice", taken)
+    source = write_tree(tmp_path / "source", {"weights": noise(2 * MIB, 5)})
+    drives = [str(tmp_path / name) for name in DRIVES]
+    for drive in drives:
+        os.mkdir(drive)
+    made = api.pack(str(source), drives, sign=keys.packer, to=[keys.reader.public], lose=1, pace=PACE,
+                    options=Options(segment_size=MIB))
+    assert (made.segments, parity) == (2, [[]])
 
 
 @pytest.mark.campaign
