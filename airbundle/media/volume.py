@@ -13,6 +13,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Final, Self
 
 from airbundle.errors import DamagedError, FormatError, UsageError
@@ -93,6 +94,14 @@ class Listing:
     complete: bool
 
 
+class Cache(Enum):
+    """What a read has to do with the system's page cache."""
+
+    USED = "as the system likes"
+    SPARED = "past it, where it does not have the file: nobody reads that again"
+    PASSED = "past it: what is said of a medium has to come from there"
+
+
 class VolumeReader:
     """One volume, open for reading. Close it before the drive is unmounted."""
 
@@ -137,8 +146,8 @@ class VolumeReader:
         ignored.sort(key=lambda pair: os.fsencode(pair[0]))
         return Listing(tuple(files), tuple(ignored), complete)
 
-    def open(self, name: str, *, direct: bool = False) -> int:
-        """Open a file for reading; the caller closes it. `direct` reads from the medium, not from the page cache.
+    def open(self, name: str, *, cache: Cache = Cache.USED) -> int:
+        """Open a file for reading; the caller closes it.
 
         Raises FileNotFoundError when there is none, FormatError for what is not a file or too big (V-1),
         DamagedError when its entry cannot be read, PulledError, MediumError.
@@ -147,7 +156,7 @@ class VolumeReader:
         try:
             # Looked at first: opening a pipe, a socket or a device has effects of its own.
             self._require_file(self._folder.status(name), where)
-            fd = self._folder.open_file(name, os.O_RDONLY, direct=direct)
+            fd = self._folder.open_file(name, os.O_RDONLY, direct=cache is Cache.PASSED)
         except FileNotFoundError:
             self.presence.require_connected()
             raise
@@ -163,14 +172,16 @@ class VolumeReader:
         except FormatError:
             os.close(fd)
             raise
-        if direct and not system.is_direct(fd):
+        if cache is Cache.PASSED and not system.is_direct(fd):
             system.drop_cache(fd)
+        elif cache is Cache.SPARED and not _is_cached(fd):
+            system.set_direct(fd, on=True)
         return fd
 
     @contextlib.contextmanager
-    def opened(self, name: str, *, direct: bool = True) -> Iterator[int]:
+    def opened(self, name: str, *, cache: Cache = Cache.PASSED) -> Iterator[int]:
         """`open` for a `with` block."""
-        fd = self.open(name, direct=direct)
+        fd = self.open(name, cache=cache)
         try:
             yield fd
         finally:
@@ -221,6 +232,20 @@ class VolumeReader:
             raise FormatError("it is not a regular file", where=shown(where), rule="V-1")
         if found.st_size > limits.VOLUME_FILE_MAX:
             raise FormatError("it has 4 GiB or more", where=shown(where), rule="V-1")
+
+
+def _is_cached(fd: int) -> bool:
+    """Whether the page cache has the middle of a file; False for file systems that do not tell.
+
+    The first bytes are there whenever somebody looked whose file it is. Where the middle is not, Linux may bring
+    in the page that was asked for: whoever opens the file again may be told that it is there, and is only slower.
+    """
+    if not hasattr(os, "RWF_NOWAIT"):
+        return True
+    try:
+        return os.preadv(fd, [bytearray(1)], os.fstat(fd).st_size // 2, os.RWF_NOWAIT) == 1
+    except OSError:
+        return False
 
 
 def _peek(fd: int, start: int, length: int) -> bytes:

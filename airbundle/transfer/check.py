@@ -27,6 +27,7 @@ from airbundle.errors import DamagedError
 from airbundle.format.block import digest_fields_right, write_header
 from airbundle.format.geometry import HEADER_SIZE, Geometry, Placement
 from airbundle.media import system
+from airbundle.media.volume import Cache
 from airbundle.transfer.image import Image, copy_blocks, digest_rows, digests, label_block, layout_of, root_of
 from airbundle.transfer.offers import first_fitting
 
@@ -109,10 +110,10 @@ def check_segment(work: Workspace, descriptor: int, expected: Expected, *,
 
 
 def check_file(work: Workspace, reader: VolumeReader, name: str, expected: Expected, *,
-               direct: bool = True) -> tuple[Findings, Image]:
+               cache: Cache = Cache.PASSED) -> tuple[Findings, Image]:
     """`check_segment` of a file of a volume. One that cannot be opened is lost; others may hold the same (B-4)."""
     try:
-        descriptor = reader.open(name, direct=direct)
+        descriptor = reader.open(name, cache=cache)
     except (FileNotFoundError, DamagedError):  # also: replaced by a link or a pipe since it was listed (V-1)
         place, size = expected.place, expected.geometry.block_size
         count, nothing = place.block_count, np.ones(expected.geometry.coded_blocks, np.bool_)
@@ -131,15 +132,15 @@ def check_file(work: Workspace, reader: VolumeReader, name: str, expected: Expec
 
 
 def check_files(work: Workspace, files: Sequence[tuple[VolumeReader, str]], expected: Expected, *,
-                direct: bool = True) -> tuple[Findings, Image]:
+                cache: Cache = Cache.PASSED) -> tuple[Findings, Image]:
     """`check_segment` of several files of one segment together (D-2)."""
     with ExitStack() as stack:
         descriptors = []
         for reader, name in files:
             with suppress(FileNotFoundError, DamagedError):
-                descriptors.append(stack.enter_context(reader.opened(name, direct=direct)))
+                descriptors.append(stack.enter_context(reader.opened(name, cache=cache)))
         if not descriptors:
-            return check_file(work, *files[0], expected, direct=direct)
+            return check_file(work, *files[0], expected, cache=cache)
         return _check_merged(work, descriptors, replace(expected, leaves=_leaves_of_one(work, descriptors, expected)))
 
 

@@ -129,7 +129,7 @@ def _is_whole(bundle: Bundle, row: Row, volume: VolumeWriter, space: Workspace) 
 
 
 def _put(bundle: Bundle, row: Row, volume: VolumeWriter, space: Workspace) -> str:
-    found = read_segment(bundle, row, space, from_medium=True)
+    found = read_segment(bundle, row, space, cache=volumes.Cache.PASSED)
     restored = not found or bool(found[-1][2].lost)
     if restored and (bundle.segments_preamble is None or not Restorer(bundle, bundle.groups[row.group]).restore(
             row, space, Workspace(bundle.largest_segment(), space.engine))):

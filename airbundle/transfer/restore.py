@@ -153,7 +153,7 @@ class Restorer:
         places = self._bundle.segments.get(row.number, [])
         best = None
         for reader, name in places:
-            found, image = check_file(space, reader, name, expected, direct=False)
+            found, image = check_file(space, reader, name, expected, cache=volumes.Cache.USED)
             if found.lost == 0:
                 return image, found.gone, found.leaves
             lacking = int(self._lacking_of(position, found).sum())
@@ -161,9 +161,9 @@ class Restorer:
                 best = lacking, reader, name
         if best is None:
             return _nothing(expected.place, space), np.ones(expected.geometry.coded_blocks, np.bool_), None
-        found, image = check_files(space, places, expected, direct=False)
+        found, image = check_files(space, places, expected, cache=volumes.Cache.USED)
         if int(self._lacking_of(position, found).sum()) > best[0]:
-            found, image = check_file(space, best[1], best[2], expected, direct=False)
+            found, image = check_file(space, best[1], best[2], expected, cache=volumes.Cache.USED)
         if found.leaves is not None:
             self._listed.add(position)
         elif position not in self._denied:

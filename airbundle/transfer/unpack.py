@@ -287,7 +287,7 @@ def _parts(work: _Work, rows: Sequence[Row]) -> list[tuple[Row, ...]]:
 
 def _take_file(work: _Work, row: Row, space: Workspace, *, wanted: bool) -> Found:
     """Read one segment; write out what it holds if it is whole and `wanted`, else leave it open."""
-    found = read_segment(work.bundle, row, space, from_medium=False, data_alone=True)
+    found = read_segment(work.bundle, row, space, cache=volumes.Cache.SPARED, data_alone=True)
     for reader, name, findings in found:
         _remember_wrong(work.landing, reader, name, findings)
     if not found or found[-1][2].data_lost:

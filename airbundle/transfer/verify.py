@@ -160,7 +160,7 @@ def check_segments(bundle: Bundle, tally: Tally, inside: tuple[Opened, Contents]
     def work(row: Row) -> tuple[Row, Found]:
         meter.alive()
         with spaces.borrow() as space:
-            found = read_segment(bundle, row, space, from_medium=True)
+            found = read_segment(bundle, row, space, cache=volumes.Cache.PASSED)
             if found and found[-1][2].lost == 0:
                 look_inside(row, space)
             found += _read_twins(bundle, row, space, found)
@@ -238,7 +238,7 @@ def _read_twins(bundle: Bundle, row: Row, space: Workspace, found: Found) -> Fou
     geometry, right_name = bundle.expected(row).geometry, volumes.segment_name(row.number)
     for reader in bundle.volumes:
         if not any(other is reader for other, _, _ in found):
-            twins += [twin for twin in read_segment(bundle, row, space, from_medium=True, only=reader)
+            twins += [twin for twin in read_segment(bundle, row, space, cache=volumes.Cache.PASSED, only=reader)
                       if twin[1] == right_name or (twin[1], geometry) in bundle.held.get(reader.path, ())]
     return twins
 
@@ -263,20 +263,19 @@ def _count_missing(bundle: Bundle, tally: Tally, row: Row, found: Found) -> None
             tally.note(reader, volumes.segment_name(row.number), "segment: is missing")
 
 
-def read_segment(bundle: Bundle, row: Row, space: Workspace, *, from_medium: bool,
+def read_segment(bundle: Bundle, row: Row, space: Workspace, *, cache: volumes.Cache,
                  only: VolumeReader | None = None, data_alone: bool = False) -> Found:
     """Check the files that hold a segment until one is whole; afterwards `space` holds the last one's image.
 
-    What is said of a medium has to be read `from_medium`; bytes that are only used may come from the page cache. With
-    `data_alone` a file is good enough that gives the data, whatever its parity is (D-2). Where no file is, all of them
-    are put together: what that gives comes last, with nothing counted twice.
+    With `data_alone` a file is good enough that gives the data, whatever its parity is (D-2). Where no file is, all of
+    them are put together: what that gives comes last, with nothing counted twice.
     """
     results: Found = []
     expected = bundle.expected(row)
     for reader, name in bundle.segments.get(row.number, []):
         if only is not None and reader is not only:
             continue
-        findings, image = check_file(space, reader, name, expected, direct=from_medium)
+        findings, image = check_file(space, reader, name, expected, cache=cache)
         space.image = image
         bundle.used.add((reader.path, name))
         results.append((reader, name, findings))
@@ -284,7 +283,7 @@ def read_segment(bundle: Bundle, row: Row, space: Workspace, *, from_medium: boo
             return results
     if len(results) > 1 and only is None:
         findings, space.image = check_files(space, [(reader, name) for reader, name, _ in results], expected,
-                                            direct=from_medium)
+                                            cache=cache)
         results.append((*results[0][:2], replace(findings, blocks=0, unreadable=0, damaged=0, misplaced=0, altered=0,
                                                  whole=True, dead=())))
     return results

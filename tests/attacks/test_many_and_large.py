@@ -11,7 +11,7 @@ from airbundle.crypto.suites import STANDARD
 from airbundle.format.block import Kind, headers_of
 from airbundle.format.geometry import Placement
 from airbundle.media import volume as names
-from airbundle.media.volume import VolumeReader
+from airbundle.media.volume import Cache, VolumeReader
 from airbundle.transfer import preambles
 from airbundle.transfer.check import Expected
 from airbundle.transfer.claims import claims_of
@@ -39,9 +39,9 @@ def test_files_that_claim_a_segment(small: Packed, monkeypatch: pytest.MonkeyPat
     opened = []
     honest = VolumeReader.open
 
-    def counting(self: VolumeReader, name: str, *, direct: bool = False) -> int:
-        opened.append((name, direct))
-        return honest(self, name, direct=direct)
+    def counting(self: VolumeReader, name: str, *, cache: Cache = Cache.USED) -> int:
+        opened.append((name, cache is Cache.PASSED))
+        return honest(self, name, cache=cache)
 
     monkeypatch.setattr(VolumeReader, "open", counting)
     report = small.report(11)

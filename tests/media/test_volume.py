@@ -9,8 +9,10 @@ import pytest
 
 from airbundle.errors import DamagedError, FormatError, MediumError, UsageError
 from airbundle.format import limits
+from airbundle.media import system
 from airbundle.media.folder import Folder
 from airbundle.media.volume import (
+    Cache,
     VolumeReader,
     find_volumes,
     segment_name,
@@ -175,3 +177,29 @@ def test_a_renamed_volume_is_still_one(tmp_path: Path) -> None:
     assert find_volumes(str(tmp_path)) == []
     (tmp_path / "00000012.abs").write_text("")
     assert find_volumes(str(tmp_path)) == [str(tmp_path)]
+
+
+def test_what_is_in_the_page_cache_comes_from_there_and_the_rest_goes_past_it(tmp_path: Path) -> None:
+    content = os.urandom(4 << 20)
+    path = tmp_path / segment_name(0)
+    path.write_bytes(content)
+    os.sync()
+    answers = []
+    with VolumeReader(str(tmp_path)) as reader, reader.opened(path.name, cache=Cache.USED) as peeked:
+        with reader.opened(path.name, cache=Cache.PASSED) as fd:
+            if not system.is_direct(fd) or not hasattr(os, "RWF_NOWAIT"):
+                pytest.skip("no direct I/O here")
+        try:
+            os.preadv(peeked, [bytearray(1)], 0, os.RWF_NOWAIT)
+        except OSError:
+            pytest.skip("this file system does not tell what is in the page cache")
+        for dropped in (False, True):
+            if dropped:
+                system.drop_cache(peeked)
+            assert os.preadv(peeked, [bytearray(1)], 0) == 1  # as those do that look at the ends alone
+            with reader.opened(path.name, cache=Cache.SPARED) as fd:
+                answers.append(system.is_direct(fd))
+                back = memoryview(system.huge_buffer(len(content)))
+                assert system.read_into(fd, back, 0) == len(content)
+                assert back == content
+    assert answers == [False, True]

@@ -17,6 +17,7 @@ from airbundle.media.volume import (
     CATALOG_NAME,
     RECORD_NAME,
     STATEMENT_NAME,
+    Cache,
     VolumeReader,
     segment_name,
 )
@@ -64,8 +65,8 @@ def test_what_is_written_is_read_back(tmp_path: Path, both: str, shape: str) -> 
         with VolumeReader(place) as reader:
             assert reader.listing().files == ("00000000.abs",)
             expected = b"".join(views)
-            for direct in (False, True):
-                fd = reader.open("00000000.abs", direct=direct)
+            for cache in Cache:
+                fd = reader.open("00000000.abs", cache=cache)
                 back = memoryview(system.huge_buffer(len(expected)))[: len(expected)]
                 assert system.read_blocks(fd, back, 4096).length == len(expected)
                 assert back == expected
