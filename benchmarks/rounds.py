@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from benchmarks import throttle
 from benchmarks.measuring import Cost, bytes_in, measure, warm
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from benchmarks.recipes import Step
 
 
+T = TypeVar("T")
 MANY = 500
 REHEARSED = 1 << 20
 
@@ -47,6 +48,7 @@ class Workshop:
     """The folder of all: keys, sources by name, and the drive that is packed onto."""
 
     place: str
+    aside: bool = True  # whether folders of many files are removed at the end only
 
     def at(self, *parts: str) -> str:
         return os.path.join(self.place, *parts)
@@ -67,10 +69,10 @@ def run_group(workshop: Workshop, group: Group, rounds: int) -> list[Sample]:
     return samples
 
 
-def in_turn(recipes: Sequence[Recipe], number: int) -> list[Recipe]:
+def in_turn(those: Sequence[T], number: int) -> list[T]:
     """The order of a round: every second one backwards, and the first place moves on."""
-    first = number // 2 % len(recipes) if recipes else 0
-    turned = [*recipes[first:], *recipes[:first]]
+    first = number // 2 % len(those) if those else 0
+    turned = [*those[first:], *those[:first]]
     return turned[::-1] if number % 2 else turned
 
 
@@ -112,12 +114,12 @@ def rehearse(workshop: Workshop, recipe: Recipe, last: Step) -> None:
 
 
 def discard(workshop: Workshop, folder: str) -> None:
-    """Remove a folder; one with many files is put aside until the end.
+    """Remove a folder; one with many files is put aside until the end, where the workshop asks for it.
 
     ext4 does not reuse an inode for some seconds and looks at all of those for each file that is made: who comes after
     a removal of 50,000 files would take ten times as long.
     """
-    if sum(len(names) for _, _, names in os.walk(folder)) > MANY:
+    if workshop.aside and sum(len(names) for _, _, names in os.walk(folder)) > MANY:
         aside = workshop.at("aside")
         os.makedirs(aside, exist_ok=True)
         os.rename(folder, os.path.join(aside, str(len(os.listdir(aside)))))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.cases import FLAT_BOUND, JOINED, PEAK_BOUND
+from benchmarks.cases import FILES, FILES_IN_MEMORY, FLAT_BOUND, JOINED, PEAK_BOUND
 from benchmarks.summaries import rise
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from benchmarks.summaries import GrowthRow, Peak, Row
 
 STAGES_SHOWN = 4
+JUDGED = {"bytes", FILES, FILES_IN_MEMORY}  # kinds of growth that have to be flat
 MIB = 1 << 20
 TOLD_FROM = 0.1  # seconds
 HEADLINE = (
@@ -93,7 +94,7 @@ def growth_table(rows: Sequence[GrowthRow]) -> list[str]:
     for kind, step in dict.fromkeys((row["kind"], row["step"]) for row in rows):
         alike = [row for row in rows if (row["kind"], row["step"]) == (kind, step)]
         for row in alike:
-            judged = row is alike[-1] and kind in {"bytes", "files"}
+            judged = row is alike[-1] and kind in JUDGED
             time = rise(_told(alike)) if judged and len(_told(alike)) > 1 else None
             lines.append(f"| {kind} | {step} | {row['units']:,} | {row['processor_seconds']:.2f} s "
                          f"| {_unit(row['nanoseconds_per_unit'])} | {_flat(time)} | {row['peak_bytes'] // MIB} MiB "
@@ -110,7 +111,7 @@ def _told(rows: Sequence[GrowthRow]) -> list[float]:
 
 def _more_memory(rows: Sequence[GrowthRow], last: GrowthRow) -> float | None:
     """By how much the peak lies above the one with less units: of files, with the same bytes in fewer."""
-    kind = JOINED if last["kind"] == "files" else last["kind"]
+    kind = JOINED if last["kind"] in {FILES, FILES_IN_MEMORY} else last["kind"]
     before = [row for row in rows if (row["kind"], row["step"]) == (kind, last["step"]) and row is not last]
     return last["peak_bytes"] / before[-1]["peak_bytes"] - 1 if before else None
 

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import datasets, page, picture, recipes, summaries, tables
 from benchmarks.cases import CASES, FLAT_BOUND, GROUPS, JOINED, PEAK_BOUND
-from benchmarks.growth import Grown
+from benchmarks.growth import Grown, middle, room_in_memory
 from benchmarks.measuring import Cost, measure, stages_in
 from benchmarks.recipes import AIRBUNDLE, BY_HAND, PACK, Recipe, Step
 from benchmarks.rounds import MANY, Sample, Workshop, discard, in_turn, rehearse
@@ -92,6 +92,12 @@ def test_growth_takes_the_start_off_and_says_whether_it_is_flat() -> None:
     assert "| +10% | yes |" in tables.growth_table(found)[-1]
     found[2]["nanoseconds_per_unit"] = 1e6 * (1.001 + FLAT_BOUND)
     assert "| +15% | no |" in tables.growth_table(found)[-1]
+
+
+def test_of_many_runs_each_figure_is_the_median_of_its_own() -> None:
+    least, most = Cost(1, 30, 300), Cost(3, 10, 100)
+    assert middle([least, Cost(2, 20, 200), most]) == Cost(2, 20, 200)
+    assert middle([least, most, Cost(2, 40, 400), Cost(4, 20, 200)]) == Cost(2.5, 25, 300)
 
 
 def test_what_adds_too_little_is_not_held_against_anything() -> None:
@@ -181,6 +187,22 @@ def test_a_folder_with_many_files_is_put_aside_and_not_removed_before_others_mak
         discard(Workshop(str(tmp_path)), str(tmp_path / name))
     assert [path.name for path in tmp_path.iterdir()] == ["aside"]
     assert len(list((tmp_path / "aside" / "0").iterdir())) == MANY + 1
+    discard(Workshop(str(tmp_path), aside=False), str(tmp_path / "aside" / "0"))
+    assert not list((tmp_path / "aside").iterdir())
+
+
+def test_a_place_in_memory_has_the_keys_and_is_gone_afterwards(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "one.key").touch()
+    with room_in_memory(Workshop(str(tmp_path)), 1 << 62) as none:
+        assert none is None
+    with room_in_memory(Workshop(str(tmp_path)), 0) as memory:
+        if memory is None:
+            pytest.skip("no file system in memory")
+        assert not memory.aside
+        assert Path(memory.at("keys", "one.key")).exists()
+    assert not Path(memory.place).exists()
+    assert (tmp_path / "keys" / "one.key").exists()
 
 
 def test_stages_are_found_in_what_airbundle_prints_and_in_nothing_else() -> None:
