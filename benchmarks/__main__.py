@@ -41,7 +41,7 @@ def options() -> argparse.Namespace:
                         help="bytes where a medium or a peer is slow, and of what is incompressible (default 1G)")
     parser.add_argument("--files", type=int, default=50_000, help="small files (default 50000)")
     parser.add_argument("--growth-to", type=parse_size, default=4 << 30,
-                        help="largest model of the growth, 16G for all (default 4G)")
+                        help="largest model of the growth, 16G for all, which needs 70 GB of disk (default 4G)")
     parser.add_argument("--growth-files", type=int, default=100_000, help="most files of the growth (default 100000)")
     parser.add_argument("--only", action="append", default=[], metavar="GROUP",
                         choices=[*(group.name for group in GROUPS), GROWTH, CODECS],
@@ -119,7 +119,7 @@ def keep(found: dict[str, Any], group: Group, samples: list[Sample], size: int, 
 
 def run_growth(workshop: Workshop, given: argparse.Namespace, found: dict[str, Any]) -> None:
     before = facts.load()
-    counts = [count for count in (1_000, 10_000, 100_000) if count <= given.growth_files]
+    counts = [count for count in (1_000, 10_000, 100_000) if count <= given.growth_files] or [given.growth_files]
     grown, start = grow(workshop, given.growth_to, counts, given.rounds)
     rows = summaries.growth_rows(grown, start)
     segments = [row for row in rows if row["kind"] == "segments"]

@@ -80,7 +80,7 @@ def grow(workshop: Workshop, largest: int, files: Sequence[int], runs: int) -> t
     start = {one.step: one.cost.processor_seconds for one in _in_turns(workshop, [Load("start", 1)], runs)}
     sizes = [size for size in (GIB >> 2, GIB, 4 * GIB, 16 * GIB) if size <= largest][-3:]
     top = min(largest, 4 * GIB)
-    joined = Load(JOINED, files[-1] // JOINED_FILES)
+    joined = Load(JOINED, max(1, files[-1] // JOINED_FILES))
     grown = _in_turns(workshop, [Load("bytes", size) for size in sizes], runs)
     grown += _in_turns(workshop, [Load("segments", size, SMALL_SEGMENTS) for size in (top // 16, top)], runs)
     grown += _in_turns(workshop, [*(Load(FILES, count) for count in files), joined], runs)
@@ -128,6 +128,7 @@ def _make(source: str, load: Load) -> None:
 def room_in_memory(workshop: Workshop, room: int) -> Iterator[Workshop | None]:
     """The same keys on a file system in memory; nothing where there is none with so much room."""
     if not os.path.ismount(MEMORY) or shutil.disk_usage(MEMORY).free < room:
+        print("  growth: no file system in memory with room for the files", file=sys.stderr)
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="airbundle-bench-", dir=MEMORY) as place:

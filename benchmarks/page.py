@@ -22,8 +22,8 @@ def report(found: dict[str, Any]) -> str:
         parts += ["Processor time of all threads; all sizes in turns, medians. A unit is a byte, a file or a segment,",
                   "and costs what it adds to the size before. In the smallest that is mostly noise of the start: the",
                   "rise counts from the next, and leaves out what adds less than 0.1 s. Files lie on the disk, and",
-                  "then on a file system in memory. Memory of files is held against the same bytes in a hundredth as",
-                  "many (joined).",
+                  "then, where there is one, on a file system in memory. Memory of files is held against the same",
+                  "bytes in a hundredth as many (joined).",
                   ""]
         parts += tables.growth_table(found["growth"])
     if found.get("ten_terabytes"):

@@ -116,7 +116,7 @@ def rehearse(workshop: Workshop, recipe: Recipe, last: Step) -> None:
 def discard(workshop: Workshop, folder: str) -> None:
     """Remove a folder; one with many files is put aside until the end, where the workshop asks for it.
 
-    ext4 does not reuse an inode for some seconds and looks at all of those for each file that is made: who comes after
+    ext4 does not reuse an inode for some minutes and looks at all of those for each file that is made: who comes after
     a removal of 50,000 files would take ten times as long.
     """
     if workshop.aside and sum(len(names) for _, _, names in os.walk(folder)) > MANY:

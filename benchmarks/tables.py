@@ -146,4 +146,6 @@ def headline(rows: Iterable[Row]) -> list[str]:
 
 
 def _unit(nanoseconds: float) -> str:
+    if nanoseconds <= 0:
+        return ""  # less than what the start differs by from one run to the next
     return f"{nanoseconds:.3f} ns" if nanoseconds < 1000 else f"{nanoseconds / 1000:.1f} us"

@@ -98,7 +98,7 @@ class Cache(Enum):
     """What a read has to do with the system's page cache."""
 
     USED = "as the system likes"
-    SPARED = "past it, where it does not have the file: nobody reads that again"
+    SPARED = "past it, where it is known not to have the file: only of damaged ones anything is read again"
     PASSED = "past it: what is said of a medium has to come from there"
 
 
@@ -235,17 +235,20 @@ class VolumeReader:
 
 
 def _is_cached(fd: int) -> bool:
-    """Whether the page cache has the middle of a file; False for file systems that do not tell.
+    """Whether the page cache has the middle of a file; True where nobody can tell, as on FAT and exFAT.
 
-    The first bytes are there whenever somebody looked whose file it is. Where the middle is not, Linux may bring
-    in the page that was asked for: whoever opens the file again may be told that it is there, and is only slower.
+    The first bytes are there whenever somebody looked whose file it is. Where the middle is not, Linux may bring in the
+    page that was asked for: whoever opens the file again may be told that it is there, and is only slower.
     """
-    if not hasattr(os, "RWF_NOWAIT"):
+    if not (hasattr(os, "RWF_NOWAIT") and system.features().direct and system.features().positional):
         return True
     try:
-        return os.preadv(fd, [bytearray(1)], os.fstat(fd).st_size // 2, os.RWF_NOWAIT) == 1
-    except OSError:
+        os.preadv(fd, [bytearray(1)], os.fstat(fd).st_size // 2, os.RWF_NOWAIT)
+    except BlockingIOError:
         return False
+    except OSError:
+        return True
+    return True
 
 
 def _peek(fd: int, start: int, length: int) -> bytes:

@@ -184,6 +184,7 @@ def test_what_is_in_the_page_cache_comes_from_there_and_the_rest_goes_past_it(tm
     path = tmp_path / segment_name(0)
     path.write_bytes(content)
     os.sync()
+    assert path.read_bytes() == content
     answers = []
     with VolumeReader(str(tmp_path)) as reader, reader.opened(path.name, cache=Cache.USED) as peeked:
         with reader.opened(path.name, cache=Cache.PASSED) as fd:
@@ -191,7 +192,9 @@ def test_what_is_in_the_page_cache_comes_from_there_and_the_rest_goes_past_it(tm
                 pytest.skip("no direct I/O here")
         try:
             os.preadv(peeked, [bytearray(1)], 0, os.RWF_NOWAIT)
-        except OSError:
+        except OSError as error:
+            if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL}:
+                raise
             pytest.skip("this file system does not tell what is in the page cache")
         for dropped in (False, True):
             if dropped:
