@@ -235,7 +235,7 @@ class VolumeReader:
 
 
 def _is_cached(fd: int) -> bool:
-    """Whether the page cache has the middle of a file; True where nobody can tell, as on FAT and exFAT.
+    """Whether the page cache has the middle of a file; True where the file system does not tell.
 
     The first bytes are there whenever somebody looked whose file it is. Where the middle is not, Linux may bring in the
     page that was asked for: whoever opens the file again may be told that it is there, and is only slower.
