@@ -30,7 +30,6 @@ from benchmarks.rounds import Workshop, discard, in_turn, run_recipe
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-
 GIB = 1 << 30
 SMALLEST_SEGMENT = 1 << 20
 JOINED_FILES = 100  # small files in one
