@@ -107,6 +107,11 @@ def test_what_adds_too_little_is_not_held_against_anything() -> None:
     assert "| +20% | no |" in tables.growth_table(found)[-1]
 
 
+def test_a_cost_below_that_of_the_start_is_not_shown() -> None:
+    lines = tables.growth_table(summaries.growth_rows([grown(1000, 0.49), grown(2000, 0.51)], {PACK: 0.5}))[2:]
+    assert [line.split("|")[5].strip() for line in lines] == ["", "20.0 us"]
+
+
 @pytest.mark.parametrize(("peak", "answer"), [(115, "| +15% | yes |"), (116, "| +16% | no |"), (90, "| -10% | yes |")])
 def test_memory_is_flat_in_files_if_the_same_bytes_take_as_much_in_few(peak: int, answer: str) -> None:
     costs = [("files", 1000, 10), ("files", 100_000, peak), (JOINED, 1000, 100), ("bytes", 10, 100),

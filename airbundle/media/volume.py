@@ -98,7 +98,7 @@ class Cache(Enum):
     """What a read has to do with the system's page cache."""
 
     USED = "as the system likes"
-    SPARED = "past it, where it is known not to have the file: only of damaged ones anything is read again"
+    SPARED = "past it, where it is known not to have the file: for what is hardly read again"
     PASSED = "past it: what is said of a medium has to come from there"
 
 
@@ -244,10 +244,8 @@ def _is_cached(fd: int) -> bool:
         return True
     try:
         os.preadv(fd, [bytearray(1)], os.fstat(fd).st_size // 2, os.RWF_NOWAIT)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
+    except OSError as error:
+        return not isinstance(error, BlockingIOError)
     return True
 
 
